@@ -1,0 +1,3 @@
+//! `loadgen`: opens connections and measures latency at scale.
+
+fn main() {}

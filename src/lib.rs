@@ -1,0 +1,4 @@
+//! esockets
+#![deny(unsafe_code)]
+pub mod socket;
+pub mod sys;

@@ -1,0 +1,171 @@
+//! Every socket option in the repository, for both ends: how to listen and how to connect.
+//!
+//! Public because a load generator needs the connecting half; a server is started by [`Server`](crate::Server).
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+/// What a listening socket is made with. Linux hands nodelay and keepalive on to each accepted socket, so a connection
+/// costs no system call for them.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// How many connections may wait to be accepted; the kernel cuts it to `net.core.somaxconn` (see listen(2)).
+    pub queue_size: u32,
+    /// TCP_NODELAY (see tcp(7)): small answers go out at once instead of waiting for an acknowledgement.
+    pub nodelay: bool,
+    /// SO_KEEPALIVE, and when to probe; `None` leaves a vanished peer undetected.
+    pub keepalive: Option<Keepalive>,
+    /// Whether others may bind the address too. Without it the bind is refused with EADDRINUSE when anyone has it.
+    pub shared: bool,
+}
+
+/// When TCP asks a silent peer whether it is still there; see TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT in tcp(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence before the first probe; whole seconds, 1 s to 32,767 s.
+    pub idle: Duration,
+    /// Time between two probes; whole seconds, 1 s to 32,767 s.
+    pub interval: Duration,
+    /// Unanswered probes after which the connection is given up, 1 to 127.
+    pub probes: u32,
+}
+
+impl Default for Keepalive {
+    /// First probe after 60 s, then every 10 s, gone after 6: a vanished peer is noticed within two minutes.
+    fn default() -> Keepalive {
+        Keepalive { idle: Duration::from_secs(60), interval: Duration::from_secs(10), probes: 6 }
+    }
+}
+
+/// A non-blocking TCP socket that listens on `address`, a member of a SO_REUSEPORT group that others can join.
+///
+/// When `options.shared` is false the address is taken exclusively first and opened to the group afterwards: the kernel
+/// itself refuses the bind if anyone else holds the address, without a moment between a check and the bind. Further
+/// members (the other shards) then pass `shared: true`. An IPv6 wildcard listens on IPv4 as well (IPV6_V6ONLY off).
+///
+/// # Errors
+/// Those of socket(2), bind(2) and listen(2); most often AddrInUse, PermissionDenied (ports below 1024) and
+/// AddrNotAvailable (the address is not this machine's).
+pub fn listen(address: SocketAddr, options: &Listen) -> io::Result<Socket> {
+    let socket = stream_socket(address)?;
+    // Without it a restarted server could not bind while connections of its predecessor are in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if options.shared {
+        socket.set_reuse_port(true)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    if options.nodelay {
+        socket.set_tcp_nodelay(true)?;
+    }
+    if let Some(keepalive) = options.keepalive {
+        let probing = TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval);
+        socket.set_tcp_keepalive(&probing.with_retries(keepalive.probes))?;
+    }
+    socket.bind(&address.into())?;
+    // The kernel compares the flags that sockets have now, not those at their bind: from here on others may join.
+    socket.set_reuse_port(true)?;
+    socket.listen(i32::try_from(options.queue_size).unwrap_or(i32::MAX))?;
+    Ok(socket)
+}
+
+/// The address that `socket` is bound to; how a listener on port 0 learns its port.
+///
+/// # Errors
+/// Those of getsockname(2); an `Unsupported` error for anything but an IP socket.
+pub fn local_addr(socket: &Socket) -> io::Result<SocketAddr> {
+    socket.local_addr()?.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
+}
+
+/// A non-blocking TCP socket that has begun to connect to `target`, with TCP_NODELAY set.
+///
+/// With a `source` it is bound to that address and port first. That is what makes many connections cheap: choosing a
+/// port by itself, the kernel searches ever longer once half of `ip_local_port_range` is used toward one target. Take
+/// ports below that range, or other programs can no longer connect.
+///
+/// The socket is writable when the attempt has ended; [`connect_result`] then says how.
+///
+/// # Errors
+/// Those of socket(2), bind(2) and connect(2), EINPROGRESS excepted. AddrInUse speaks of the source, AddrNotAvailable of
+/// the source too, or, without one, says that the kernel found no free port.
+pub fn connect(target: SocketAddr, source: Option<SocketAddr>) -> io::Result<Socket> {
+    let socket = stream_socket(target)?;
+    if let Some(source) = source {
+        // An earlier connection of ours from here may still be in TIME_WAIT.
+        socket.set_reuse_address(true)?;
+        socket.bind(&source.into())?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&target.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket),
+    }
+}
+
+/// How a connect that was begun earlier has ended, once its socket is writable: SO_ERROR, see connect(2).
+///
+/// # Errors
+/// The error that the attempt ended with; NotConnected when it has not ended yet.
+pub fn connect_result(socket: &Socket) -> io::Result<()> {
+    match socket.take_error()? {
+        Some(error) => Err(error),
+        None => socket.peer_addr().map(drop),
+    }
+}
+
+/// Makes the coming close of `socket` a reset instead of an orderly end (SO_LINGER of zero, see socket(7)): what was not
+/// sent yet is thrown away, and no TIME_WAIT is left behind.
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub fn reset_on_close(socket: &Socket) -> io::Result<()> {
+    SockRef::from(socket).set_linger(Some(Duration::ZERO))
+}
+
+fn stream_socket(address: SocketAddr) -> io::Result<Socket> {
+    Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpStream};
+
+    fn loopback() -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, 0).into()
+    }
+
+    fn options(shared: bool) -> Listen {
+        Listen { queue_size: 16, nodelay: true, keepalive: Some(Keepalive::default()), shared }
+    }
+
+    #[test]
+    fn an_exclusive_address_is_refused_to_the_next_exclusive_one_but_open_to_members() {
+        let first = listen(loopback(), &options(false)).unwrap();
+        let address = local_addr(&first).unwrap();
+        let second = listen(address, &options(false)).map_err(|e| e.kind());
+        assert_eq!(second.err(), Some(io::ErrorKind::AddrInUse));
+        listen(address, &options(true)).unwrap();
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_nodelay_and_keepalive() {
+        let listener = listen(loopback(), &options(false)).unwrap();
+        let _peer = TcpStream::connect(local_addr(&listener).unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), Keepalive::default().idle);
+    }
+
+    #[test]
+    fn connect_uses_the_source_that_it_is_given() {
+        let listener = listen(loopback(), &options(false)).unwrap();
+        let source = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 9), 0));
+        let socket = connect(local_addr(&listener).unwrap(), Some(source)).unwrap();
+        assert_eq!(local_addr(&socket).unwrap().ip(), source.ip());
+    }
+}

@@ -1,0 +1,140 @@
+//! Every unsafe call of the crate, each behind a safe function; the only room where `unsafe` may stand.
+//!
+//! Public because a load generator (the one beside this library, or yours) needs the same few calls.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+/// Wakes a thread that sleeps in `epoll_wait`, from any other thread: an eventfd, see eventfd(2).
+///
+/// mio's own waker binds itself to one poll when it is made; this one can be made before the poll exists, so that the
+/// thread that starts a reactor holds the waker before the reactor has a poll.
+#[derive(Debug)]
+pub struct WakeFd {
+    file: File,
+}
+
+impl WakeFd {
+    /// A new eventfd, non-blocking and closed on exec.
+    ///
+    /// # Errors
+    /// EMFILE or ENFILE when the process or the system is out of descriptors, see eventfd(2).
+    pub fn new() -> io::Result<WakeFd> {
+        // SAFETY: eventfd takes two integers and touches no memory of ours.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just given us this descriptor, so nobody else owns it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(WakeFd { file: File::from(fd) })
+    }
+
+    /// Makes the descriptor readable, once however often it is called before the next [`drain`](WakeFd::drain).
+    /// Costs one system call.
+    pub fn wake(&self) {
+        // It can fail only with EAGAIN, when the count is at its maximum: then it is readable already.
+        let _ = (&self.file).write(&1u64.to_ne_bytes());
+    }
+
+    /// Takes back all wake-ups so far. Costs one system call, and never blocks.
+    pub fn drain(&self) {
+        // EAGAIN says that there was none, which is what we wanted.
+        let _ = (&self.file).read(&mut [0; 8]);
+    }
+}
+
+impl AsRawFd for WakeFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
+/// How many descriptors may be open at once: RLIMIT_NOFILE, see getrlimit(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DescriptorLimit {
+    /// The limit in force.
+    pub soft: u64,
+    /// How far a process without privilege may raise it.
+    pub hard: u64,
+}
+
+/// Reads this process's descriptor limit.
+///
+/// # Errors
+/// Those of getrlimit(2), none of which can happen to a process that runs normally.
+pub fn descriptor_limit() -> io::Result<DescriptorLimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one `rlimit`, into one that lives on our stack.
+    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } {
+        0 => Ok(DescriptorLimit { soft: limit.rlim_cur, hard: limit.rlim_max }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Sets the soft descriptor limit of this process, for all its threads; the hard one stays.
+///
+/// # Errors
+/// EINVAL or EPERM when `soft` is above the hard limit, see setrlimit(2).
+pub fn set_descriptor_limit(soft: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: descriptor_limit()?.hard };
+    // SAFETY: the kernel reads one `rlimit`, from our stack.
+    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Processor time, user and system together, that the calling thread has used; see clock_gettime(2).
+#[must_use]
+pub fn thread_cpu_time() -> Duration {
+    cpu_time(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// Processor time, user and system together, that all threads of this process have used.
+#[must_use]
+pub fn process_cpu_time() -> Duration {
+    cpu_time(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+fn cpu_time(clock: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one `timespec`, into one that lives on our stack. Both clocks always exist, so the
+    // result needs no check; were it to fail, the time would stay zero.
+    unsafe { libc::clock_gettime(clock, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drained_wake_fd_is_silent_until_the_next_wake() {
+        let waker = WakeFd::new().unwrap();
+        let read = |waker: &WakeFd| (&waker.file).read(&mut [0; 8]).map_err(|e| e.kind());
+        assert_eq!(read(&waker), Err(io::ErrorKind::WouldBlock));
+        waker.wake();
+        waker.wake();
+        assert_eq!(read(&waker), Ok(8), "two wakes are one");
+        waker.wake();
+        waker.drain();
+        assert_eq!(read(&waker), Err(io::ErrorKind::WouldBlock));
+    }
+
+    #[test]
+    fn the_soft_limit_is_within_the_hard_one() {
+        let limit = descriptor_limit().unwrap();
+        assert!(limit.soft > 0 && limit.soft <= limit.hard, "{limit:?}");
+        assert!(set_descriptor_limit(limit.soft).is_ok());
+    }
+
+    #[test]
+    fn a_thread_has_used_no_more_than_its_process() {
+        let thread = thread_cpu_time();
+        assert!(thread > Duration::ZERO && thread <= process_cpu_time());
+    }
+}
