@@ -1,6 +1,7 @@
 //! A handler made of closures, which keeps a ledger of its sessions.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use esockets::{Client, ClientId, CloseReason, Handler, Peer, Server, Shard, Stats};
@@ -10,7 +11,20 @@ use super::wait_until;
 type Act = Arc<dyn Fn(&mut Client<'_>) -> bool + Send + Sync>;
 
 /// A message to a shard: what to do there.
-pub(crate) type Order = Arc<dyn Fn(&mut Shard<'_, ()>) + Send + Sync>;
+#[derive(Clone)]
+pub(crate) struct Order(Arc<dyn Fn(&mut Shard<'_, ()>) + Send + Sync>);
+
+impl Order {
+    pub(crate) fn new(act: impl Fn(&mut Shard<'_, ()>) + Send + Sync + 'static) -> Order {
+        Order(Arc::new(act))
+    }
+}
+
+impl fmt::Debug for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Order")
+    }
+}
 
 /// Echoes, unless told otherwise.
 #[derive(Clone)]
@@ -102,7 +116,7 @@ impl Handler for Script {
     }
 
     fn handle_message(&mut self, shard: &mut Shard<'_, ()>, order: Order) {
-        order(shard);
+        (order.0)(shard);
     }
 
     fn handle_closed(&mut self, (): (), id: ClientId, reason: CloseReason) {
