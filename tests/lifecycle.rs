@@ -36,6 +36,11 @@ fn answer(client: &mut esockets::Client<'_>) -> bool {
     client.send(&bytes(2, 0, 100_000))
 }
 
+fn last_answer(client: &mut esockets::Client<'_>) -> bool {
+    assert!(answer(client));
+    false
+}
+
 fn expect_answer(stream: &TcpStream) {
     expect(stream, 2, 0, 100_000);
     expect_end(stream);
@@ -43,7 +48,7 @@ fn expect_answer(stream: &TcpStream) {
 
 #[test]
 fn finished_when_the_handler_says_false_after_the_last_byte_has_left() {
-    let script = Script::echo().readable(|client| answer(client) && false);
+    let script = Script::echo().readable(last_answer);
     ends(builder(), &script, CloseReason::Finished, |_, stream| {
         say(stream, 10);
         expect_answer(stream);
@@ -114,7 +119,7 @@ fn idle_when_nothing_moves() {
 
 #[test]
 fn expired_when_the_clients_own_timer_runs_out() {
-    let script = Script::echo().timeout(|client| answer(client) && false).incoming(|client| {
+    let script = Script::echo().timeout(last_answer).incoming(|client| {
         client.set_timeout(Some(Duration::from_millis(30)));
         true
     });

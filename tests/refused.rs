@@ -17,7 +17,10 @@ fn refused(server: &Server<Order>) -> u64 {
 
 /// Says no to everybody, at length.
 fn unfriendly() -> Script {
-    Script::echo().incoming(|client| client.send(&bytes(6, 0, FAREWELL)) && false)
+    Script::echo().incoming(|client| {
+        assert!(client.send(&bytes(6, 0, FAREWELL)));
+        false
+    })
 }
 
 fn expect_farewell(stream: &TcpStream) {

@@ -26,7 +26,10 @@ impl Handler for Lines {
             client.consume(end + 1);
             *lines += 1;
             match line {
-                b"bye" => return client.send(b"farewell\n") && false,
+                b"bye" => {
+                    client.send(b"farewell\n");
+                    return false;
+                }
                 b"boom" => panic!("meant"),
                 b"flood" => return client.send(&vec![b'x'; 1 << 20]),
                 _ if !client.send(format!("{end}\n").as_bytes()) => return false,
