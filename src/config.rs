@@ -100,6 +100,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// How much a connection with nothing queued and nothing left over may read at once.
+    pub(crate) fn plain_read(&self) -> usize {
+        self.read_budget.min(self.input_max).min(self.output_max)
+    }
+
     #[inline]
     pub(crate) fn output_low(&self) -> usize {
         self.output_low.unwrap_or(self.output_max / 2)

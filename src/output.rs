@@ -1,13 +1,13 @@
 //! What a handler's function sends, on its way to the socket: straight, or gathered until the function returns.
 
-use std::io;
-
-use crate::reason::CloseReason;
-
 /// Where bytes leave: the connection's socket, whatever the kernel.
 pub(crate) trait Outlet {
-    /// Sends as much as fits without waiting. It is not interrupted.
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    /// Sends as much as fits without waiting, and says how much that was. Less than all means that the socket is full,
+    /// or [broken](Outlet::is_broken).
+    fn send(&mut self, bytes: &[u8]) -> usize;
+
+    /// Whether the socket has refused for good.
+    fn is_broken(&self) -> bool;
 }
 
 /// The output of one connection during one call of its handler.
@@ -30,7 +30,7 @@ pub(crate) enum OutputState {
     /// A message did not fit under the limit and was not taken: the stream has a hole now.
     Overflown,
     /// The socket refused for good.
-    Broken(CloseReason),
+    Broken,
 }
 
 /// A message of this size is worth a system call of its own: copying it would cost more than the call saves.
@@ -60,7 +60,7 @@ impl<'a> Output<'a> {
     pub(crate) fn room(&self) -> usize {
         match self.state {
             OutputState::Open | OutputState::Blocked => self.queued_max.saturating_sub(self.waiting()),
-            OutputState::Overflown | OutputState::Broken(_) => 0,
+            OutputState::Overflown | OutputState::Broken => 0,
         }
     }
 
@@ -126,24 +126,11 @@ impl<'a> Output<'a> {
     /// Sends, and says how much left. Less than all means that the socket is full, or broken.
     #[inline]
     fn push_out(&mut self, bytes: &[u8]) -> usize {
-        match self.outlet.send(bytes) {
-            Ok(sent) if sent == bytes.len() => sent,
-            sent => {
-                let (sent, state) = less_than_all(sent);
-                self.state = state;
-                sent
-            }
+        let sent = self.outlet.send(bytes);
+        if sent < bytes.len() {
+            self.state = if self.outlet.is_broken() { OutputState::Broken } else { OutputState::Blocked };
         }
-    }
-}
-
-/// What it means that a socket did not take all: how much it took, and whether it is full or broken.
-#[cold]
-pub(crate) fn less_than_all(sent: io::Result<usize>) -> (usize, OutputState) {
-    match sent {
-        Ok(sent) => (sent, OutputState::Blocked),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, OutputState::Blocked),
-        Err(error) => (0, OutputState::Broken(CloseReason::of_error(&error))),
+        sent
     }
 }
 
@@ -159,15 +146,16 @@ mod tests {
     }
 
     impl Outlet for Pipe {
-        fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        fn send(&mut self, bytes: &[u8]) -> usize {
             self.calls += 1;
             let count = bytes.len().min(self.room);
-            if count == 0 {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
             self.room -= count;
             self.taken.extend_from_slice(&bytes[..count]);
-            Ok(count)
+            count
+        }
+
+        fn is_broken(&self) -> bool {
+            false
         }
     }
 

@@ -534,6 +534,7 @@ impl<K: Kernel> Desk<K> {
             gathered: &mut self.gathered,
             counters: &self.counters,
             limits: &self.limits,
+            plain_read: self.limits.plain_read(),
             shard: self.shard,
             now: self.tick as u32,
         }

@@ -187,6 +187,7 @@ impl<H: Handler> TestClient<H> {
             gathered: &mut self.gathered,
             counters: &self.counters,
             limits: &self.limits,
+            plain_read: self.limits.plain_read(),
             shard: 0,
             now: 0,
         };

@@ -8,7 +8,7 @@ use super::{ARMED, BLOCKED, CUT, Connection, EOF, PAUSED, PRESSED, REGISTERED, R
 use crate::buffer::Buffer;
 use crate::client::{Client, ClientId, Wishes};
 use crate::kernel::Kernel;
-use crate::output::{Outlet, Output, OutputState, less_than_all};
+use crate::output::{Outlet, Output, OutputState};
 use crate::reason::CloseReason;
 use crate::slab::Key;
 use crate::stats::Counters;
@@ -87,13 +87,15 @@ impl<S> Connection<S> {
         K: Kernel<Stream = S>,
     {
         let (before, queued, eof) = (self.output_state(), self.queued(), self.has(EOF));
-        let mut line = Line { kernel: turn.kernel, stream: &self.stream, counters: turn.counters, sent: false };
+        let mut line =
+            Line { kernel: turn.kernel, stream: &self.stream, counters: turn.counters, sent: false, broken: None };
         let output = Output::new(&mut line, turn.gathered, queued, turn.limits.output_max, before);
         let id = ClientId { shard: turn.shard, key };
         let mut client = Client::new(input, id, &self.address, eof, output);
         let result = catch_unwind(AssertUnwindSafe(|| act(&mut client)));
         let (rest, wishes, timeout_ticks) = (client.input_left(), client.wishes, client.timeout_ticks);
         let state = client.output.state;
+        let broken = line.broken;
         if line.sent {
             self.active_at = turn.now;
         }
@@ -102,7 +104,7 @@ impl<S> Connection<S> {
                 Ok(result)
             }
             Ok(result) => self.fulfil(turn, wishes, timeout_ticks).and_then(|()| {
-                self.settle(turn, key, before, state)?;
+                self.settle(turn, key, before, state, broken)?;
                 Ok(result)
             }),
             Err(panic) => {
@@ -120,7 +122,7 @@ impl<S> Connection<S> {
         if self.spill.is_none() && !self.has(CUT | BLOCKED) {
             OutputState::Open
         } else if self.has(CUT) {
-            OutputState::Broken(self.ending())
+            OutputState::Broken
         } else if self.has(BLOCKED) || self.queued() > 0 {
             OutputState::Blocked
         } else {
@@ -161,6 +163,7 @@ impl<S> Connection<S> {
         key: Key,
         before: OutputState,
         state: OutputState,
+        broken: Option<CloseReason>,
     ) -> Result<(), CloseReason>
     where
         K: Kernel<Stream = S>,
@@ -178,14 +181,15 @@ impl<S> Connection<S> {
                 }
                 self.keep_output(turn, &gathered);
             }
-            OutputState::Overflown | OutputState::Broken(_) => {}
+            OutputState::Overflown | OutputState::Broken => {}
         }
         *turn.gathered = gathered;
         turn.gathered.clear();
-        match state {
-            OutputState::Overflown => return Err(CloseReason::OutputFull),
-            OutputState::Broken(reason) => self.cut(reason),
-            OutputState::Open | OutputState::Blocked => {}
+        if state == OutputState::Overflown {
+            return Err(CloseReason::OutputFull);
+        }
+        if let Some(reason) = broken {
+            self.cut(reason);
         }
         self.tidy_spill();
         self.arm(turn, key)
@@ -240,21 +244,19 @@ impl<S> Connection<S> {
         if bytes.is_empty() {
             return 0;
         }
-        let sent = Line { kernel: turn.kernel, stream: &self.stream, counters: turn.counters, sent: false }.send(bytes);
-        if sent.is_ok() {
+        let mut line =
+            Line { kernel: turn.kernel, stream: &self.stream, counters: turn.counters, sent: false, broken: None };
+        let sent = line.send(bytes);
+        let (active, broken) = (line.sent, line.broken);
+        if active {
             self.active_at = turn.now;
         }
-        match sent {
-            Ok(sent) if sent == bytes.len() => sent,
-            sent => {
-                let (sent, state) = less_than_all(sent);
-                match state {
-                    OutputState::Broken(reason) => self.cut(reason),
-                    _ => self.set(BLOCKED),
-                }
-                sent
-            }
+        if let Some(reason) = broken {
+            self.cut(reason);
+        } else if sent < bytes.len() {
+            self.set(BLOCKED);
         }
+        sent
     }
 }
 
@@ -263,20 +265,40 @@ struct Line<'a, K: Kernel> {
     kernel: &'a mut K,
     stream: &'a K::Stream,
     counters: &'a Counters,
+    /// Whether it took anything.
     sent: bool,
+    /// Why it takes nothing any more.
+    broken: Option<CloseReason>,
+}
+
+impl<K: Kernel> Line<'_, K> {
+    /// Sending has failed; tries again if it was only interrupted.
+    #[cold]
+    fn fail(&mut self, error: &io::Error, bytes: &[u8]) -> usize {
+        self.counters.wrote(0);
+        match error.kind() {
+            io::ErrorKind::Interrupted => return self.send(bytes),
+            io::ErrorKind::WouldBlock => {}
+            _ => self.broken = Some(CloseReason::of_error(error)),
+        }
+        0
+    }
 }
 
 impl<K: Kernel> Outlet for Line<'_, K> {
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            let sent = self.kernel.send(self.stream, bytes);
-            self.counters.wrote(*sent.as_ref().unwrap_or(&0));
-            self.sent |= sent.is_ok();
-            match sent {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                sent => return sent,
+    fn send(&mut self, bytes: &[u8]) -> usize {
+        match self.kernel.send(self.stream, bytes) {
+            Ok(sent) => {
+                self.counters.wrote(sent);
+                self.sent = true;
+                sent
             }
+            Err(error) => self.fail(&error, bytes),
         }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken.is_some()
     }
 }
 

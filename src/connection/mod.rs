@@ -49,6 +49,8 @@ pub(crate) struct Turn<'a, K: Kernel> {
     pub(crate) gathered: &'a mut Vec<u8>,
     pub(crate) counters: &'a Counters,
     pub(crate) limits: &'a Limits,
+    /// How much a connection with nothing queued and nothing left over reads at once.
+    pub(crate) plain_read: usize,
     pub(crate) shard: u32,
     /// The present tick, if anyone needs it: read only when there are timers.
     pub(crate) now: u32,
@@ -246,18 +248,54 @@ impl<S> Connection<S> {
         K: Kernel<Stream = S>,
         H: Handler,
     {
-        let mut budget = turn.limits.read_budget;
-        if self.is_plainly(READABLE)
-            && let Some(session) = session
+        if let Some(session) = session
+            && self.is_plainly(READABLE)
         {
             // Nearly every turn of nearly every connection is this: one read, one answer, and back to rest.
-            match self.read(handler, session, turn, key, &mut budget) {
-                Ok(()) if self.is_plainly(0) => return Next::Rest,
-                Ok(()) => {}
-                Err(reason) => return Next::Close(reason),
+            let buffer = std::mem::take(&mut turn.buffer);
+            let size = turn.plain_read.min(buffer.len());
+            let received = turn.kernel.receive(&self.stream, &mut buffer[..size]);
+            let served = self.serve_plainly(handler, session, turn, key, received, &buffer[..size]);
+            turn.buffer = buffer;
+            if self.is_plainly(0) && matches!(served, Ok(())) {
+                return Next::Rest;
+            }
+            if let Err(reason) = served {
+                return Next::Close(reason);
             }
         }
-        self.serve_fully(handler, session, turn, key, budget)
+        self.serve_fully(handler, session, turn, key)
+    }
+
+    /// Hands over what was `received` into `buffer` by a connection that owns no buffer of its own.
+    #[inline]
+    fn serve_plainly<K, H>(
+        &mut self,
+        handler: &mut H,
+        session: &mut H::Session,
+        turn: &mut Turn<'_, K>,
+        key: Key,
+        received: io::Result<usize>,
+        buffer: &[u8],
+    ) -> Result<(), CloseReason>
+    where
+        K: Kernel<Stream = S>,
+        H: Handler,
+    {
+        match received {
+            Ok(count) if count > 0 => {
+                turn.counters.read(count);
+                self.active_at = turn.now;
+                if count < buffer.len() {
+                    self.clear(READABLE);
+                }
+                self.hand_over(turn, key, Some(&buffer[..count]), |client| handler.handle_readable(client, session))
+            }
+            received => match self.sort_out(turn, received)? {
+                Received::End => self.tell_end(handler, session, turn, key),
+                _ => Ok(()),
+            },
+        }
     }
 
     fn serve_fully<K, H>(
@@ -266,13 +304,12 @@ impl<S> Connection<S> {
         session: &mut Option<H::Session>,
         turn: &mut Turn<'_, K>,
         key: Key,
-        budget: usize,
     ) -> Next
     where
         K: Kernel<Stream = S>,
         H: Handler,
     {
-        match self.try_serve(handler, session, turn, key, budget) {
+        match self.try_serve(handler, session, turn, key) {
             Err(reason) => Next::Close(reason),
             Ok(_) if self.has(LAST) && !self.has(FINISHING) => {
                 self.end(CloseReason::Stopped);
@@ -288,12 +325,12 @@ impl<S> Connection<S> {
         session: &mut Option<H::Session>,
         turn: &mut Turn<'_, K>,
         key: Key,
-        mut budget: usize,
     ) -> Result<Next, CloseReason>
     where
         K: Kernel<Stream = S>,
         H: Handler,
     {
+        let mut budget = turn.limits.read_budget;
         if self.spill.is_some() {
             self.flush_queued(turn, key)?;
         }
@@ -318,7 +355,6 @@ impl<S> Connection<S> {
     }
 
     /// Reads once, and hands over what came.
-    #[inline]
     fn read<K, H>(
         &mut self,
         handler: &mut H,
@@ -341,18 +377,29 @@ impl<S> Connection<S> {
                 handed
             }
             Received::Behind => self.hand_over(turn, key, None, |client| handler.handle_readable(client, session)),
-            Received::End => {
-                let kept = self.hand(turn, key, None, |client| handler.handle_eof(client, session))?;
-                if !kept {
-                    self.end(CloseReason::PeerClosed);
-                }
-                Ok(())
-            }
+            Received::End => self.tell_end(handler, session, turn, key),
         }
     }
 
+    fn tell_end<K, H>(
+        &mut self,
+        handler: &mut H,
+        session: &mut H::Session,
+        turn: &mut Turn<'_, K>,
+        key: Key,
+    ) -> Result<(), CloseReason>
+    where
+        K: Kernel<Stream = S>,
+        H: Handler,
+    {
+        let kept = self.hand(turn, key, None, |client| handler.handle_eof(client, session))?;
+        if !kept {
+            self.end(CloseReason::PeerClosed);
+        }
+        Ok(())
+    }
+
     /// Reads once, no more than there is room and budget for.
-    #[inline]
     fn receive<K>(&mut self, turn: &mut Turn<'_, K>, budget: &mut usize) -> Result<Received, CloseReason>
     where
         K: Kernel<Stream = S>,
@@ -372,11 +419,9 @@ impl<S> Connection<S> {
             Some(spill) if left_over > 0 => spill.input.room(size),
             _ => &mut turn.buffer[..size],
         };
-        let received = turn.kernel.receive(&self.stream, buffer);
-        turn.counters.read(*received.as_ref().unwrap_or(&0));
-        match received {
-            Ok(0) => self.end_of_input(),
-            Ok(count) => {
+        match turn.kernel.receive(&self.stream, buffer) {
+            Ok(count) if count > 0 => {
+                turn.counters.read(count);
                 *budget -= count;
                 self.active_at = turn.now;
                 // epoll(7): a stream that gave less than it was asked for is drained. Not so when its end is near: that
@@ -392,6 +437,19 @@ impl<S> Connection<S> {
                     _ => Received::Fresh(count),
                 })
             }
+            received => self.sort_out(turn, received),
+        }
+    }
+
+    /// What it means that a read brought nothing.
+    #[cold]
+    fn sort_out<K>(&mut self, turn: &Turn<'_, K>, received: io::Result<usize>) -> Result<Received, CloseReason>
+    where
+        K: Kernel<Stream = S>,
+    {
+        turn.counters.read(0);
+        match received {
+            Ok(_) => self.end_of_input(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Received::Nothing),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.clear(READABLE);
