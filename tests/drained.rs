@@ -4,6 +4,7 @@ mod support;
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use esockets::{Client, ClientId, CloseReason, Handler, Peer, Server};
@@ -104,13 +105,14 @@ fn data_and_a_reset() {
 /// The server's thread sleeps until it is woken by both at once.
 #[test]
 fn data_that_a_held_up_shard_finds_together_with_the_end() {
-    let (hold, gate) = std::sync::mpsc::channel::<()>();
-    let (ends, gate) = (Ends::default(), Mutex::new(gate));
-    let (told, gate) = (Arc::clone(&ends), Arc::new(gate));
+    let ((hold, gate), (here, held)) = (channel(), channel());
+    let (ends, gate) = (Ends::default(), Arc::new(Mutex::new((gate, here))));
+    let told = Arc::clone(&ends);
     let make = move |_: &esockets::ShardInfo| Held { swallow: Swallow { ends: Arc::clone(&told) }, gate: gate.clone() };
     let server = builder().shards(1).start(make).unwrap();
     for (end, reason) in [(drop as fn(TcpStream), CloseReason::PeerClosed), (reset, CloseReason::Reset)] {
         server.remote().send(0, ()).unwrap();
+        held.recv().unwrap();
         let streams: Vec<TcpStream> = (0..20).map(|_| deliver(&server, 10_000)).collect();
         streams.iter().for_each(|stream| wait_unread(stream, 10_000));
         streams.into_iter().for_each(end);
@@ -120,10 +122,10 @@ fn data_that_a_held_up_shard_finds_together_with_the_end() {
     }
 }
 
-/// Waits at its gate when it gets a message.
+/// Says so and waits at its gate when it gets a message.
 struct Held {
     swallow: Swallow,
-    gate: Arc<Mutex<std::sync::mpsc::Receiver<()>>>,
+    gate: Arc<Mutex<(Receiver<()>, Sender<()>)>>,
 }
 
 impl Handler for Held {
@@ -139,7 +141,9 @@ impl Handler for Held {
     }
 
     fn handle_message(&mut self, _shard: &mut esockets::Shard<'_, Session>, (): ()) {
-        self.gate.lock().unwrap().recv().unwrap();
+        let (gate, here) = &*self.gate.lock().unwrap();
+        here.send(()).unwrap();
+        gate.recv().unwrap();
     }
 
     fn handle_closed(&mut self, session: Session, id: ClientId, reason: CloseReason) {

@@ -4,13 +4,11 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Mutex;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use esockets::{Client, CloseReason};
 use support::{
-    Order, Script, builder, bytes, connect, connect_many, connect_narrow, expect, expect_end, reset, wait_unread,
+    Order, Script, builder, bytes, connect, connect_many, connect_narrow, expect, expect_end, hold, reset, wait_unread,
     wait_until,
 };
 
@@ -117,10 +115,8 @@ fn reset_before_it_was_accepted() {
         client.set_timeout(Some(Duration::from_secs(3600)));
         true
     });
-    let (go, gate) = channel::<()>();
     let server = script.start(builder().shards(1));
-    let gate = Mutex::new(gate);
-    server.remote().send(0, Order::new(move |_| gate.lock().unwrap().recv().unwrap())).unwrap();
+    let go = hold(&server, 0);
     let streams: Vec<TcpStream> = connect_many(&server, 20);
     streams.iter().for_each(|mut stream| stream.write_all(b"unheard").unwrap());
     streams.iter().for_each(|stream| wait_unread(stream, 7));

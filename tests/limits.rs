@@ -5,13 +5,11 @@ mod support;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
-use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
 use esockets::sys::{process_cpu_time, set_descriptor_limit};
-use support::{Order, PATIENCE, Script, builder, bytes, connect, connect_many, conserve, expect, wait_until};
+use support::{PATIENCE, Script, builder, bytes, connect, connect_many, conserve, expect, hold, wait_until};
 
 /// Where the starved process reports to its parent, which runs it.
 const REPORT_TO: &str = "ESOCKETS_TEST_REPORT_TO";
@@ -128,12 +126,9 @@ fn out_of_descriptors_it_waits_without_spinning_and_serves_everyone_later() {
 #[test]
 fn more_than_the_budget_come_in_at_once_and_all_are_accepted() {
     for budget in [1, 7] {
-        let (go, gate) = channel::<()>();
-        let gate = Mutex::new(gate);
         let script = Script::echo();
         let server = script.start(builder().shards(1).accept_budget(budget));
-        let hold = Order::new(move |_| gate.lock().unwrap().recv().unwrap());
-        server.remote().send(0, hold).unwrap();
+        let go = hold(&server, 0);
         let streams = connect_many(&server, 200);
         go.send(()).unwrap();
         wait_until("all are accepted", || server.stats().total.accepted == 200);

@@ -2,13 +2,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc::channel};
 use std::thread;
 
 use esockets::{Client, ClientId, CloseReason, Unsent};
-use support::{Order, Script, builder, bytes, connect, connect_many, converse, expect, expect_end, wait_until};
+use support::{Order, Script, builder, bytes, connect, connect_many, converse, expect, expect_end, hold, wait_until};
 
 /// Sends `len` bytes of `key`'s stream to one connection.
 fn tell(id: ClientId, key: u64, len: usize) -> Order {
@@ -95,18 +95,11 @@ fn a_broadcast_reaches_every_client_of_every_shard_once() {
 
 #[test]
 fn a_full_mailbox_gives_the_message_back() {
-    let (go, gate) = channel::<()>();
-    let gate = Mutex::new(gate);
     let server = Script::echo().start(builder().shards(2).mailbox_max(4));
     let remote = server.remote();
-    let (held, called) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (holds, calls) = (Arc::clone(&held), Arc::clone(&called));
-    let hold = Order::new(move |_| {
-        holds.fetch_add(1, Ordering::Relaxed);
-        gate.lock().unwrap().recv().unwrap();
-    });
-    remote.send(0, hold).unwrap();
-    wait_until("the shard is held up", || held.load(Ordering::Relaxed) == 1);
+    let go = hold(&server, 0);
+    let called = Arc::new(AtomicUsize::new(0));
+    let calls = Arc::clone(&called);
     let add = Order::new(move |_| {
         calls.fetch_add(1, Ordering::Relaxed);
     });

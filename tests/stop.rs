@@ -4,30 +4,16 @@ mod support;
 
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Mutex;
-use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use esockets::{CloseReason, Server, Unsent};
+use esockets::{CloseReason, Unsent};
 use support::{
-    Order, Script, builder, bytes, connect, connect_many, connect_narrow, conserve, converse, expect, expect_end,
+    Order, Script, builder, bytes, connect, connect_many, connect_narrow, conserve, converse, expect, expect_end, hold,
     wait_unread, wait_until,
 };
 
 const ANSWER: usize = 8 << 20;
-
-/// Holds up the only shard until something is sent or the sender is dropped.
-fn hold(server: &Server<Order>) -> Sender<()> {
-    let (go, gate) = channel();
-    let gate = Mutex::new(gate);
-    let wait = Order::new(move |_| {
-        // A sender that is gone opens it, too.
-        let _ = gate.lock().unwrap().recv();
-    });
-    server.remote().send(0, wait).unwrap();
-    go
-}
 
 /// Answers each connection's first input with `ANSWER` bytes, most of which have to wait.
 fn generous() -> Script {
@@ -43,7 +29,7 @@ fn what_has_come_is_answered_and_late_arrivals_too() {
     let server = script.start(builder().shards(1).accept_budget(1));
     let old = connect_many(&server, 20);
     old.iter().for_each(|stream| converse(stream, 1, 10, || 10));
-    let go = hold(&server);
+    let go = hold(&server, 0);
     let late = connect_many(&server, 20);
     for (key, mut stream) in old.iter().chain(&late).enumerate() {
         stream.write_all(&bytes(key as u64, 0, 50_000)).unwrap();

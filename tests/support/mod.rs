@@ -17,7 +17,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 pub(crate) use bytes::{Random, bytes, conserve, converse, expect, expect_end, verify};
 pub(crate) use panics::{echo_unless_told, meant, say_panic, silence};
-pub(crate) use script::{Log, Order, Script};
+pub(crate) use script::{Log, Order, Script, hold};
 
 /// Nothing takes this long unless it has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use esockets::{Client, ClientId, CloseReason, Handler, Peer, Server, Shard, Stats};
@@ -20,6 +21,21 @@ impl Order {
     pub(crate) fn new(act: impl Fn(&mut Shard<'_, ()>) + Send + Sync + 'static) -> Order {
         Order(Arc::new(act))
     }
+}
+
+/// Holds up a shard until something is sent or the sender is dropped; it is held up when this returns.
+pub(crate) fn hold(server: &Server<Order>, shard: usize) -> Sender<()> {
+    let ((go, gate), (here, held)) = (channel(), channel());
+    let ends = Mutex::new((gate, here));
+    let order = Order::new(move |_| {
+        let (gate, here) = &*ends.lock().unwrap();
+        here.send(()).unwrap();
+        // A sender that is gone opens the gate, too.
+        let _ = gate.recv();
+    });
+    server.remote().send(shard, order).unwrap();
+    held.recv().unwrap();
+    go
 }
 
 impl fmt::Debug for Order {
