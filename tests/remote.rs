@@ -90,7 +90,7 @@ fn a_broadcast_reaches_every_client_of_every_shard_once() {
     assert_eq!(counted.load(Ordering::Relaxed), 150);
     server.remote().disconnect_all().unwrap();
     streams.iter().for_each(expect_end);
-    assert_eq!(server.stats().total.closed(CloseReason::Disconnected), 150);
+    wait_until("all are counted", || server.stats().total.closed(CloseReason::Disconnected) == 150);
 }
 
 #[test]
