@@ -1,3 +1,62 @@
-//! `loadgen`: opens connections and measures latency at scale.
+//! `loadgen`: opens very many connections and measures latency at scale, against any server that echoes.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod args;
+mod client;
+mod clock;
+mod connector;
+mod crew;
+mod failure;
+mod live;
+mod load;
+mod machine;
+mod output;
+mod payload;
+mod plan;
+mod preflight;
+mod problem;
+mod progress;
+mod quantity;
+mod recorder;
+mod report;
+mod routes;
+mod run;
+mod schedule;
+mod signals;
+mod stage;
+mod target;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::problem::Problem;
+use crate::stage::Stage;
+
+fn main() -> ExitCode {
+    match obey(Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("loadgen: {problem}");
+            problem.exit_code()
+        }
+    }
+}
+
+/// Does what was asked; returns whether all was well.
+fn obey(args: Args) -> Result<bool, Problem> {
+    match args.command {
+        None => Ok(true),
+        Some(Command::Serve(_)) => Ok(true),
+        Some(Command::Rr(load)) => load::run(&load, &[Stage::Closed { duration: load.duration }]),
+        Some(Command::Open(open)) => {
+            load::run(&open.load, &[Stage::Open { duration: open.load.duration, rate_per_s: open.rate }])
+        }
+        Some(Command::Hold(load)) => {
+            load::run(&load, &[Stage::Verify, Stage::Hold { duration: load.duration }, Stage::Verify])
+        }
+    }
+}
