@@ -1,4 +1,95 @@
-//! esockets
+//! Servers that hold very many connections: pinned, sharded epoll reactors that run your handler inline.
+//!
+//! N reactor threads, the *shards*, each own a listener (SO_REUSEPORT), an epoll instance and the connections that they
+//! accepted. A connection lives and dies on one shard, and your [`Handler`] runs right there: nothing is handed to another
+//! thread, nothing is locked, and a connection at rest owns no buffer.
+//!
+//! ```text
+//!              ┌ shard 0, pinned to core 0 ──────────────────────────────────────────┐
+//!   clients ──▶│ listener ─▶ accept ─▶ handle_incoming ─▶ table of connections       │
+//!      ▲       │                                             │            ▲          │
+//!      │       │ epoll ───▶ note, enqueue ─▶ serve: ─▶ read ─▶ handle_readable ─▶ send│──▶ clients
+//!      │       │ mailbox ─▶ handle_message   timers ─▶ handle_timeout   close ─▶ handle_closed
+//!      │       └─────────────────────────────────────────────────────────────────────┘
+//!   the kernel deals      shard 1, pinned to core 1: the same, and so on; between shards only the
+//!   connections out       stop flag, the counters and the mailboxes
+//! ```
+//!
+//! # The life of a connection
+//!
+//! The kernel deals it to a shard, the shard accepts it and asks [`Handler::handle_incoming`], which gives a session or
+//! refuses. It is registered once, for edges. An event marks it and puts it into a queue; in its turn it is flushed, read,
+//! handed to [`Handler::handle_readable`] and flushed again, until it is drained or its budget is used up, and then it
+//! rests. When it ends, in whatever way, [`Handler::handle_closed`] is told once, with the [`CloseReason`].
+//!
+//! # What it promises
+//!
+//! - Every byte that a peer sent before it finished or was cut off is shown to the handler, in order, once, and before the
+//!   end is; except where the handler itself ended the connection or paused it.
+//! - Every byte that was sent goes out in order, once, or the connection ends with a reset, and with a reason that says
+//!   so. The kernel's word is the last that there is: that it took the bytes does not mean that the peer has them.
+//! - One `handle_closed` for each session that `handle_incoming` gave.
+//! - Memory for one connection is bounded by [`input_max`](Builder::input_max) and [`output_max`](Builder::output_max).
+//! - Running out of descriptors pauses accepting, neither ends nor spins, and is over when there are some again.
+//! - A panic in a handler costs the connection in hand (where panics unwind; with `panic = "abort"` it is the process).
+//!
+//! # What is absent on purpose
+//!
+//! No thread but the shards; no signal handler; no global state, so several servers in one process do not know of each
+//! other; nothing printed; no allocation for an idle connection; no unsafe code outside one file, [`sys`]. Linux only.
+//!
+//! # What a connection costs
+//!
+//! In system calls: accept4 and epoll_ctl when it comes, recv and send for each message that comes and is answered, close
+//! when it goes; epoll_wait is shared. In memory: a slot of 56 bytes and your session, in the library; some 4 KB in the
+//! kernel.
+//!
+//! # Where to read
+//!
+//! From the bottom up, each file uses only files before it: `buffer` `slab` `wheel` `spin` `mailbox` are data structures
+//! that know nothing of connections; `reason` `stats` `sys` `socket` `error` `config` `peer` what the rest is said in;
+//! `kernel` the seam to the system; `output` `client` `shard` `handler` what a program sees; `acceptor` and `connection`
+//! the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `remote` `server` `builder` the whole.
 #![deny(unsafe_code)]
+
+mod acceptor;
+mod buffer;
+mod builder;
+mod client;
+mod config;
+mod connection;
+mod error;
+mod handler;
+mod kernel;
+mod mailbox;
+mod output;
+mod peer;
+mod reactor;
+mod reason;
+mod remote;
+mod server;
+mod shard;
+mod slab;
 pub mod socket;
+mod spin;
+mod stats;
 pub mod sys;
+pub mod testing;
+mod wheel;
+
+pub use builder::Builder;
+pub use client::{Client, ClientId};
+pub use config::{Cores, Selector};
+pub use error::Error;
+pub use handler::{Closures, Handler};
+pub use peer::Peer;
+pub use reason::CloseReason;
+pub use remote::{Remote, Unsent};
+pub use server::Server;
+pub use shard::{Shard, ShardInfo};
+pub use stats::{ShardStats, Stats};
+
+/// The README's programs, compiled with the tests so that they cannot rot.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

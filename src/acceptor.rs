@@ -1,0 +1,146 @@
+//! Accepting: what each error of accept(2) means, and when to try again.
+
+use std::io;
+use std::time::Duration;
+
+/// Remembers that connections wait: the edge that said so comes once, and nothing tells when descriptors are free again.
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    /// Cleared only when the kernel says that nobody waits.
+    waiting: bool,
+    /// While the system is out of something, the moment of the next attempt.
+    retry_at: Option<Duration>,
+    pause: Duration,
+}
+
+/// What to do after an attempt to accept failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Nobody waits any more.
+    Drained,
+    /// That connection has failed before it was accepted (accept(2) passes on what happened to it): take the next.
+    Skipped,
+    /// The system is out of descriptors or memory, or something is amiss that no one foresaw: try again later.
+    Paused,
+}
+
+/// The first pause: short, for a process that is only just over its limit.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// The longest: ten vain system calls a second cost nothing, and those who wait are served within 200 ms.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+
+impl Acceptor {
+    pub(crate) fn new() -> Acceptor {
+        Acceptor { waiting: false, retry_at: None, pause: PAUSE_MIN }
+    }
+
+    /// An edge said that somebody waits.
+    pub(crate) fn note(&mut self) {
+        self.waiting = true;
+    }
+
+    /// Whether to accept now; `now` is asked for only during a pause.
+    pub(crate) fn is_due(&self, now: impl FnOnce() -> Duration) -> bool {
+        self.waiting && self.retry_at.is_none_or(|retry_at| retry_at <= now())
+    }
+
+    /// When to accept again, if somebody waits and not now.
+    pub(crate) fn retry_at(&self) -> Option<Duration> {
+        self.retry_at.filter(|_| self.waiting)
+    }
+
+    pub(crate) fn succeeded(&mut self) {
+        self.retry_at = None;
+        self.pause = PAUSE_MIN;
+    }
+
+    /// Learns from an error, at the moment `now`.
+    pub(crate) fn failed(&mut self, error: &io::Error, now: Duration) -> Failure {
+        match classify(error) {
+            Failure::Drained => {
+                self.waiting = false;
+                self.succeeded();
+                Failure::Drained
+            }
+            Failure::Skipped => Failure::Skipped,
+            Failure::Paused => {
+                self.pause(now);
+                Failure::Paused
+            }
+        }
+    }
+
+    /// Waits, longer each time until something is accepted.
+    pub(crate) fn pause(&mut self, now: Duration) {
+        self.retry_at = Some(now + self.pause);
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+
+    /// A descriptor has become free: the reason for the pause may be gone.
+    pub(crate) fn relieved(&mut self) {
+        self.retry_at = None;
+    }
+}
+
+fn classify(error: &io::Error) -> Failure {
+    match error.raw_os_error() {
+        _ if error.kind() == io::ErrorKind::WouldBlock => Failure::Drained,
+        Some(
+            libc::EINTR
+            | libc::ECONNABORTED
+            | libc::ECONNRESET
+            | libc::EPROTO
+            | libc::ENETDOWN
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+            | libc::ETIMEDOUT
+            | libc::EPERM,
+        ) => Failure::Skipped,
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM; and whatever else comes must neither end the service nor make it spin.
+        _ => Failure::Paused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(5);
+
+    fn fail(acceptor: &mut Acceptor, errno: i32) -> Failure {
+        acceptor.failed(&io::Error::from_raw_os_error(errno), NOW)
+    }
+
+    #[test]
+    fn only_an_empty_queue_makes_it_forget_that_somebody_waits() {
+        let mut acceptor = Acceptor::new();
+        acceptor.note();
+        for errno in [libc::EMFILE, libc::ECONNABORTED, libc::EPERM, libc::EINVAL, libc::ENFILE, 9999] {
+            assert_ne!(fail(&mut acceptor, errno), Failure::Drained);
+            assert!(acceptor.is_due(|| NOW + PAUSE_MAX));
+        }
+        assert_eq!(fail(&mut acceptor, libc::EAGAIN), Failure::Drained);
+        assert!(!acceptor.is_due(|| NOW + PAUSE_MAX) && acceptor.retry_at().is_none());
+    }
+
+    #[test]
+    fn pauses_grow_to_a_tenth_of_a_second_and_start_over_after_success() {
+        let mut acceptor = Acceptor::new();
+        acceptor.note();
+        let pauses = [(); 6].map(|()| {
+            assert_eq!(fail(&mut acceptor, libc::EMFILE), Failure::Paused);
+            assert!(!acceptor.is_due(|| NOW));
+            (acceptor.retry_at().unwrap() - NOW).as_millis()
+        });
+        assert_eq!(pauses, [10, 20, 40, 80, 100, 100]);
+        acceptor.succeeded();
+        assert!(acceptor.is_due(|| NOW));
+        fail(&mut acceptor, libc::EMFILE);
+        assert_eq!(acceptor.retry_at(), Some(NOW + PAUSE_MIN));
+        acceptor.relieved();
+        assert!(acceptor.is_due(|| NOW), "a free descriptor ends the pause");
+    }
+}

@@ -1,0 +1,250 @@
+//! Every knob of a server: what it does, its default, its unit and its cost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::config::{Config, Cores, Selector};
+use crate::error::Error;
+use crate::handler::{Closures, Handler};
+use crate::peer::Peer;
+use crate::server::Server;
+use crate::shard::ShardInfo;
+use crate::socket::Keepalive;
+
+/// How a server is to be; made by [`Server::builder`].
+///
+/// Values are checked together by `start`, which names the knob whose value makes no sense.
+#[derive(Debug, Clone)]
+#[must_use = "a builder starts nothing until `start` is called"]
+pub struct Builder<P = ()> {
+    config: Config,
+    protocol: P,
+}
+
+/// The closure that keeps every connection, for a builder that was given only `handle_readable`.
+type KeepAll = fn(&mut Client<'_>, &Peer) -> bool;
+
+impl Server {
+    /// A server with every knob at its default.
+    pub fn builder() -> Builder {
+        Builder { config: Config::default(), protocol: () }
+    }
+}
+
+impl<P> Builder<P> {
+    /// The address to listen on, or a name for it: the first that it resolves to is taken. `::` takes IPv4 as well.
+    /// Default: `127.0.0.1`, so that nothing is exposed until you say so.
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.config.host = host.into();
+        self
+    }
+
+    /// The port to listen on; 0 lets the kernel choose a free one, which
+    /// [`local_addr`](Server::local_addr) then tells. Default: 1234.
+    pub fn port(mut self, port: u16) -> Self {
+        self.config.port = port;
+        self
+    }
+
+    /// Lets other servers of the same user listen on the same address, if they ask for it, too; the kernel deals
+    /// connections out among them all (SO_REUSEPORT, see socket(7)). Default: false, so that a second server is refused
+    /// with AddrInUse instead of silently taking half of the connections.
+    ///
+    /// The first to start must have asked for it as well. A program that sets SO_REUSEPORT by itself and runs as the same
+    /// user can always join: run a server as a user of its own where that matters.
+    pub fn share_port(mut self, share: bool) -> Self {
+        self.config.share_port = share;
+        self
+    }
+
+    /// How many connections may wait to be accepted, on each shard. Default: 1000.
+    ///
+    /// The kernel cuts it to the sysctl `net.core.somaxconn`, usually 4096. Whoever comes when the queue is full tries
+    /// again after 1, 3, 7 seconds: seen from the client, a slow connect. Costs nothing until it is used.
+    pub fn queue_size(mut self, connections: u32) -> Self {
+        self.config.queue_size = connections;
+        self
+    }
+
+    /// The longest that a shard sleeps in one epoll_wait(2). Default: 2 s; at least 1 ms. An idle shard wakes up that
+    /// often for nothing; nothing else depends on it.
+    pub fn block_time(mut self, time: Duration) -> Self {
+        self.config.block_time = time;
+        self
+    }
+
+    /// How a shard waits. Default: [`Selector::Epoll`]; [`Selector::Spin`] trades processor time for latency.
+    pub fn selector(mut self, selector: Selector) -> Self {
+        self.config.selector = selector;
+        self
+    }
+
+    /// How many reactor threads there are, each with its own listener, epoll instance and connections. Default: one for
+    /// each core that the process may use, or for each core of [`cores`](Builder::cores)' list.
+    ///
+    /// Each costs a thread, three descriptors and a read buffer of 64 KiB. More shards than cores bring nothing. A client is dealt to
+    /// a shard by the hash of its address and port and stays there; with few clients the load can be uneven.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.config.shards = Some(shards);
+        self
+    }
+
+    /// The cores that shards are pinned to. Default: [`Cores::All`]. Pinned threads keep their caches warm, and cannot
+    /// get out of the way of others; where much else runs on the machine, [`Cores::None`] is often the better choice.
+    pub fn cores(mut self, cores: Cores) -> Self {
+        self.config.cores = cores;
+        self
+    }
+
+    /// TCP_NODELAY on every connection (see tcp(7)): small answers leave at once. Default: true. Set on the listener
+    /// and inherited, so it costs nothing per connection.
+    pub fn nodelay(mut self, nodelay: bool) -> Self {
+        self.config.nodelay = nodelay;
+        self
+    }
+
+    /// TCP keepalive on every connection: a peer that has vanished is noticed even though nothing is sent to it. Default:
+    /// on, first probe after 60 s, then every 10 s, six in all ([`Keepalive::default`]). `None` turns it off. Set on the
+    /// listener and inherited; costs a packet each way per minute for each idle connection, and no memory.
+    pub fn keepalive(mut self, keepalive: Option<Keepalive>) -> Self {
+        self.config.keepalive = keepalive;
+        self
+    }
+
+    /// The most connections that are open at once, over all shards. Default: `None`, as many as there are descriptors.
+    /// Whoever comes beyond is accepted and closed at once, counted as
+    /// [`Refused`](crate::CloseReason::Refused). Costs a shared counter, touched when a connection comes and goes.
+    pub fn connections_max(mut self, connections: Option<usize>) -> Self {
+        self.config.connections_max = connections;
+        self
+    }
+
+    /// The most input, in bytes, that a handler may leave unconsumed: the longest message that can arrive in pieces.
+    /// Default: 64 KiB. A connection that is full and whose peer sends more is closed with
+    /// [`InputFull`](crate::CloseReason::InputFull). Memory is used only for what is left over. A value below 64 KiB also
+    /// bounds how much is read at a time.
+    pub fn input_max(mut self, bytes: usize) -> Self {
+        self.config.limits.input_max = bytes;
+        self
+    }
+
+    /// The most output, in bytes, that may wait for a connection's peer: what a peer that does not read costs. Default:
+    /// 256 KiB. A message that would exceed it closes the connection with
+    /// [`OutputFull`](crate::CloseReason::OutputFull). No more is read at a time than there is room for, so an answer that
+    /// is no longer than its question always fits. Memory is used only for what waits.
+    pub fn output_max(mut self, bytes: usize) -> Self {
+        self.config.limits.output_max = bytes;
+        self
+    }
+
+    /// The low mark of output, in bytes: while more waits, nothing is read from the connection; when it falls to the
+    /// mark again, `handle_writable` is called and reading goes on. Default: half of [`output_max`](Builder::output_max);
+    /// less than `output_max`.
+    pub fn output_low(mut self, bytes: usize) -> Self {
+        self.config.limits.output_low = Some(bytes);
+        self
+    }
+
+    /// Calls `handle_timeout` when no byte has gone either way for so long; unless the handler objects, the connection
+    /// is closed with [`Idle`](crate::CloseReason::Idle). Default: `None`, for connections that may be silent for ever.
+    /// At least 1 ms; kept to 10 ms. Costs 16 bytes for each connection and a look at the clock in each turn.
+    pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.config.limits.idle_timeout = timeout;
+        self
+    }
+
+    /// The most connections that a shard accepts in one turn of its loop, before it serves those that it has. Default: 64.
+    /// More let a storm of new clients starve the old ones; fewer make the new ones wait.
+    pub fn accept_budget(mut self, connections: usize) -> Self {
+        self.config.accept_budget = connections;
+        self
+    }
+
+    /// The most bytes that are read from one connection in one turn, before the others have theirs. Default: 64 KiB. More
+    /// lets one fast sender delay everybody else on its shard; less costs more turns for bulk data.
+    pub fn read_budget(mut self, bytes: usize) -> Self {
+        self.config.limits.read_budget = bytes;
+        self
+    }
+
+    /// How many messages from other threads may wait for each shard. Default: 1024. Their memory is taken at the start.
+    pub fn mailbox_max(mut self, messages: usize) -> Self {
+        self.config.mailbox_max = messages;
+        self
+    }
+
+    /// How long [`stop`](Server::stop) and dropping the server wait for peers to take what was sent. Default: 10 s; zero
+    /// closes everything at once.
+    pub fn stop_timeout(mut self, timeout: Duration) -> Self {
+        self.config.stop_timeout = timeout;
+        self
+    }
+}
+
+impl Builder {
+    /// Starts the server and returns when every shard listens. `make` is called once on each shard's own thread, so that
+    /// the handler need not be `Send`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a knob whose value makes no sense, [`Error::Resolve`] and [`Error::Listen`] for the address,
+    /// [`Error::Shard`] when the system has no thread, core or descriptor left, [`Error::Died`] when `make` panics. No
+    /// thread is left behind.
+    pub fn start<H, F>(self, make: F) -> Result<Server<H::Message>, Error>
+    where
+        H: Handler,
+        F: Fn(&ShardInfo) -> H + Send + Sync + 'static,
+    {
+        let make = Arc::new(make);
+        Server::start(self.config, || {
+            let make = Arc::clone(&make);
+            move |info: &ShardInfo| make(info)
+        })
+    }
+
+    /// Decides about new connections: true keeps, false disconnects. Each shard has its own clone of the closure.
+    pub fn handle_incoming<I>(self, incoming: I) -> Builder<Closures<I, ()>>
+    where
+        I: FnMut(&mut Client<'_>, &Peer) -> bool + Clone + Send + 'static,
+    {
+        Builder { config: self.config, protocol: Closures { incoming, readable: () } }
+    }
+
+    /// Handles input: true keeps the connection, false disconnects it after what was sent has been flushed. Without a
+    /// `handle_incoming` before it, every connection is kept. Each shard has its own clone of the closure.
+    pub fn handle_readable<R>(self, readable: R) -> Builder<Closures<KeepAll, R>>
+    where
+        R: FnMut(&mut Client<'_>) -> bool + Clone + Send + 'static,
+    {
+        let incoming: KeepAll = |_, _| true;
+        Builder { config: self.config, protocol: Closures { incoming, readable } }
+    }
+}
+
+impl<I> Builder<Closures<I, ()>> {
+    /// Handles input: true keeps the connection, false disconnects it after what was sent has been flushed. Each shard has
+    /// its own clone of the closure.
+    pub fn handle_readable<R>(self, readable: R) -> Builder<Closures<I, R>>
+    where
+        R: FnMut(&mut Client<'_>) -> bool + Clone + Send + 'static,
+    {
+        Builder { config: self.config, protocol: Closures { incoming: self.protocol.incoming, readable } }
+    }
+}
+
+impl<I, R> Builder<Closures<I, R>>
+where
+    I: FnMut(&mut Client<'_>, &Peer) -> bool + Clone + Send + 'static,
+    R: FnMut(&mut Client<'_>) -> bool + Clone + Send + 'static,
+{
+    /// Starts the server and returns when every shard listens.
+    ///
+    /// # Errors
+    /// Those of [`Builder::start`] with a handler.
+    pub fn start(self) -> Result<Server, Error> {
+        Server::start(self.config, || {
+            let closures = self.protocol.clone();
+            move |_: &ShardInfo| closures
+        })
+    }
+}

@@ -1,0 +1,237 @@
+//! A connection as its handler sees it, for as long as one call of the handler lasts.
+
+use std::fmt;
+use std::io::{self, BufRead, Read, Write};
+use std::time::Duration;
+
+use crate::output::{Output, OutputState};
+use crate::peer::Peer;
+use crate::slab::Key;
+
+/// Names a connection, as long as the server lives: `Copy` and `Send`, to keep anywhere and to reach the connection by,
+/// from any thread, with a [`Remote`](crate::Remote). The id of a connection that is gone reaches nobody: ids return only
+/// after 2³¹ connections in the same slot.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClientId {
+    pub(crate) shard: u32,
+    pub(crate) key: Key,
+}
+
+impl ClientId {
+    /// The index of the shard on which the connection lives.
+    #[must_use]
+    pub fn shard(self) -> usize {
+        self.shard as usize
+    }
+}
+
+impl fmt::Display for ClientId {
+    /// Shard, slot and generation, as in `0:17.3`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}.{}", self.shard, self.key.slot, self.key.generation)
+    }
+}
+
+impl fmt::Debug for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A connection in the hands of its handler.
+///
+/// **Input** is a slice of the shard's read buffer: [`recv`](Client::recv) takes all of it, [`peek`](Client::peek) and
+/// [`consume`](Client::consume) take part. What is not consumed is kept for the connection (up to
+/// [`input_max`](crate::Builder::input_max)) and stands in front of the next input; that is all that framing needs.
+///
+/// **Output**: [`send`](Client::send) is for whole messages, `std::io::Write` for pieces. Neither waits: what the
+/// socket does not take at once is queued, up to [`output_max`](crate::Builder::output_max). While more than
+/// [`output_low`](crate::Builder::output_low) is queued, nothing is read from this connection: whoever does not read its
+/// answers is not asked for more questions.
+///
+/// It is also a `std::io::{Read, BufRead, Write}`: these report `WouldBlock` where a blocking stream would wait.
+pub struct Client<'a> {
+    input: &'a [u8],
+    id: ClientId,
+    address: &'a Peer,
+    eof: bool,
+    output: Output<'a>,
+    wishes: Wishes,
+}
+
+/// What a handler asked for, to be done when it returns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Wishes {
+    /// Whether to go on reading.
+    pub(crate) reading: Option<bool>,
+    pub(crate) close: bool,
+    pub(crate) abort: bool,
+    pub(crate) timeout: Timeout,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Timeout {
+    #[default]
+    AsItWas,
+    Off,
+    In(Duration),
+}
+
+impl<'a> Client<'a> {
+    pub(crate) fn new(input: &'a [u8], id: ClientId, address: &'a Peer, eof: bool, output: Output<'a>) -> Client<'a> {
+        Client { input, id, address, eof, output, wishes: Wishes::default() }
+    }
+
+    /// What is left of the input, what was asked for, and what became of the output.
+    pub(crate) fn into_parts(self) -> (&'a [u8], Wishes, OutputState) {
+        (self.input, self.wishes, self.output.state)
+    }
+
+    /// Takes all the input. The slice is the shard's, not this client's, so it can be sent back without a copy:
+    /// `let data = client.recv(); client.send(data);`. Empty when there is none.
+    pub fn recv(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.input)
+    }
+
+    /// Shows the input without taking it.
+    #[must_use]
+    pub fn peek(&self) -> &'a [u8] {
+        self.input
+    }
+
+    /// Takes the first `count` bytes of the input, or all if there are fewer.
+    pub fn consume(&mut self, count: usize) {
+        self.input = &self.input[count.min(self.input.len())..];
+    }
+
+    /// Sends a whole message. True: it is on its way or queued. False: it is not, and none of it ever will be, because
+    /// the connection is broken, or because it would have made more than [`output_max`](crate::Builder::output_max) wait;
+    /// in that case the connection is reset as soon as the handler returns, with
+    /// [`CloseReason::OutputFull`](crate::CloseReason::OutputFull), because what follows would not be what was meant. Ask
+    /// [`output_room`](Client::output_room) first where that can happen.
+    ///
+    /// Cost: when all input has been taken and nothing waits, one send(2) straight from `message`, without a copy. Else it
+    /// is copied, and goes out together with its neighbours when the handler returns, in one send(2).
+    pub fn send(&mut self, message: &[u8]) -> bool {
+        self.output.send(message, self.input.is_empty())
+    }
+
+    /// How many bytes are sent but have not been taken by the kernel.
+    #[must_use]
+    pub fn output_waiting(&self) -> usize {
+        self.output.waiting()
+    }
+
+    /// How many bytes can be sent without exceeding [`output_max`](crate::Builder::output_max), even if the socket takes
+    /// none of them now.
+    #[must_use]
+    pub fn output_room(&self) -> usize {
+        self.output.room()
+    }
+
+    /// The connection's name.
+    #[must_use]
+    pub fn id(&self) -> ClientId {
+        self.id
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn address(&self) -> &Peer {
+        self.address
+    }
+
+    /// The index of the shard that this connection lives on.
+    #[must_use]
+    pub fn shard(&self) -> usize {
+        self.id.shard()
+    }
+
+    /// Whether the peer has finished sending: what is in the input is the last of it.
+    #[must_use]
+    pub fn is_eof(&self) -> bool {
+        self.eof
+    }
+
+    /// Stops reading from this connection until [`resume`](Client::resume): no more `handle_readable`, and before long
+    /// the peer's sending stalls. The end of the connection is not noticed either while it is paused, other than by
+    /// [`idle_timeout`](crate::Builder::idle_timeout).
+    pub fn pause(&mut self) {
+        self.wishes.reading = Some(false);
+    }
+
+    /// Goes on reading. Input that was left unconsumed is shown again at once, even if nothing has come in meanwhile.
+    pub fn resume(&mut self) {
+        self.wishes.reading = Some(true);
+    }
+
+    /// Disconnects when the handler returns, after what was sent has been flushed; the same as returning false.
+    pub fn close(&mut self) {
+        self.wishes.close = true;
+    }
+
+    /// Disconnects when the handler returns, without flushing: the peer sees a reset.
+    pub fn abort(&mut self) {
+        self.wishes.abort = true;
+    }
+
+    /// Calls [`handle_timeout`](crate::Handler::handle_timeout) once, so long after the handler returns (rounded up to 10
+    /// ms, 100 days at most), in place of a timer that was set before. `None` takes it back.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.wishes.timeout = timeout.map_or(Timeout::Off, Timeout::In);
+    }
+}
+
+impl Read for Client<'_> {
+    /// Takes input. `Ok(0)` means that the peer has finished and all is taken, `WouldBlock` that more may come.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let count = self.fill_buf()?.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.input[..count]);
+        Client::consume(self, count);
+        Ok(count)
+    }
+}
+
+impl BufRead for Client<'_> {
+    /// Shows the input; empty only when the peer has finished and all is taken, else `WouldBlock`.
+    ///
+    /// `read_line` and its like take what they find before they fail with `WouldBlock`; for messages that arrive in
+    /// pieces use [`peek`](Client::peek) and [`consume`](Client::consume).
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.input.is_empty() && !self.eof { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(self.input) }
+    }
+
+    fn consume(&mut self, count: usize) {
+        Client::consume(self, count);
+    }
+}
+
+impl Write for Client<'_> {
+    /// Gathers a piece, to go out with the others when the handler returns. It takes as much as there is
+    /// [room](Client::output_room) for; `WouldBlock` when there is none, `BrokenPipe` when the connection is broken.
+    /// Unlike [`send`](Client::send) it never ends the connection.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.output.write(bytes) {
+            0 if !self.output.is_open() => Err(io::ErrorKind::BrokenPipe.into()),
+            0 if !bytes.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
+            count => Ok(count),
+        }
+    }
+
+    /// Gives the socket what was gathered, now. What it does not take stays queued, which is no error.
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush();
+        if self.output.is_open() { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    }
+}
+
+impl fmt::Debug for Client<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Client");
+        debug.field("id", &self.id).field("address", self.address).field("input", &self.input.len());
+        debug.field("output_waiting", &self.output.waiting()).field("eof", &self.eof).finish_non_exhaustive()
+    }
+}

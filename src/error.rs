@@ -1,0 +1,135 @@
+//! What can go wrong when a server starts or ends: which act, on which address, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+/// Why a server did not start, or did not end well.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A knob of the builder has a value that makes no sense.
+    Config {
+        /// The knob, by the name of the builder's method.
+        knob: &'static str,
+        /// What is wrong with the value, and what would be right.
+        why: String,
+    },
+    /// The host is neither an address nor a name that resolves to one.
+    Resolve {
+        /// The host as it was given.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// The address cannot be listened on.
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A resource that a shard needs cannot be had: a thread, an epoll instance, an eventfd, a core to be pinned to.
+    Shard {
+        /// The shard's index.
+        shard: usize,
+        /// What was tried.
+        act: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A shard's thread panicked outside the functions of the handler that are caught: while it made its handler, or
+    /// because of a mistake in this library.
+    Died {
+        /// The shard's index.
+        shard: usize,
+        /// The panic's message.
+        message: String,
+    },
+}
+
+impl Error {
+    /// The kind of the system's error; `InvalidInput` for a knob and `Other` for a panic.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Error::Config { .. } => io::ErrorKind::InvalidInput,
+            Error::Resolve { source, .. } | Error::Listen { source, .. } | Error::Shard { source, .. } => source.kind(),
+            Error::Died { .. } => io::ErrorKind::Other,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Config { knob, why } => write!(f, "cannot start with this `{knob}`: {why}"),
+            Error::Resolve { host, source } => write!(
+                f,
+                "cannot resolve the host `{host}`: {source}; give an address such as 127.0.0.1, or 0.0.0.0 for all"
+            ),
+            Error::Listen { address, source } => {
+                write!(f, "cannot listen on {address}: {source}{}", listen_advice(source, *address))
+            }
+            Error::Shard { shard, act, source } => {
+                write!(f, "shard {shard} cannot {act}: {source}{}", shard_advice(source))
+            }
+            Error::Died { shard, message } => write!(f, "the thread of shard {shard} panicked: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Config { .. } | Error::Died { .. } => None,
+            Error::Resolve { source, .. } | Error::Listen { source, .. } | Error::Shard { source, .. } => Some(source),
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        io::Error::new(error.kind(), error)
+    }
+}
+
+fn listen_advice(source: &io::Error, address: SocketAddr) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "; another program listens there (`ss -ltnp 'sport = :{}'` shows which); take another port, 0 for any free one, \
+             or let both set share_port(true)",
+            address.port()
+        ),
+        io::ErrorKind::AddrNotAvailable => "; the address is not one of this machine's (`ip addr` lists them)".into(),
+        io::ErrorKind::PermissionDenied => {
+            "; ports below net.ipv4.ip_unprivileged_port_start (usually 1024) need CAP_NET_BIND_SERVICE".into()
+        }
+        _ => String::new(),
+    }
+}
+
+fn shard_advice(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::EMFILE) => "; a shard needs three descriptors of its own: raise `ulimit -n` or take fewer shards",
+        Some(libc::ENFILE) => "; the system is out of descriptors: raise the sysctl fs.file-max",
+        Some(libc::EAGAIN) => "; the limit of threads is reached (`ulimit -u`, or the cgroup's pids.max)",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_act_the_address_and_the_way_out() {
+        let error = Error::Listen {
+            address: "127.0.0.1:80".parse().unwrap(),
+            source: io::Error::from_raw_os_error(libc::EADDRINUSE),
+        };
+        let text = error.to_string();
+        assert!(text.contains("listen on 127.0.0.1:80") && text.contains("in use") && text.contains("sport = :80"));
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::AddrInUse);
+    }
+}

@@ -1,0 +1,110 @@
+//! What a program supplies: the functions that a shard calls.
+
+use crate::client::{Client, ClientId};
+use crate::peer::Peer;
+use crate::reason::CloseReason;
+use crate::shard::Shard;
+
+/// The protocol between a server and its program. One value per shard, made on the shard's thread and never moved from
+/// it: it needs no lock and need not be `Send`.
+///
+/// All functions run inline on the shard's thread, so the shard's other connections wait for as long as one takes: hand
+/// work that blocks or computes for long to a thread of your own, and let it answer through a [`Remote`](crate::Remote).
+///
+/// A panic in any of them ends only the connection in hand, with [`CloseReason::Panicked`] (provided that panics unwind).
+///
+/// ```
+/// use esockets::{Client, Handler, Peer};
+///
+/// /// Answers each connection's bytes with how many there have been.
+/// struct Count;
+///
+/// impl Handler for Count {
+///     type Session = u64;
+///     type Message = ();
+///
+///     fn handle_incoming(&mut self, _client: &mut Client<'_>, _address: &Peer) -> Option<u64> {
+///         Some(0)
+///     }
+///
+///     fn handle_readable(&mut self, client: &mut Client<'_>, bytes: &mut u64) -> bool {
+///         *bytes += client.recv().len() as u64;
+///         client.send(format!("{bytes}\n").as_bytes())
+///     }
+/// }
+/// ```
+pub trait Handler {
+    /// What is kept for each connection, inline in the shard's table: every byte of it counts once a connection.
+    type Session;
+
+    /// What other threads may send to this shard with [`Remote`](crate::Remote); `()` if nothing.
+    type Message: Send + 'static;
+
+    /// A connection has come in. `Some` keeps it, with this session; `None` disconnects it, after what was sent to it has
+    /// been flushed. Nothing has been received yet.
+    fn handle_incoming(&mut self, client: &mut Client<'_>, address: &Peer) -> Option<Self::Session>;
+
+    /// There is input: what came in, behind what was left unconsumed last time. True keeps the connection; false
+    /// disconnects it after what was sent has been flushed.
+    ///
+    /// What is not consumed is kept and shown again, in front of the next input; it is called again when there is more,
+    /// not before.
+    fn handle_readable(&mut self, client: &mut Client<'_>, session: &mut Self::Session) -> bool;
+
+    /// The output that waits for the peer has fallen to [`output_low`](crate::Builder::output_low) again, after it had
+    /// been above. True keeps the connection.
+    fn handle_writable(&mut self, client: &mut Client<'_>, session: &mut Self::Session) -> bool {
+        let _ = (client, session);
+        true
+    }
+
+    /// The peer finished sending; everything it sent has been shown, and what was left unconsumed is in `client` still.
+    /// False, the default, flushes what was sent and closes; true keeps our half open, for as long as you like.
+    fn handle_eof(&mut self, client: &mut Client<'_>, session: &mut Self::Session) -> bool {
+        let _ = (client, session);
+        false
+    }
+
+    /// The client's own timer ran out, or nothing went either way for [`idle_timeout`](crate::Builder::idle_timeout).
+    /// False, the default, closes; true keeps the connection, for another idle time if that was what ran out.
+    fn handle_timeout(&mut self, client: &mut Client<'_>, session: &mut Self::Session) -> bool {
+        let _ = (client, session);
+        false
+    }
+
+    /// Another thread has sent a message to this shard.
+    fn handle_message(&mut self, shard: &mut Shard<'_, Self::Session>, message: Self::Message) {
+        let _ = (shard, message);
+    }
+
+    /// The connection is over: called exactly once for each session that `handle_incoming` gave, whatever happened.
+    fn handle_closed(&mut self, session: Self::Session, id: ClientId, reason: CloseReason) {
+        let _ = (session, id, reason);
+    }
+}
+
+/// The two functions of the ancestor's protocol, each a closure; made by
+/// [`Builder::handle_incoming`](crate::Builder::handle_incoming) and
+/// [`Builder::handle_readable`](crate::Builder::handle_readable).
+#[derive(Debug, Clone)]
+pub struct Closures<I, R> {
+    pub(crate) incoming: I,
+    pub(crate) readable: R,
+}
+
+impl<I, R> Handler for Closures<I, R>
+where
+    I: FnMut(&mut Client<'_>, &Peer) -> bool,
+    R: FnMut(&mut Client<'_>) -> bool,
+{
+    type Session = ();
+    type Message = ();
+
+    fn handle_incoming(&mut self, client: &mut Client<'_>, address: &Peer) -> Option<()> {
+        (self.incoming)(client, address).then_some(())
+    }
+
+    fn handle_readable(&mut self, client: &mut Client<'_>, (): &mut ()) -> bool {
+        (self.readable)(client)
+    }
+}

@@ -1,0 +1,125 @@
+//! The real kernel, on mio and socket2.
+
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use socket2::Socket;
+
+use super::{Event, Kernel};
+use crate::peer::Peer;
+use crate::slab::Key;
+use crate::socket;
+use crate::sys::WakeFd;
+
+/// One epoll instance, the listener and the eventfd that are registered in it.
+pub(crate) struct Linux {
+    poll: Poll,
+    events: Events,
+    listener: Option<Socket>,
+    waker: Arc<WakeFd>,
+    started_at: Instant,
+}
+
+/// More at a time costs cache: batches of 1,024 were measured to take 5 to 10 % more processor time per echo at 1,000
+/// connections. Fewer starve nobody, because epoll puts what it has told behind what it has not.
+const BATCH: usize = 128;
+
+/// Tokens of connections leave the upper half free, see [`Key`].
+const LISTENER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+
+impl Linux {
+    /// Takes over a listening socket, and wakes up for `waker`.
+    pub(crate) fn new(listener: Socket, waker: Arc<WakeFd>) -> io::Result<Linux> {
+        let poll = Poll::new()?;
+        poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), LISTENER, Interest::READABLE)?;
+        poll.registry().register(&mut SourceFd(&waker.as_raw_fd()), WAKER, Interest::READABLE)?;
+        let events = Events::with_capacity(BATCH);
+        Ok(Linux { poll, events, listener: Some(listener), waker, started_at: Instant::now() })
+    }
+}
+
+impl Kernel for Linux {
+    type Stream = Socket;
+
+    #[inline]
+    fn wait(&mut self, timeout: Duration, mut note: impl FnMut(Event)) -> io::Result<usize> {
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
+            Err(error) => return Err(error),
+        }
+        let mut count = 0;
+        for event in &self.events {
+            count += 1;
+            match event.token() {
+                LISTENER => note(Event::Incoming),
+                WAKER => self.waker.drain(),
+                Token(token) => note(Event::Stream {
+                    key: Key::from_token(token as u64),
+                    readable: event.is_readable(),
+                    writable: event.is_writable(),
+                    ended: event.is_read_closed() || event.is_error(),
+                }),
+            }
+        }
+        Ok(count)
+    }
+
+    fn batch(&self) -> usize {
+        BATCH
+    }
+
+    fn register(&mut self, stream: &Socket, key: Key, writing: bool) -> io::Result<()> {
+        let interest = if writing { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        self.poll.registry().register(&mut SourceFd(&stream.as_raw_fd()), Token(key.token() as usize), interest)
+    }
+
+    fn rearm(&mut self, stream: &Socket, key: Key) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().reregister(&mut SourceFd(&stream.as_raw_fd()), Token(key.token() as usize), interest)
+    }
+
+    fn accept(&mut self) -> io::Result<(Socket, Peer)> {
+        let Some(listener) = &self.listener else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let (stream, address) = listener.accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)?;
+        let address = address.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+        Ok((stream, address.into()))
+    }
+
+    fn stop_listening(&mut self) {
+        self.listener = None;
+    }
+
+    #[inline]
+    fn receive(&mut self, stream: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*stream).read(buffer)
+    }
+
+    #[inline]
+    fn send(&mut self, stream: &Socket, bytes: &[u8]) -> io::Result<usize> {
+        // Rust ignores SIGPIPE only in programs whose main is Rust's; a library may live elsewhere.
+        stream.send_with_flags(bytes, libc::MSG_NOSIGNAL)
+    }
+
+    fn finish_sending(&mut self, stream: &Socket) -> io::Result<()> {
+        stream.shutdown(Shutdown::Write)
+    }
+
+    fn close(&mut self, stream: Socket, reset: bool) {
+        if reset {
+            // It can fail only for a socket that is beyond a reset already.
+            let _ = socket::reset_on_close(&stream);
+        }
+        drop(stream);
+    }
+
+    fn now(&self) -> Duration {
+        self.started_at.elapsed()
+    }
+}

@@ -1,0 +1,68 @@
+//! The seam to the operating system: the few calls that a loop makes, as a trait, so that the loop can run on another.
+
+mod linux;
+mod memory;
+
+pub(crate) use linux::Linux;
+pub(crate) use memory::{Memory, MemoryStream};
+
+use std::io;
+use std::time::Duration;
+
+use crate::peer::Peer;
+use crate::slab::Key;
+
+/// What a loop asks of its system. Everything is non-blocking but [`wait`](Kernel::wait), and edge-triggered: an event
+/// says that something has changed, and is not repeated until it changes again or the stream is re-armed.
+///
+/// Its users must bear spurious events, events for keys that are gone, and any error from any call.
+pub(crate) trait Kernel {
+    /// A connected stream. Dropping it closes it.
+    type Stream;
+
+    /// Blocks for `timeout` at the most, tells every event to `note`, and says how many there were; sooner, with none,
+    /// when another thread or a signal wakes it. An error says that waiting itself is impossible.
+    fn wait(&mut self, timeout: Duration, note: impl FnMut(Event)) -> io::Result<usize>;
+
+    /// How many events one wait can bring; when it brings as many, more may be there.
+    fn batch(&self) -> usize;
+
+    /// Asks for events on a new stream: for reading, and for writing only if `writing`.
+    fn register(&mut self, stream: &Self::Stream, key: Key, writing: bool) -> io::Result<()>;
+
+    /// Asks for events on a registered stream again, for both directions; what holds now is told once more.
+    fn rearm(&mut self, stream: &Self::Stream, key: Key) -> io::Result<()>;
+
+    fn accept(&mut self) -> io::Result<(Self::Stream, Peer)>;
+
+    /// Closes the listener; what still waits in its queue is refused by the system.
+    fn stop_listening(&mut self);
+
+    fn receive(&mut self, stream: &Self::Stream, buffer: &mut [u8]) -> io::Result<usize>;
+
+    fn send(&mut self, stream: &Self::Stream, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Tells the peer that nothing more will come, and goes on receiving.
+    fn finish_sending(&mut self, stream: &Self::Stream) -> io::Result<()>;
+
+    /// Closes the stream, with a reset instead of an orderly end if `reset`.
+    fn close(&mut self, stream: Self::Stream, reset: bool);
+
+    /// Time since some moment in the past; it never goes back.
+    fn now(&self) -> Duration;
+}
+
+/// What an edge said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Connections wait to be accepted.
+    Incoming,
+    /// Something has changed for a connection, or for one that had its key's slot before.
+    Stream {
+        key: Key,
+        readable: bool,
+        writable: bool,
+        /// The peer finished, or the connection broke: what is there must be read up to its end or its error.
+        ended: bool,
+    },
+}

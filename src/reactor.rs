@@ -1,0 +1,581 @@
+//! One shard's loop: wait, note, accept, serve, messages, timers.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::acceptor::{Acceptor, Failure};
+use crate::client::ClientId;
+use crate::config::{Config, Limits, Selector};
+use crate::connection::{Connection, Next, TICK, Turn, drop_panic};
+use crate::handler::Handler;
+use crate::kernel::{Event, Kernel};
+use crate::mailbox::Mailbox;
+use crate::peer::Peer;
+use crate::reason::CloseReason;
+use crate::shard::{Roster, Shard, Visit};
+use crate::slab::{Key, Slab};
+use crate::spin::Spin;
+use crate::stats::SharedCounters;
+use crate::wheel::Wheel;
+
+/// What crosses from other threads to a shard.
+pub(crate) enum Post<M> {
+    Message(M),
+    Disconnect(Key),
+    DisconnectAll,
+}
+
+/// What the shards of a server share: a flag, and the number of seats if they are limited.
+#[derive(Debug)]
+pub(crate) struct Common {
+    /// Milliseconds that a stop may take, plus one; zero while nobody has asked for it.
+    stop: AtomicU64,
+    seats: Option<Seats>,
+}
+
+/// Connections that may still come in, over all shards.
+#[derive(Debug)]
+struct Seats {
+    taken: AtomicUsize,
+    all: usize,
+}
+
+impl Common {
+    pub(crate) fn new(connections_max: Option<usize>) -> Common {
+        let seats = connections_max.map(|all| Seats { taken: AtomicUsize::new(0), all });
+        Common { stop: AtomicU64::new(0), seats }
+    }
+
+    /// Asks all shards to stop within `timeout`. Asked twice, the shorter one counts.
+    pub(crate) fn stop(&self, timeout: Duration) {
+        let wanted = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX - 1).saturating_add(1);
+        let shorter = |stop| (stop == 0 || wanted < stop).then_some(wanted);
+        let _ = self.stop.fetch_update(Ordering::Relaxed, Ordering::Relaxed, shorter);
+    }
+
+    fn stop_timeout(&self) -> Option<Duration> {
+        self.stop.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis)
+    }
+
+    fn take_seat(&self) -> bool {
+        let Some(seats) = &self.seats else { return true };
+        let taken = seats.taken.fetch_add(1, Ordering::Relaxed) < seats.all;
+        if !taken {
+            self.leave_seat();
+        }
+        taken
+    }
+
+    fn leave_seat(&self) {
+        if let Some(seats) = &self.seats {
+            seats.taken.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// One thread's loop and all that belongs to it.
+pub(crate) struct Reactor<K: Kernel, H: Handler> {
+    handler: H,
+    table: Slab<Resident<K::Stream, H::Session>>,
+    /// Those that have something to do, in the order in which it was noticed; each gets one budgeted turn.
+    ready: VecDeque<Key>,
+    wheel: Wheel,
+    expired: Vec<u32>,
+    acceptor: Acceptor,
+    mailbox: Mailbox<Post<H::Message>>,
+    spin: Option<Spin>,
+    /// When stopping has to be over.
+    stop_at: Option<Duration>,
+    /// Turns in a row that brought as many events as fit.
+    full_turns: u32,
+    desk: Desk<K>,
+}
+
+/// A connection and what the handler keeps for it; nothing, if it was refused.
+struct Resident<S, Session> {
+    connection: Connection<S>,
+    session: Option<Session>,
+}
+
+/// What serving a connection takes, apart from the connection and its handler.
+struct Desk<K> {
+    kernel: K,
+    buffer: Box<[u8]>,
+    gathered: Vec<u8>,
+    counters: SharedCounters,
+    common: Arc<Common>,
+    limits: Limits,
+    block_time: Duration,
+    accept_budget: usize,
+    queue_size: usize,
+    shard: u32,
+    /// The moment of this turn, read only if timers need it.
+    now: Duration,
+}
+
+/// The shard's read buffer: as much as one turn of one connection reads by default.
+const BUFFER: usize = 64 << 10;
+/// Messages from other threads handled in a turn.
+const MESSAGE_BUDGET: usize = 256;
+/// For so many turns timers wait for the events behind a full batch: whoever was heard must not expire unread.
+const FULL_TURNS_MAX: u32 = 64;
+
+impl<K: Kernel, H: Handler> Reactor<K, H> {
+    pub(crate) fn new(
+        kernel: K,
+        handler: H,
+        mailbox: Mailbox<Post<H::Message>>,
+        counters: SharedCounters,
+        common: Arc<Common>,
+        config: &Config,
+        shard: usize,
+    ) -> Reactor<K, H> {
+        let desk = Desk {
+            now: kernel.now(),
+            kernel,
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            gathered: Vec::new(),
+            counters,
+            common,
+            limits: Limits { output_low: Some(config.limits.output_low()), ..config.limits },
+            block_time: config.block_time,
+            accept_budget: config.accept_budget,
+            queue_size: config.queue_size as usize,
+            shard: shard as u32,
+        };
+        Reactor {
+            handler,
+            table: Slab::new(),
+            ready: VecDeque::new(),
+            wheel: Wheel::new(),
+            expired: Vec::new(),
+            acceptor: Acceptor::new(),
+            mailbox,
+            spin: match config.selector {
+                Selector::Spin(longest) => Some(Spin::new(longest)),
+                Selector::Epoll => None,
+            },
+            stop_at: None,
+            full_turns: 0,
+            desk,
+        }
+    }
+
+    /// Serves until the server is told to stop, and then until everyone has been let go. An error says that the kernel
+    /// does not let it wait; every connection has been closed then, too.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        loop {
+            let waited = self.turn();
+            if let Err(error) = &waited {
+                self.close_all(CloseReason::of_error(error));
+                return waited;
+            }
+            if self.desk.common.stop_timeout().is_some() && self.is_stopped() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let events = self.wait()?;
+        self.desk.counters.turned();
+        self.accept(self.desk.accept_budget);
+        self.serve();
+        self.messages();
+        self.timers(events);
+        Ok(())
+    }
+}
+
+/// Waiting and noting.
+impl<K: Kernel, H: Handler> Reactor<K, H> {
+    /// Waits until there is something to do, and notes what it is: events only mark and enqueue.
+    fn wait(&mut self) -> io::Result<usize> {
+        let timeout = self.timeout();
+        if timeout.is_zero() || !self.mailbox.may_sleep() {
+            return self.poll(Duration::ZERO);
+        }
+        // Asked after the mailbox was: whoever stops the server sets the flag first and wakes us afterwards.
+        let events = match &self.spin {
+            Some(spin) => self.spin(spin.budget().min(timeout), timeout),
+            None => self.poll(timeout),
+        };
+        self.mailbox.awake();
+        events
+    }
+
+    fn spin(&mut self, budget: Duration, timeout: Duration) -> io::Result<usize> {
+        let started_at = self.desk.kernel.now();
+        loop {
+            let events = self.poll(Duration::ZERO)?;
+            let waited = self.desk.kernel.now().saturating_sub(started_at);
+            if events > 0 || waited >= timeout {
+                return Ok(events);
+            }
+            if waited >= budget {
+                let events = self.poll(timeout - waited)?;
+                let waited = self.desk.kernel.now().saturating_sub(started_at);
+                if let Some(spin) = &mut self.spin {
+                    spin.blocked(waited);
+                }
+                return Ok(events);
+            }
+        }
+    }
+
+    fn poll(&mut self, timeout: Duration) -> io::Result<usize> {
+        let Reactor { table, ready, acceptor, desk, .. } = self;
+        let events = desk.kernel.wait(timeout, |event| match event {
+            Event::Incoming => acceptor.note(),
+            Event::Stream { key, readable, writable, ended } => {
+                // An event for somebody who has left finds nobody.
+                if let Some(resident) = table.find(key) {
+                    resident.connection.note(readable, writable, ended);
+                    if resident.connection.enqueue() {
+                        ready.push_back(key);
+                    }
+                }
+            }
+        })?;
+        if !self.wheel.is_empty() || self.desk.limits.idle_timeout.is_some() {
+            self.desk.now = self.desk.kernel.now();
+        }
+        Ok(events)
+    }
+
+    /// How long to wait at the most.
+    fn timeout(&self) -> Duration {
+        let kernel = &self.desk.kernel;
+        if !self.ready.is_empty() || self.acceptor.is_due(|| kernel.now()) {
+            return Duration::ZERO;
+        }
+        let timer = self.wheel.next_stop().map(moment);
+        let next = [timer, self.acceptor.retry_at(), self.stop_at].into_iter().flatten().min();
+        next.map_or(self.desk.block_time, |at| at.saturating_sub(kernel.now()).min(self.desk.block_time))
+    }
+
+    fn enqueue(&mut self, key: Key) {
+        if let Some(resident) = self.table.find(key)
+            && resident.connection.enqueue()
+        {
+            self.ready.push_back(key);
+        }
+    }
+}
+
+/// Accepting.
+impl<K: Kernel, H: Handler> Reactor<K, H> {
+    fn accept(&mut self, budget: usize) {
+        for _ in 0..budget {
+            let kernel = &self.desk.kernel;
+            if !self.acceptor.is_due(|| kernel.now()) {
+                return;
+            }
+            match self.desk.kernel.accept() {
+                Ok((stream, address)) => {
+                    self.acceptor.succeeded();
+                    self.welcome(stream, address);
+                }
+                Err(error) => {
+                    let now = self.desk.kernel.now();
+                    match self.acceptor.failed(&error, now) {
+                        Failure::Skipped => {}
+                        Failure::Drained => return,
+                        Failure::Paused => return self.desk.counters.accept_paused(),
+                    }
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, stream: K::Stream, address: Peer) {
+        self.desk.counters.accepted();
+        let key = self.table.next_key();
+        let mut connection = Connection::new(stream, address, tick(self.desk.now) as u32);
+        if !self.desk.common.take_seat() {
+            self.desk.counters.closed(CloseReason::Refused);
+            return self.desk.kernel.close(connection.into_stream(), false);
+        }
+        let (handler, mut turn) = (&mut self.handler, self.desk.turn());
+        let writes = turn.counters.writes();
+        let answer = connection.hand(&mut turn, key, None, |client| handler.handle_incoming(client, &address));
+        let (session, failure) = match answer {
+            Ok(Some(session)) => (Some(session), None),
+            Ok(None) if turn.counters.writes() == writes => (None, Some(CloseReason::Refused)),
+            Ok(None) => {
+                connection.refuse();
+                (None, None)
+            }
+            Err(reason) => (None, Some(reason)),
+        };
+        let registered = failure.map_or_else(
+            || connection.register(&mut self.desk.kernel, key).map_err(|error| CloseReason::of_error(&error)),
+            Err,
+        );
+        let resident = Resident { connection, session };
+        if let Err(reason) = registered {
+            return self.bury(resident, key, reason);
+        }
+        let idle = self.desk.limits.idle_timeout.is_some();
+        let (turn_due, timed) = (resident.connection.needs_turn(), resident.connection.has_new_timer() || idle);
+        self.table.insert(resident);
+        if timed {
+            self.set_timer(key);
+        }
+        if turn_due {
+            self.enqueue(key);
+        }
+    }
+}
+
+/// Serving and closing.
+impl<K: Kernel, H: Handler> Reactor<K, H> {
+    /// Gives each of those that were ready when it began one turn; who needs another goes to the back of the queue.
+    fn serve(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(key) = self.ready.pop_front() else { return };
+            let Some(Resident { connection, session }) = self.table.find(key) else { continue };
+            connection.dequeue();
+            let next = connection.serve(&mut self.handler, session, &mut self.desk.turn(), key);
+            let timed = connection.has_new_timer();
+            self.proceed(key, next, timed);
+        }
+    }
+
+    #[inline]
+    fn proceed(&mut self, key: Key, next: Next, timed: bool) {
+        match next {
+            Next::Close(reason) => return self.close(key, reason),
+            Next::Again => self.enqueue(key),
+            Next::Rest => {}
+        }
+        if timed {
+            self.set_timer(key);
+        }
+    }
+
+    /// The one way out of the table.
+    fn close(&mut self, key: Key, reason: CloseReason) {
+        if let Some(resident) = self.table.remove(key) {
+            self.wheel.disarm(key.slot);
+            self.bury(resident, key, reason);
+        }
+    }
+
+    fn bury(&mut self, resident: Resident<K::Stream, H::Session>, key: Key, reason: CloseReason) {
+        let Resident { connection, session } = resident;
+        self.desk.counters.closed(reason);
+        self.desk.common.leave_seat();
+        self.acceptor.relieved();
+        if let Some(session) = session {
+            let (handler, id) = (&mut self.handler, ClientId { shard: self.desk.shard, key });
+            let told = catch_unwind(AssertUnwindSafe(|| handler.handle_closed(session, id, reason)));
+            if let Err(panic) = told {
+                self.desk.counters.panicked();
+                drop_panic(panic);
+            }
+        }
+        self.desk.kernel.close(connection.into_stream(), reason.resets());
+    }
+
+    fn close_all(&mut self, reason: CloseReason) {
+        for slot in 0..self.table.slots() {
+            if let Some(key) = self.table.key_at(slot) {
+                self.close(key, reason);
+            }
+        }
+    }
+}
+
+/// Messages.
+impl<K: Kernel, H: Handler> Reactor<K, H> {
+    fn messages(&mut self) {
+        for _ in 0..MESSAGE_BUDGET {
+            match self.mailbox.take() {
+                Some(Post::Message(message)) => self.message(message),
+                Some(Post::Disconnect(key)) => self.disconnect(key),
+                Some(Post::DisconnectAll) => {
+                    (0..self.table.slots()).for_each(|slot| {
+                        if let Some(key) = self.table.key_at(slot) {
+                            self.disconnect(key);
+                        }
+                    });
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn message(&mut self, message: H::Message) {
+        let Reactor { handler, table, ready, desk, .. } = self;
+        let (index, mut timed) = (desk.shard as usize, Vec::new());
+        let mut visitor = Visitor { table, ready, desk, timed: &mut timed };
+        let mut shard = Shard::new(index, &mut visitor);
+        let told = catch_unwind(AssertUnwindSafe(|| handler.handle_message(&mut shard, message)));
+        if let Err(panic) = told {
+            self.desk.counters.panicked();
+            drop_panic(panic);
+        }
+        timed.into_iter().for_each(|key| self.set_timer(key));
+    }
+
+    fn disconnect(&mut self, key: Key) {
+        if let Some(resident) = self.table.find(key) {
+            resident.connection.end(CloseReason::Disconnected);
+            self.set_timer(key);
+            self.enqueue(key);
+        }
+    }
+}
+
+/// Timers and stopping.
+impl<K: Kernel, H: Handler> Reactor<K, H> {
+    /// Timers come last in a turn: after a pause of the whole process, who was heard is served before it can expire.
+    fn timers(&mut self, events: usize) {
+        let full = events >= self.desk.kernel.batch();
+        self.full_turns = if full { self.full_turns + 1 } else { 0 };
+        if self.wheel.is_empty() || (full && self.full_turns < FULL_TURNS_MAX) {
+            return;
+        }
+        let mut expired = std::mem::take(&mut self.expired);
+        self.wheel.expire(tick(self.desk.now), &mut expired);
+        for slot in expired.drain(..) {
+            if let Some(key) = self.table.key_at(slot) {
+                self.time_out(key);
+            }
+        }
+        self.expired = expired;
+    }
+
+    fn time_out(&mut self, key: Key) {
+        let Some(Resident { connection, session }) = self.table.find(key) else { return };
+        let now = tick(self.desk.now) as u32;
+        // It may have been active since its timer was armed; arming it anew at every byte would cost more.
+        let next = match connection.ticks_left(now, &self.desk.limits) {
+            Some(0) => connection.time_out(&mut self.handler, session, &mut self.desk.turn(), key),
+            _ => Next::Rest,
+        };
+        self.proceed(key, next, true);
+    }
+
+    /// Arms the wheel for the connection's next timer.
+    fn set_timer(&mut self, key: Key) {
+        // The moment of this turn may be that of a turn long ago, if nobody needed it.
+        self.desk.now = self.desk.kernel.now();
+        let now = tick(self.desk.now);
+        let Some(Resident { connection, .. }) = self.table.find(key) else { return };
+        connection.begin_timer(now as u32);
+        match connection.ticks_left(now as u32, &self.desk.limits) {
+            Some(left) => self.wheel.arm(key.slot, now + u64::from(left)),
+            None => self.wheel.disarm(key.slot),
+        }
+    }
+
+    /// Begins to stop, or goes on with it; true when everyone has been let go.
+    fn is_stopped(&mut self) -> bool {
+        let Some(timeout) = self.desk.common.stop_timeout() else { return false };
+        let now = self.desk.kernel.now();
+        if self.stop_at.is_none() {
+            self.begin_to_stop();
+        }
+        let stop_at = self.stop_at.map_or(now + timeout, |stop_at| stop_at.min(now + timeout));
+        self.stop_at = Some(stop_at);
+        if now >= stop_at {
+            self.close_all(CloseReason::Stopped);
+        }
+        self.table.len() == 0
+    }
+
+    /// Takes those who were in time, and lets everyone be served once more.
+    fn begin_to_stop(&mut self) {
+        // The kernel resets whoever still waits when the listener closes. More than the queue holds need not be taken:
+        // they have come since.
+        self.acceptor.relieved();
+        self.acceptor.note();
+        self.accept(self.desk.queue_size);
+        self.desk.kernel.stop_listening();
+        for slot in 0..self.table.slots() {
+            let Some(key) = self.table.key_at(slot) else { continue };
+            if let Some(resident) = self.table.find(key) {
+                resident.connection.end_after_reading();
+            }
+            self.enqueue(key);
+        }
+    }
+}
+
+impl<K: Kernel> Desk<K> {
+    #[inline]
+    fn turn(&mut self) -> Turn<'_, K> {
+        Turn {
+            kernel: &mut self.kernel,
+            buffer: &mut self.buffer,
+            gathered: &mut self.gathered,
+            counters: &self.counters,
+            limits: &self.limits,
+            shard: self.shard,
+            now: tick(self.now) as u32,
+        }
+    }
+}
+
+/// A handler's way to all connections of its shard.
+struct Visitor<'a, K: Kernel, Session> {
+    table: &'a mut Slab<Resident<K::Stream, Session>>,
+    ready: &'a mut VecDeque<Key>,
+    desk: &'a mut Desk<K>,
+    /// Those whose timers have changed.
+    timed: &'a mut Vec<Key>,
+}
+
+impl<K: Kernel, Session> Visitor<'_, K, Session> {
+    fn visit_key(&mut self, key: Key, visit: Visit<'_, Session>) -> bool {
+        let Some(Resident { connection, session: Some(session) }) = self.table.find(key) else { return false };
+        if connection.is_finishing() {
+            return false;
+        }
+        match connection.hand(&mut self.desk.turn(), key, None, |client| visit(client, session)) {
+            Ok(true) => {}
+            Ok(false) => connection.end(CloseReason::Finished),
+            // It is closed in its next turn, which finds the reason.
+            Err(reason) => connection.end_now(reason),
+        }
+        if connection.has_new_timer() {
+            self.timed.push(key);
+        }
+        if connection.needs_turn() && connection.enqueue() {
+            self.ready.push_back(key);
+        }
+        true
+    }
+}
+
+impl<K: Kernel, Session> Roster<Session> for Visitor<'_, K, Session> {
+    fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    fn visit(&mut self, id: ClientId, visit: Visit<'_, Session>) -> bool {
+        id.shard == self.desk.shard && self.visit_key(id.key, visit)
+    }
+
+    fn visit_all(&mut self, visit: Visit<'_, Session>) {
+        for slot in 0..self.table.slots() {
+            if let Some(key) = self.table.key_at(slot) {
+                self.visit_key(key, &mut *visit);
+            }
+        }
+    }
+}
+
+fn tick(now: Duration) -> u64 {
+    (now.as_millis() / TICK.as_millis()) as u64
+}
+
+fn moment(tick: u64) -> Duration {
+    Duration::from_millis(tick * TICK.as_millis() as u64)
+}

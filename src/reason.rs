@@ -1,0 +1,146 @@
+//! How a connection ended, as a value.
+
+use std::fmt;
+use std::io;
+
+/// Why a connection is over. Each connection has exactly one, told to
+/// [`handle_closed`](crate::Handler::handle_closed) and counted in the [statistics](crate::ShardStats::closed).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The handler wanted it: it returned false, or called [`Client::close`](crate::Client::close). Everything that was
+    /// sent has been handed to the kernel.
+    Finished,
+    /// The peer finished sending and the handler did not keep its half open. What was sent has been handed to the kernel.
+    PeerClosed,
+    /// The peer reset the connection, or had closed it when we wrote (ECONNRESET, EPIPE).
+    Reset,
+    /// The peer no longer answers: keepalive or retransmission gave up (ETIMEDOUT).
+    Vanished,
+    /// No byte went either way for [`idle_timeout`](crate::Builder::idle_timeout).
+    Idle,
+    /// The timer that the handler had set ran out, see [`Client::set_timeout`](crate::Client::set_timeout).
+    Expired,
+    /// The handler left more unconsumed than [`input_max`](crate::Builder::input_max) allows.
+    InputFull,
+    /// The handler sent more than [`output_max`](crate::Builder::output_max) allows to wait. The peer sees a reset.
+    OutputFull,
+    /// The handler called [`Client::abort`](crate::Client::abort). The peer sees a reset.
+    Aborted,
+    /// The handler panicked while it had this connection in hand. The peer sees a reset.
+    Panicked,
+    /// It was never served: `handle_incoming` said no, or [`connections_max`](crate::Builder::connections_max) was reached.
+    /// There was no session, so no `handle_closed` speaks of it.
+    Refused,
+    /// Somebody called [`Remote::disconnect`](crate::Remote::disconnect) for it.
+    Disconnected,
+    /// The server stopped.
+    Stopped,
+    /// Any other error of the socket; the number is its errno, see errno(3).
+    Failed(i32),
+}
+
+impl CloseReason {
+    /// Every reason once, in the order in which statistics list them; `Failed` stands for all errnos.
+    pub const ALL: [CloseReason; 14] = [
+        CloseReason::Finished,
+        CloseReason::PeerClosed,
+        CloseReason::Reset,
+        CloseReason::Vanished,
+        CloseReason::Idle,
+        CloseReason::Expired,
+        CloseReason::InputFull,
+        CloseReason::OutputFull,
+        CloseReason::Aborted,
+        CloseReason::Panicked,
+        CloseReason::Refused,
+        CloseReason::Disconnected,
+        CloseReason::Stopped,
+        CloseReason::Failed(0),
+    ];
+
+    /// What an error of the connection's socket means for the connection.
+    pub(crate) fn of_error(error: &io::Error) -> CloseReason {
+        match error.raw_os_error().unwrap_or(0) {
+            libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED => CloseReason::Reset,
+            libc::ETIMEDOUT => CloseReason::Vanished,
+            errno => CloseReason::Failed(errno),
+        }
+    }
+
+    /// Its place in [`ALL`](CloseReason::ALL).
+    pub(crate) fn index(self) -> usize {
+        match self {
+            CloseReason::Finished => 0,
+            CloseReason::PeerClosed => 1,
+            CloseReason::Reset => 2,
+            CloseReason::Vanished => 3,
+            CloseReason::Idle => 4,
+            CloseReason::Expired => 5,
+            CloseReason::InputFull => 6,
+            CloseReason::OutputFull => 7,
+            CloseReason::Aborted => 8,
+            CloseReason::Panicked => 9,
+            CloseReason::Refused => 10,
+            CloseReason::Disconnected => 11,
+            CloseReason::Stopped => 12,
+            CloseReason::Failed(_) => 13,
+        }
+    }
+
+    /// Whether the peer must see a reset, because an orderly end would pass off what it got as the whole.
+    pub(crate) fn resets(self) -> bool {
+        matches!(self, CloseReason::OutputFull | CloseReason::InputFull | CloseReason::Aborted | CloseReason::Panicked)
+    }
+
+    /// The name in the form that metrics use: lower case, words joined by underscores.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            CloseReason::Finished => "finished",
+            CloseReason::PeerClosed => "peer_closed",
+            CloseReason::Reset => "reset",
+            CloseReason::Vanished => "vanished",
+            CloseReason::Idle => "idle",
+            CloseReason::Expired => "expired",
+            CloseReason::InputFull => "input_full",
+            CloseReason::OutputFull => "output_full",
+            CloseReason::Aborted => "aborted",
+            CloseReason::Panicked => "panicked",
+            CloseReason::Refused => "refused",
+            CloseReason::Disconnected => "disconnected",
+            CloseReason::Stopped => "stopped",
+            CloseReason::Failed(_) => "failed",
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::Failed(errno) => write!(f, "failed: {}", io::Error::from_raw_os_error(*errno)),
+            reason => f.write_str(reason.name()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_stands_at_its_index() {
+        for (index, reason) in CloseReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index, "{reason}");
+        }
+    }
+
+    #[test]
+    fn errors_of_a_socket_keep_their_errno() {
+        let reason = |errno| CloseReason::of_error(&io::Error::from_raw_os_error(errno));
+        assert_eq!(reason(libc::EPIPE), CloseReason::Reset);
+        assert_eq!(reason(libc::ETIMEDOUT), CloseReason::Vanished);
+        assert_eq!(reason(libc::EHOSTUNREACH), CloseReason::Failed(libc::EHOSTUNREACH));
+        assert!(reason(libc::EHOSTUNREACH).to_string().contains("route"), "it is told in words");
+    }
+}

@@ -1,0 +1,281 @@
+//! The whole: a server's threads, their start in order, and their stop.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::connection::drop_panic;
+use crate::error::Error;
+use crate::handler::Handler;
+use crate::kernel::Linux;
+use crate::mailbox::{Mailbox, mailbox};
+use crate::reactor::{Common, Post, Reactor};
+use crate::remote::{Remote, Route};
+use crate::shard::ShardInfo;
+use crate::socket::{self, Listen};
+use crate::stats::{SharedCounters, Stats};
+use crate::sys::WakeFd;
+
+/// A running server. Dropping it stops it, and waits for that as [`join`](Server::join) does.
+///
+/// Started by [`Server::builder`]. Servers of one process share nothing and do not know of each other.
+pub struct Server<M = ()> {
+    threads: Vec<JoinHandle<Result<(), Error>>>,
+    wakers: Vec<Arc<WakeFd>>,
+    counters: Vec<SharedCounters>,
+    common: Arc<Common>,
+    remote: Remote<M>,
+    local_addr: SocketAddr,
+    stop_timeout: Duration,
+}
+
+impl<M> Server<M> {
+    /// The address that it listens on; with port 0 asked for, the port that the kernel chose.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// What it has counted so far. Costs a load for each number of each shard, and does not disturb them.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats::collect(self.counters.iter())
+    }
+
+    /// The way to its shards from other threads.
+    #[must_use]
+    pub fn remote(&self) -> Remote<M> {
+        self.remote.clone()
+    }
+
+    /// Asks it to stop, and returns at once. It accepts those who have come in time and no more, answers what has been
+    /// received, flushes what was sent, and closes each connection with
+    /// [`CloseReason::Stopped`](crate::CloseReason::Stopped); whoever is not done after
+    /// [`stop_timeout`](crate::Builder::stop_timeout) is closed as it is.
+    pub fn stop(&self) {
+        self.stop_within(self.stop_timeout);
+    }
+
+    /// The same with another deadline; zero closes everything at once. A second call can only bring the deadline forward.
+    pub fn stop_within(&self, timeout: Duration) {
+        self.common.stop(timeout);
+        self.wakers.iter().for_each(|waker| waker.wake());
+    }
+
+    /// Waits until it has stopped, and says what it counted. It does not ask it to stop.
+    ///
+    /// # Errors
+    /// The first error of a shard that did not end well: [`Error::Shard`] or [`Error::Died`].
+    pub fn join(mut self) -> Result<Stats, Error> {
+        self.join_threads()?;
+        Ok(self.stats())
+    }
+
+    fn join_threads(&mut self) -> Result<(), Error> {
+        let mut ended = Ok(());
+        for (shard, thread) in self.threads.drain(..).enumerate() {
+            // Dropped by one of its own handlers, a server cannot wait for the thread that it is on.
+            if thread.thread().id() != thread::current().id() {
+                let end = thread.join().unwrap_or_else(|panic| Err(Error::Died { shard, message: message_of(panic) }));
+                ended = ended.and(end);
+            }
+        }
+        ended
+    }
+
+    /// Starts `config`'s shards, each with a handler that `make` gives the means to make.
+    pub(crate) fn start<H, F>(config: Config, mut make: impl FnMut() -> F) -> Result<Server<M>, Error>
+    where
+        H: Handler<Message = M>,
+        F: FnOnce(&ShardInfo) -> H + Send + 'static,
+        M: Send + 'static,
+    {
+        config.check()?;
+        let mut address = resolve(&config.host, config.port)?;
+        let count = config.shard_count();
+        let common = Arc::new(Common::new(config.connections_max));
+        let (routes, mailboxes) = routes(count, config.mailbox_max)?;
+        let mut server = Server {
+            threads: Vec::with_capacity(count),
+            wakers: routes.iter().map(|route| Arc::clone(&route.waker)).collect(),
+            counters: (0..count).map(|_| SharedCounters::default()).collect(),
+            common,
+            remote: Remote::new(routes),
+            local_addr: address,
+            stop_timeout: config.stop_timeout,
+        };
+        let mut starts = Vec::with_capacity(count);
+        for (index, mailbox) in mailboxes.into_iter().enumerate() {
+            let (report, reported) = channel();
+            let (start, started) = channel();
+            let birth = Birth {
+                info: ShardInfo { index, count, core: config.core_of(index) },
+                listen: listen_options(&config, index > 0),
+                config: config.clone(),
+                address,
+                waker: Arc::clone(&server.wakers[index]),
+                counters: Arc::clone(&server.counters[index]),
+                common: Arc::clone(&server.common),
+                mailbox,
+                report,
+                started,
+            };
+            server.spawn(birth, make())?;
+            // One after the other: they join the port's group in the order of their indices, and the first one's port is
+            // everybody's.
+            address = reported.recv().unwrap_or_else(|_| Err(died(index)))?;
+            starts.push(start);
+        }
+        server.local_addr = address;
+        // Whoever fails before this line drops the starts: the shards that listen already end without having served.
+        starts.iter().for_each(|start| {
+            let _ = start.send(());
+        });
+        Ok(server)
+    }
+
+    fn spawn<H, F>(&mut self, birth: Birth<M>, make: F) -> Result<(), Error>
+    where
+        H: Handler<Message = M>,
+        F: FnOnce(&ShardInfo) -> H + Send + 'static,
+        M: Send + 'static,
+    {
+        let shard = birth.info.index;
+        let thread = thread::Builder::new()
+            .name(format!("esockets-{shard}"))
+            .spawn(move || birth.run(make))
+            .map_err(|source| Error::Shard { shard, act: "start its thread", source })?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+impl<M> Drop for Server<M> {
+    fn drop(&mut self) {
+        self.stop();
+        // Whoever wants to know how it ended calls `join`.
+        let _ = self.join_threads();
+    }
+}
+
+impl<M> fmt::Debug for Server<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Server");
+        debug.field("local_addr", &self.local_addr).field("shards", &self.counters.len()).finish_non_exhaustive()
+    }
+}
+
+/// All that a shard's thread is given on its way.
+struct Birth<M> {
+    info: ShardInfo,
+    config: Config,
+    listen: Listen,
+    address: SocketAddr,
+    waker: Arc<WakeFd>,
+    counters: SharedCounters,
+    common: Arc<Common>,
+    mailbox: Mailbox<Post<M>>,
+    /// The address that it listens on, or why it does not.
+    report: Sender<Result<SocketAddr, Error>>,
+    /// Comes when all shards listen; never, if one of them cannot.
+    started: Receiver<()>,
+}
+
+impl<M: Send + 'static> Birth<M> {
+    fn run<H, F>(self, make: F) -> Result<(), Error>
+    where
+        H: Handler<Message = M>,
+        F: FnOnce(&ShardInfo) -> H,
+    {
+        let shard = self.info.index;
+        let prepared = self.prepare().and_then(|(address, kernel)| {
+            let made = catch_unwind(AssertUnwindSafe(|| make(&self.info)));
+            let handler = made.map_err(|panic| Error::Died { shard, message: message_of(panic) })?;
+            Ok((address, kernel, handler))
+        });
+        let (address, kernel, handler) = match prepared {
+            Ok(parts) => parts,
+            Err(error) => {
+                let _ = self.report.send(Err(error));
+                return Ok(());
+            }
+        };
+        let _ = self.report.send(Ok(address));
+        if self.started.recv().is_err() {
+            return Ok(());
+        }
+        Reactor::new(kernel, handler, self.mailbox, self.counters, self.common, &self.config, shard)
+            .run()
+            .map_err(|source| Error::Shard { shard, act: "wait for events", source })
+    }
+
+    /// Pins the thread, then opens what the shard owns: on its own thread, because only that will ever use it.
+    fn prepare(&self) -> Result<(SocketAddr, Linux), Error> {
+        let shard = self.info.index;
+        if let Some(id) = self.info.core
+            && !core_affinity::set_for_current(core_affinity::CoreId { id })
+        {
+            let source = io::Error::last_os_error();
+            return Err(Error::Shard { shard, act: "pin itself to its core (see `cores`)", source });
+        }
+        let listen_error = |source| Error::Listen { address: self.address, source };
+        let listener = socket::listen(self.address, &self.listen).map_err(listen_error)?;
+        let address = socket::local_addr(&listener).map_err(listen_error)?;
+        let kernel = Linux::new(listener, Arc::clone(&self.waker)).map_err(|source| Error::Shard {
+            shard,
+            act: "make its epoll instance",
+            source,
+        })?;
+        Ok((address, kernel))
+    }
+}
+
+/// A mailbox and a waker for each shard. The wakers are made before any thread is, so that all threads know them.
+#[expect(clippy::type_complexity, reason = "two lists that are taken apart at once")]
+fn routes<M>(count: usize, mailbox_max: usize) -> Result<(Arc<[Route<M>]>, Vec<Mailbox<Post<M>>>), Error> {
+    let mut mailboxes = Vec::with_capacity(count);
+    let mut routes = Vec::with_capacity(count);
+    for shard in 0..count {
+        let waker = WakeFd::new().map_err(|source| Error::Shard { shard, act: "make its eventfd", source })?;
+        let (postbox, mailbox) = mailbox(mailbox_max);
+        routes.push(Route { postbox, waker: Arc::new(waker) });
+        mailboxes.push(mailbox);
+    }
+    Ok((routes.into(), mailboxes))
+}
+
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, Error> {
+    let unresolved = |source| Error::Resolve { host: host.to_owned(), source };
+    // Brackets around an IPv6 address are for URLs; here they only would not resolve.
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let mut addresses = (bare, port).to_socket_addrs().map_err(unresolved)?;
+    addresses.next().ok_or_else(|| unresolved(io::Error::new(io::ErrorKind::NotFound, "it has no address")))
+}
+
+fn listen_options(config: &Config, member: bool) -> Listen {
+    Listen {
+        queue_size: config.queue_size,
+        nodelay: config.nodelay,
+        keepalive: config.keepalive,
+        shared: config.share_port || member,
+    }
+}
+
+fn died(shard: usize) -> Error {
+    Error::Died { shard, message: "it ended before it reported".into() }
+}
+
+/// The words of a panic.
+fn message_of(panic: Box<dyn Any + Send>) -> String {
+    let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
+    drop_panic(panic);
+    message.unwrap_or_else(|| "without a message".into())
+}

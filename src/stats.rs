@@ -1,0 +1,213 @@
+//! Counters: one writer each, on that writer's own cache lines, read by anyone at any time.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+use crate::reason::CloseReason;
+
+const REASONS: usize = CloseReason::ALL.len();
+
+/// What one shard counts. Only its own thread writes, so that adding is a load and a store, without a locked instruction;
+/// a reader sees each number whole, but not all of them at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    accepted: AtomicU64,
+    closed: [AtomicU64; REASONS],
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    reads: AtomicU64,
+    writes: AtomicU64,
+    turns: AtomicU64,
+    accept_pauses: AtomicU64,
+    panics: AtomicU64,
+}
+
+/// Counters of a shard, as the shard and its readers share them.
+pub(crate) type SharedCounters = Arc<CachePadded<Counters>>;
+
+fn add(counter: &AtomicU64, count: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+}
+
+impl Counters {
+    pub(crate) fn accepted(&self) {
+        add(&self.accepted, 1);
+    }
+
+    pub(crate) fn closed(&self, reason: CloseReason) {
+        add(&self.closed[reason.index()], 1);
+    }
+
+    pub(crate) fn read(&self, bytes: usize) {
+        add(&self.reads, 1);
+        add(&self.bytes_in, bytes as u64);
+    }
+
+    pub(crate) fn wrote(&self, bytes: usize) {
+        add(&self.writes, 1);
+        add(&self.bytes_out, bytes as u64);
+    }
+
+    /// How many calls of send(2) there have been.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn turned(&self) {
+        add(&self.turns, 1);
+    }
+
+    pub(crate) fn accept_paused(&self) {
+        add(&self.accept_pauses, 1);
+    }
+
+    pub(crate) fn panicked(&self) {
+        add(&self.panics, 1);
+    }
+
+    pub(crate) fn snapshot(&self) -> ShardStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // Ends before beginnings, so that `open` cannot fall below zero when a connection ends between two loads.
+        let closed = std::array::from_fn(|index| read(&self.closed[index]));
+        ShardStats {
+            closed,
+            accepted: read(&self.accepted),
+            bytes_in: read(&self.bytes_in),
+            bytes_out: read(&self.bytes_out),
+            reads: read(&self.reads),
+            writes: read(&self.writes),
+            turns: read(&self.turns),
+            accept_pauses: read(&self.accept_pauses),
+            panics: read(&self.panics),
+        }
+    }
+}
+
+/// What one shard has counted since it started, or the sum over all shards.
+///
+/// Always true: `accepted == open() + closed_total()`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShardStats {
+    /// Connections taken from the kernel, refused ones included.
+    pub accepted: u64,
+    /// Bytes received from peers.
+    pub bytes_in: u64,
+    /// Bytes that the kernel took for sending.
+    pub bytes_out: u64,
+    /// Calls of recv(2), those that found nothing included.
+    pub reads: u64,
+    /// Calls of send(2), those that sent nothing included.
+    pub writes: u64,
+    /// Turns of the loop: each is one epoll_wait(2), and what it led to.
+    pub turns: u64,
+    /// How often accepting paused because the system was out of descriptors or memory.
+    pub accept_pauses: u64,
+    /// Panics caught in the handler's functions.
+    pub panics: u64,
+    closed: [u64; REASONS],
+}
+
+impl ShardStats {
+    /// Connections that are open now, those in their last moments included.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.accepted.saturating_sub(self.closed_total())
+    }
+
+    /// Connections that were never served: the handler said no, or the server was full.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.closed(CloseReason::Refused)
+    }
+
+    /// Connections that ended for this reason; [`CloseReason::Failed`] counts all errnos together.
+    #[must_use]
+    pub fn closed(&self, reason: CloseReason) -> u64 {
+        self.closed[reason.index()]
+    }
+
+    /// Connections that ended, for whatever reason.
+    #[must_use]
+    pub fn closed_total(&self) -> u64 {
+        self.closed.iter().sum()
+    }
+
+    fn add(&mut self, other: &ShardStats) {
+        self.accepted += other.accepted;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.reads += other.reads;
+        self.writes += other.writes;
+        self.turns += other.turns;
+        self.accept_pauses += other.accept_pauses;
+        self.panics += other.panics;
+        self.closed.iter_mut().zip(other.closed).for_each(|(sum, count)| *sum += count);
+    }
+}
+
+impl fmt::Display for ShardStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} open, {} accepted, {} bytes in, {} bytes out, {} turns",
+            self.open(),
+            self.accepted,
+            self.bytes_in,
+            self.bytes_out,
+            self.turns
+        )?;
+        for reason in CloseReason::ALL.into_iter().filter(|&reason| self.closed(reason) > 0) {
+            write!(f, ", {} {}", self.closed(reason), reason.name())?;
+        }
+        Ok(())
+    }
+}
+
+/// What a server has counted: the sum, and each shard for itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The sum over all shards.
+    pub total: ShardStats,
+    /// Each shard, by its index. How even they are shows in `accepted` and `open()`.
+    pub shards: Vec<ShardStats>,
+}
+
+impl Stats {
+    pub(crate) fn collect<'a>(shards: impl Iterator<Item = &'a SharedCounters>) -> Stats {
+        let shards: Vec<ShardStats> = shards.map(|counters| counters.snapshot()).collect();
+        let mut total = ShardStats::default();
+        shards.iter().for_each(|shard| total.add(shard));
+        Stats { total, shards }
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.total.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_is_the_sum_and_what_was_accepted_is_open_or_closed() {
+        let shards: Vec<SharedCounters> = (0..3).map(|_| SharedCounters::default()).collect();
+        for (index, counters) in shards.iter().enumerate() {
+            (0..=index).for_each(|_| counters.accepted());
+            counters.closed(CloseReason::Refused);
+            counters.read(10);
+        }
+        shards[2].closed(CloseReason::Failed(5));
+        let stats = Stats::collect(shards.iter());
+        assert_eq!((stats.total.accepted, stats.total.bytes_in, stats.total.refused()), (6, 30, 3));
+        assert_eq!(stats.total.closed(CloseReason::Failed(0)), 1);
+        assert_eq!((stats.total.open(), stats.shards[2].open()), (2, 1));
+    }
+}

@@ -1,0 +1,196 @@
+//! A client without a socket: bytes in, bytes out, on the code that serves real ones.
+
+use crate::client::{Client, ClientId};
+use crate::config::Limits;
+use crate::connection::{Connection, Next, Turn};
+use crate::handler::Handler;
+use crate::kernel::{Memory, MemoryStream};
+use crate::peer::Peer;
+use crate::reason::CloseReason;
+use crate::slab::Key;
+use crate::stats::Counters;
+
+/// Plays a connection's peer for the unit test of a handler. Everything between the handler and the socket is the code
+/// that a server runs: what is left unconsumed comes again, limits hold, false flushes and closes, panics are caught.
+///
+/// ```
+/// use esockets::testing::TestClient;
+/// # use esockets::{Client, Handler, Peer};
+/// # struct Shout;
+/// # impl Handler for Shout {
+/// #     type Session = ();
+/// #     type Message = ();
+/// #     fn handle_incoming(&mut self, _: &mut Client<'_>, _: &Peer) -> Option<()> { Some(()) }
+/// #     fn handle_readable(&mut self, client: &mut Client<'_>, _: &mut ()) -> bool {
+/// #         let data = client.recv().to_ascii_uppercase();
+/// #         client.send(&data)
+/// #     }
+/// # }
+/// let mut client = TestClient::connect(Shout);
+/// client.send(b"hello");
+/// assert_eq!(client.received(), b"HELLO");
+/// assert!(client.is_open());
+/// client.finish();
+/// assert_eq!(client.closed(), Some(esockets::CloseReason::PeerClosed));
+/// ```
+pub struct TestClient<H: Handler> {
+    handler: H,
+    kernel: Memory,
+    /// `None` when it is over.
+    connection: Option<Connection<MemoryStream>>,
+    session: Option<H::Session>,
+    closed: Option<CloseReason>,
+    counters: Counters,
+    limits: Limits,
+    buffer: Vec<u8>,
+    gathered: Vec<u8>,
+}
+
+const KEY: Key = Key { slot: 0, generation: 0 };
+
+impl<H: Handler> TestClient<H> {
+    /// Connects to a handler, with a server's default limits and from 127.0.0.1:1; `handle_incoming` has been called when
+    /// it returns.
+    pub fn connect(handler: H) -> TestClient<H> {
+        let limits = Limits::default();
+        let address = Peer::from(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
+        let mut client = TestClient {
+            handler,
+            kernel: Memory::new(),
+            connection: Some(Connection::new(MemoryStream, address, 0)),
+            session: None,
+            closed: None,
+            counters: Counters::default(),
+            limits: Limits { output_low: Some(limits.output_low()), ..limits },
+            buffer: vec![0; limits.read_budget],
+            gathered: Vec::new(),
+        };
+        let answer = client.with(|handler, connection, _, turn| {
+            connection.hand(turn, KEY, None, |client| handler.handle_incoming(client, &address))
+        });
+        match answer {
+            Some(Ok(Some(session))) => {
+                client.session = Some(session);
+                client.serve();
+            }
+            Some(Ok(None)) => client.close(CloseReason::Refused),
+            Some(Err(reason)) => client.close(reason),
+            None => {}
+        }
+        client
+    }
+
+    /// Sends bytes to the handler, as one piece.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.kernel.incoming.extend(bytes);
+        self.edge(true, false);
+    }
+
+    /// Finishes sending, as a peer does by closing or by shutting down its half.
+    pub fn finish(&mut self) {
+        self.kernel.finished = true;
+        self.edge(true, true);
+    }
+
+    /// Lets `bytes` more be taken by this side before sending to it blocks; at first everything is. What blocks before is
+    /// queued, as it is for a peer that does not read.
+    pub fn take_only(&mut self, bytes: usize) {
+        self.kernel.room = bytes;
+        self.edge(false, false);
+    }
+
+    /// Lets the client's own timer, or its idle time, run out: `handle_timeout` is called.
+    pub fn time_out(&mut self) {
+        let next = self.with(|handler, connection, session, turn| connection.time_out(handler, session, turn, KEY));
+        match next {
+            Some(Next::Close(reason)) => self.close(reason),
+            Some(_) => self.serve(),
+            None => {}
+        }
+    }
+
+    /// What the handler has sent since it was last asked.
+    pub fn received(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.kernel.sent)
+    }
+
+    /// Whether the connection still stands.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// How it ended; `handle_closed` has been told the same, unless it was refused.
+    #[must_use]
+    pub fn closed(&self) -> Option<CloseReason> {
+        self.closed
+    }
+
+    /// The handler.
+    pub fn handler(&mut self) -> &mut H {
+        &mut self.handler
+    }
+
+    /// What the handler keeps for this connection; `None` when it is over.
+    pub fn session(&mut self) -> Option<&mut H::Session> {
+        self.session.as_mut()
+    }
+
+    /// Lets a test act on the client itself, as a handler's function would.
+    pub fn act<R>(&mut self, act: impl FnOnce(&mut Client<'_>) -> R) -> Option<R> {
+        let result = self.with(|_, connection, _, turn| connection.hand(turn, KEY, None, act))?;
+        match result {
+            Ok(result) => {
+                self.serve();
+                Some(result)
+            }
+            Err(reason) => {
+                self.close(reason);
+                None
+            }
+        }
+    }
+
+    fn edge(&mut self, readable: bool, ended: bool) {
+        if let Some(connection) = &mut self.connection {
+            connection.note(readable, true, ended);
+            self.serve();
+        }
+    }
+
+    fn serve(&mut self) {
+        loop {
+            let next = self.with(|handler, connection, session, turn| connection.serve(handler, session, turn, KEY));
+            match next {
+                Some(Next::Again) => {}
+                Some(Next::Close(reason)) => return self.close(reason),
+                Some(Next::Rest) | None => return,
+            }
+        }
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.connection = None;
+        self.closed = Some(reason);
+        if let Some(session) = self.session.take() {
+            self.handler.handle_closed(session, ClientId { shard: 0, key: KEY }, reason);
+        }
+    }
+
+    fn with<R>(
+        &mut self,
+        act: impl FnOnce(&mut H, &mut Connection<MemoryStream>, &mut Option<H::Session>, &mut Turn<'_, Memory>) -> R,
+    ) -> Option<R> {
+        let mut turn = Turn {
+            kernel: &mut self.kernel,
+            buffer: &mut self.buffer,
+            gathered: &mut self.gathered,
+            counters: &self.counters,
+            limits: &self.limits,
+            shard: 0,
+            now: 0,
+        };
+        let connection = self.connection.as_mut()?;
+        Some(act(&mut self.handler, connection, &mut self.session, &mut turn))
+    }
+}

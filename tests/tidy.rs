@@ -1,0 +1,202 @@
+//! The house keeps its own rules: storeys, rooms, lengths, first lines.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The library's files from the ground up: each uses only files above it in this list.
+const STOREYS: [&str; 25] = [
+    "buffer",
+    "slab",
+    "wheel",
+    "spin",
+    "mailbox",
+    "reason",
+    "stats",
+    "sys",
+    "socket",
+    "error",
+    "config",
+    "peer",
+    "kernel",
+    "output",
+    "client",
+    "shard",
+    "handler",
+    "acceptor",
+    "connection",
+    "reactor",
+    "remote",
+    "server",
+    "builder",
+    "testing",
+    "lib",
+];
+
+/// What a room may not hold, whoever would find it convenient.
+const CLOSED: [(&[&str], &[&str]); 4] = [
+    (&["client", "handler", "shard", "output"], &["mio", "socket2", "std::net::Tcp", "Instant"]),
+    (&["connection", "reactor", "acceptor"], &["mio::", "socket2", "Instant", "std::net"]),
+    (&["buffer", "slab", "wheel", "spin", "mailbox"], &["crate::", "Instant", "std::net"]),
+    (&["socket"], &["epoll", ".accept", ".recv(", ".send(", "Poll"]),
+];
+
+/// A function fits a screen, a file can be read at one sitting.
+const FUNCTION_LINES_MAX: usize = 70;
+const FILE_LINES_MAX: usize = 800;
+
+struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Up to the unit tests at its foot.
+    fn production(&self) -> &str {
+        self.text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default()
+    }
+
+    /// The room of the library that it belongs to: `kernel` for all files of that folder.
+    fn room(&self) -> Option<String> {
+        let mut parts = self.path.strip_prefix("src").ok()?.components();
+        let first = parts.next()?.as_os_str().to_str()?;
+        Some(first.trim_end_matches(".rs").to_owned())
+    }
+}
+
+fn sources(folders: &[&str]) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = folders.iter().map(|folder| root.join(folder)).collect();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push(Source { path: path.strip_prefix(root).unwrap().to_owned(), text });
+            }
+        }
+    }
+    assert!(!found.is_empty(), "there is something to look at");
+    found
+}
+
+const EVERYWHERE: [&str; 6] = ["src", "loadgen/src", "loadgen/tests", "tests", "examples", "benches"];
+
+#[test]
+fn a_file_uses_only_files_below_it() {
+    for source in sources(&["src"]) {
+        let room = source.room().unwrap();
+        let storey = STOREYS.iter().position(|&name| name == room);
+        let storey = storey.unwrap_or_else(|| panic!("{} has no storey", source.name()));
+        let used = source.production().split("crate::").skip(1);
+        for used in used.map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap()) {
+            let below = STOREYS[..=storey].contains(&used) || !STOREYS.contains(&used);
+            assert!(below, "{} uses {used}, which is above it", source.name());
+        }
+    }
+}
+
+#[test]
+fn a_room_holds_nothing_that_belongs_to_another() {
+    for source in sources(&["src"]) {
+        let room = source.room().unwrap();
+        for (rooms, forbidden) in CLOSED {
+            if rooms.contains(&room.as_str()) {
+                // Links in the documentation may lead anywhere.
+                let code = source.production().lines().filter(|line| !line.trim_start().starts_with("//"));
+                for (line, word) in code.flat_map(|line| forbidden.iter().map(move |word| (line, word))) {
+                    assert!(!line.contains(word), "{} holds `{word}`: {line}", source.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_stands_in_one_room_and_gives_its_reason() {
+    for source in sources(&EVERYWHERE) {
+        let lines: Vec<&str> = source.text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            let code = line.split("//").next().unwrap();
+            if !(code.contains("unsafe {") || code.contains("unsafe impl")) || code.contains('"') {
+                continue;
+            }
+            assert!(source.path.ends_with("src/sys.rs"), "{}:{}: unsafe outside sys", source.name(), number + 1);
+            let reason = lines[..number].iter().rev().take(4).any(|line| line.contains("SAFETY:"));
+            assert!(reason, "{}:{}: without a reason", source.name(), number + 1);
+        }
+    }
+}
+
+#[test]
+fn the_library_prints_nothing_unwraps_nothing_and_owes_nothing() {
+    let forbidden =
+        ["println!", "eprintln!", "dbg!", ".unwrap()", ".expect(", "todo!", "unimplemented!", "TODO", "FIXME"];
+    for source in sources(&["src"]) {
+        for line in source.production().lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for word in forbidden {
+                assert!(!line.contains(word), "{} holds `{word}`: {line}", source.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn each_file_says_in_its_first_line_what_it_holds() {
+    for source in sources(&EVERYWHERE) {
+        let first = source.text.lines().next().unwrap_or_default();
+        assert!(first.starts_with("//! ") && first.len() > 20, "{} begins with {first:?}", source.name());
+    }
+}
+
+#[test]
+fn functions_fit_a_screen_and_files_a_sitting() {
+    for source in sources(&EVERYWHERE) {
+        let length = source.text.lines().count();
+        assert!(length <= FILE_LINES_MAX, "{} has {length} lines", source.name());
+        let mut begun: Option<(usize, usize)> = None;
+        for (number, line) in source.text.lines().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let head = line.trim_start();
+            let is_head =
+                ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn "].iter().any(|start| head.starts_with(start));
+            if is_head && !head.ends_with(';') {
+                begun = Some((number, indent));
+            }
+            if let Some((start, depth)) = begun
+                && line.trim_end() == format!("{}}}", " ".repeat(depth))
+            {
+                let lines = number - start + 1;
+                assert!(lines <= FUNCTION_LINES_MAX, "{}:{}: {lines} lines", source.name(), start + 1);
+                begun = None;
+            }
+        }
+    }
+}
+
+/// What stands between ```` ```rust ```` (or with attributes) and the next fence.
+fn first_rust_block(markdown: &str) -> &str {
+    let start = markdown.find("```rust").expect("the README shows a server");
+    let body = &markdown[start..];
+    let body = &body[body.find('\n').unwrap() + 1..];
+    &body[..body.find("```").unwrap()]
+}
+
+#[test]
+fn the_readme_shows_the_echo_example_as_it_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let example = fs::read_to_string(root.join("examples/echo.rs")).unwrap();
+    let code: String = example
+        .lines()
+        .skip_while(|line| line.starts_with("//!") || line.is_empty())
+        .fold(String::new(), |text, line| text + line + "\n");
+    assert_eq!(first_rust_block(&readme), code);
+    assert!(example.lines().count() <= 30);
+}
