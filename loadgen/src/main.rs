@@ -6,6 +6,8 @@ mod client;
 mod clock;
 mod connector;
 mod crew;
+mod demo;
+mod echo;
 mod failure;
 mod live;
 mod load;
@@ -49,8 +51,8 @@ fn main() -> ExitCode {
 /// Does what was asked; returns whether all was well.
 fn obey(args: Args) -> Result<bool, Problem> {
     match args.command {
-        None => Ok(true),
-        Some(Command::Serve(_)) => Ok(true),
+        None => demo::run(&args.output),
+        Some(Command::Serve(serve)) => echo::serve(&serve),
         Some(Command::Rr(load)) => load::run(&load, &[Stage::Closed { duration: load.duration }]),
         Some(Command::Open(open)) => {
             load::run(&open.load, &[Stage::Open { duration: open.load.duration, rate_per_s: open.rate }])

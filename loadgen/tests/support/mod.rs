@@ -70,7 +70,11 @@ pub(crate) fn echo(mut stream: TcpStream) {
 
 /// Echoes messages of [`SIZE`] bytes, the one with number `faulty` (from 0) as `fault` makes it; false from `fault` ends
 /// the connection.
-pub(crate) fn echo_with_fault(mut stream: TcpStream, faulty: usize, fault: impl Fn(&mut TcpStream, &mut Vec<u8>) -> bool) {
+pub(crate) fn echo_with_fault(
+    mut stream: TcpStream,
+    faulty: usize,
+    fault: impl Fn(&mut TcpStream, &mut Vec<u8>) -> bool,
+) {
     for number in 0.. {
         let mut message = vec![0; SIZE];
         if stream.read_exact(&mut message).is_err() {
