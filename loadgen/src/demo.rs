@@ -94,15 +94,21 @@ fn closing(report: &Report, stats: &Stats, agree: bool) -> String {
         _ => None,
     });
     let half = rate.unwrap_or(1000) / 2;
+    let limit = count(report.machine.descriptors_max);
+    let number = format!(
+        "Both ends of each of the {} connections are in this process, which may open {limit} descriptors.",
+        count(report.plan.connections)
+    );
     let explanation = "The closed loop shows what the server can do when every client waits for it: its latency is mostly \
                        the others' turn. The open loop shows how it answers at a rate that it can bear.";
     format!(
-        "{server}\n{}\nTry next:\n  \
+        "{server}\n{}{}\nTry next:\n  \
          loadgen serve --listen 127.0.0.1:1234             in one terminal, and in another one:\n  \
          loadgen open 127.0.0.1:1234 -c 1k -R {half:<12} half of this rate\n  \
          loadgen hold 127.0.0.1:1234 -c 10k -d 1m          idle connections\n  \
          loadgen rr HOST:PORT -c 100                       any server of yours that echoes\n  \
          loadgen --help\n",
+        paragraph("Note:", &number),
         paragraph("Note:", explanation)
     )
 }

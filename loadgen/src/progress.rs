@@ -56,6 +56,7 @@ impl Progress {
             bar.set_style(style(self.duration.is_some()));
             bar.set_length(self.duration.map_or(self.goal, |duration| duration.as_millis() as u64));
             bar.set_position(0);
+            bar.reset_elapsed();
             bar.set_prefix(self.stage.clone());
         }
     }
@@ -73,7 +74,7 @@ impl Progress {
         }
         let rate_per_s = (seen.answered - self.answered_before.min(seen.answered)) as f64 / since.as_secs_f64();
         (self.told_at, self.answered_before) = (Instant::now(), seen.answered);
-        let mut line = format!("{} of {} connections open", count(seen.open), count(self.goal));
+        let mut line = format!("{} of {} open", count(seen.open), count(self.goal));
         if seen.answered > 0 {
             line += &format!(" · {} answers/s", count(rate_per_s as u64));
         }
@@ -107,9 +108,9 @@ const BAR_PERIOD: Duration = Duration::from_millis(450);
 
 fn style(is_timed: bool) -> ProgressStyle {
     let template = if is_timed {
-        "{prefix} {bar:24} {elapsed_precise} · {msg}"
+        "{prefix} {bar:20} {elapsed} · {wide_msg}"
     } else {
-        "{prefix} {bar:24} {percent:>3} % · {msg}"
+        "{prefix} {bar:20} {percent:>3} % · {wide_msg}"
     };
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

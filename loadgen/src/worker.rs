@@ -15,7 +15,7 @@ use crate::client::{Client, State};
 use crate::clock::Clock;
 use crate::connector::Connector;
 use crate::failure::{Act, Failure, Kind};
-use crate::live::Live;
+use crate::live::{Live, Seen};
 use crate::payload;
 use crate::plan::{Plan, Share};
 use crate::recorder::{Recorder, note};
@@ -45,6 +45,10 @@ pub(crate) struct Worker {
     now_ns: u64,
     /// Connects or requests that are under way.
     pending: u64,
+    /// Connections that are open.
+    open: u64,
+    /// Failures of all sorts, in all stages.
+    failed: u64,
     recorder: Recorder,
 }
 
@@ -73,6 +77,8 @@ impl Worker {
             sweep_ns: 0,
             now_ns: 0,
             pending: 0,
+            open: 0,
+            failed: 0,
             recorder,
             plan,
             share,
@@ -93,7 +99,7 @@ impl Worker {
             self.serve();
             self.due();
             self.sweep();
-            self.live.tell(&self.recorder);
+            self.tell();
         }
         let mut recorder = self.end();
         recorder.cpu_time = sys::thread_cpu_time().saturating_sub(cpu_before);
@@ -127,7 +133,7 @@ impl Worker {
             }
             Stage::Hold { .. } => Drive::Hold,
         };
-        self.live.begin();
+        self.tell();
     }
 
     fn is_over(&self) -> bool {
@@ -141,7 +147,7 @@ impl Worker {
             Drive::Closed(_) => is_closed && self.pending == 0,
             Drive::Open(_) if !is_closed => false,
             Drive::Open(arrivals) => {
-                let is_all_given = arrivals.next_ns().is_none() || !self.has_clients();
+                let is_all_given = arrivals.next_ns().is_none() || self.open == 0;
                 (self.pending == 0 && is_all_given) || self.now_ns >= self.end_ns.saturating_add(self.timeout_ns())
             }
             Drive::Hold => is_closed,
@@ -153,8 +159,9 @@ impl Worker {
         self.events.clear();
         match self.poll.poll(&mut self.events, Some(pause)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => panic!("epoll_wait(2) of an own poll: {error}"),
-            _ => self.now_ns = self.clock.now_ns(),
+            _ => {}
         }
+        self.now_ns = self.clock.now_ns();
     }
 
     /// How long the poll may sleep: until something of this worker's own is to be done.
@@ -225,6 +232,7 @@ impl Worker {
 
     fn note_connect_failure(&mut self, failure: Failure) {
         self.pending -= 1;
+        self.failed += 1;
         note(&mut self.recorder.connect_failures, failure);
         if let Drive::Connect(connector) = &mut self.drive {
             connector.note_failure(self.recorder.established);
@@ -252,6 +260,7 @@ impl Worker {
                 self.recorder.latency.saturating_record(self.clock.now_ns() - client.sent_ns());
                 self.recorder.established += 1;
                 self.pending -= 1;
+                self.open += 1;
                 client.connected();
             }
             // Not ended after all: its edge is still to come.
@@ -263,12 +272,14 @@ impl Worker {
     /// Sends and receives what can be, and goes on to the next request when a reply is complete.
     fn exchange(&mut self, slot: u32) {
         let Some(client) = &mut self.clients[slot as usize] else { return };
-        let flushed = client.flush(&mut self.scratch).map(|bytes| self.recorder.bytes_sent += bytes);
-        let outcome = flushed.and_then(|()| client.receive(&mut self.scratch));
+        let (sent_before, received_before) = client.totals();
+        let outcome = client.flush(&mut self.scratch).and_then(|()| client.receive(&mut self.scratch));
+        let (sent, received) = client.totals();
+        self.recorder.bytes_sent += sent - sent_before;
+        self.recorder.bytes_received += received - received_before;
         let is_answered = client.is_answered();
         match outcome {
-            Ok(bytes) => {
-                self.recorder.bytes_received += bytes;
+            Ok(()) => {
                 if client.wants_turn() && !client.is_queued {
                     client.is_queued = true;
                     self.ready.push_back(slot);
@@ -345,9 +356,11 @@ impl Worker {
         client.begin(self.plan.size, due_ns, now_ns);
         self.pending += 1;
         self.recorder.due += 1;
-        match client.flush(&mut self.scratch) {
-            Ok(bytes) => self.recorder.bytes_sent += bytes,
-            Err(failure) => self.lose(slot, failure),
+        let (sent_before, _) = client.totals();
+        let outcome = client.flush(&mut self.scratch);
+        self.recorder.bytes_sent += client.totals().0 - sent_before;
+        if let Err(failure) = outcome {
+            self.lose(slot, failure);
         }
     }
 
@@ -376,13 +389,16 @@ impl Worker {
         let Some(client) = self.clients[slot as usize].take() else { return };
         // It can fail only if the socket is gone already, which is as good.
         let _ = socket::reset_on_close(client.socket());
-        match client.state() {
-            State::Connecting => self.note_connect_failure(failure),
-            State::Idle => note(&mut self.recorder.losses, failure),
-            State::Busy => {
-                self.pending -= 1;
-                note(&mut self.recorder.request_failures, failure);
-            }
+        if client.state() == State::Connecting {
+            return self.note_connect_failure(failure);
+        }
+        self.open -= 1;
+        self.failed += 1;
+        if client.state() == State::Busy {
+            self.pending -= 1;
+            note(&mut self.recorder.request_failures, failure);
+        } else {
+            note(&mut self.recorder.losses, failure);
         }
     }
 
@@ -400,15 +416,17 @@ impl Worker {
             self.recorder.due = due;
         }
         for client in &mut self.clients {
-            client.take_if(|client| client.state() != State::Idle);
+            if let Some(client) = client.take_if(|client| client.state() != State::Idle) {
+                self.open -= u64::from(client.state() == State::Busy);
+            }
         }
         self.pending = 0;
-        self.live.tell(&self.recorder);
+        self.tell();
         std::mem::replace(&mut self.recorder, Recorder::new(self.plan.latency_ns_max()))
     }
 
-    fn has_clients(&self) -> bool {
-        self.clients.iter().any(Option::is_some)
+    fn tell(&self) {
+        self.live.tell(Seen { open: self.open, answered: self.recorder.answered, failed: self.failed });
     }
 
     fn timeout_ns(&self) -> u64 {
