@@ -11,7 +11,7 @@ use crate::args::{CoreChoice, Serve};
 use crate::machine::Machine;
 use crate::plan;
 use crate::problem::Problem;
-use crate::quantity::{bytes, count};
+use crate::quantity::{bytes, counted};
 use crate::signals::Signals;
 
 /// Sends back what comes.
@@ -57,15 +57,15 @@ pub(crate) fn serve(arguments: &Serve) -> Result<bool, Problem> {
     plan::cores(&arguments.cores, &machine).map_err(Problem::Usage)?;
     let shards = arguments.shards.map_or(machine.cores.len(), usize::from);
     let server = start(arguments.listen, shards, &arguments.cores)?;
-    let some = if shards == 1 { "1 shard".to_owned() } else { format!("{} shards", count(shards as u64)) };
-    say(&format!("listening on {} with {some}, until Ctrl-C", server.local_addr()));
+    say(&format!("listening on {} with {}, until Ctrl-C", server.local_addr(), counted(shards as u64, "shard")));
     while !signals.came() {
         thread::sleep(LOOK_UP_TIME);
     }
     server.stop();
     let total = server.join().map_err(|error| Problem::Server(error.to_string()))?.total;
     let (received, sent) = (bytes(total.bytes_in), bytes(total.bytes_out));
-    say(&format!("stopped: {} connections accepted, {received} received, {sent} sent", count(total.accepted)));
+    let accepted = counted(total.accepted, "connection");
+    say(&format!("stopped: {accepted} accepted, {received} received, {sent} sent"));
     Ok(true)
 }
 

@@ -4,17 +4,17 @@ use thiserror::Error;
 
 use crate::machine::Machine;
 use crate::plan::Plan;
-use crate::quantity::{bytes, count};
+use crate::quantity::{bytes, count, counted};
 
 /// What there is too little of, how many connections would have fitted, and how to get more.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum Shortage {
     /// RLIMIT_NOFILE, see getrlimit(2).
     #[error(
-        "out of descriptors: {} connections need {}, and this process may open {}, so {} would fit.\n\
-         For more: `sudo prlimit --pid $$ --nofile={needed}` in this shell, or LimitNOFILE={needed} in a systemd unit; \
-         or `-c {fits}`.",
-        count(*.connections), count(*.needed), count(*.limit), count(*.fits)
+        "out of descriptors: {} need {}, and this process may open {}, so {} would fit.\n\
+         For more: `sudo prlimit --pid $$ --nofile={needed}` in this shell, or LimitNOFILE={needed} in a systemd \
+         unit{}.",
+        counted(*.connections, "connection"), count(*.needed), count(*.limit), count(*.fits), or_fewer(*.fits)
     )]
     Descriptors {
         /// Connections asked for.
@@ -29,8 +29,8 @@ pub(crate) enum Shortage {
     /// `net.ipv4.ip_local_port_range`, see ip(7).
     #[error(
         "out of ports: {} connections to one destination from one address, and the kernel has {} ports for them, so {} \
-         would fit.\nFor more: `sudo sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"` makes it 64,512; or `-c {fits}`.",
-        count(*.connections), count(*.fits), count(*.fits)
+         would fit.\nFor more: `sudo sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"` makes it 64,512{}.",
+        count(*.connections), count(*.fits), count(*.fits), or_fewer(*.fits)
     )]
     Ports {
         /// Connections asked for.
@@ -41,8 +41,8 @@ pub(crate) enum Shortage {
     /// MemAvailable, see proc_meminfo(5).
     #[error(
         "out of memory: {} connections need about {}, and {} is available, so about {} would fit.\n\
-         For more: stop other programs, or add memory; or `-c {fits}`.",
-        count(*.connections), bytes(*.needed_bytes), bytes(*.available_bytes), count(*.fits)
+         For more: stop other programs, or add memory{}.",
+        count(*.connections), bytes(*.needed_bytes), bytes(*.available_bytes), count(*.fits), or_fewer(*.fits)
     )]
     Memory {
         /// Connections asked for.
@@ -97,6 +97,11 @@ const CONNECTION_END_BYTES: u64 = 6 * 1024;
 /// either side a poll, a listener and a wake-up.
 fn reserve(threads: usize) -> u64 {
     64 + 4 * threads as u64
+}
+
+/// The other way out, where there is one.
+fn or_fewer(fits: u64) -> String {
+    if fits == 0 { String::new() } else { format!("; or `-c {fits}`") }
 }
 
 fn descriptors_fit(machine: &Machine, threads: usize) -> u64 {

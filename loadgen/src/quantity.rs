@@ -66,6 +66,11 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
+/// `1 thread`, `2 threads`.
+pub(crate) fn counted(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// A span of nanoseconds with three digits and the unit that suits it: `850 ns`, `12.3 us`, `1.25 ms`, `31.4 s`.
 pub(crate) fn span(ns: u64) -> String {
     let (value, unit) = match ns {
@@ -179,6 +184,7 @@ mod tests {
     #[test]
     fn numbers_read_well() {
         assert_eq!(["0", "999", "1,000", "1,234,567"].map(String::from), [0, 999, 1000, 1_234_567].map(count));
+        assert_eq!((counted(1, "core"), counted(1000, "core")), ("1 core".into(), "1,000 cores".into()));
         assert_eq!(span(0), "0 ns");
         assert_eq!(span(999), "999 ns");
         assert_eq!(span(1_000), "1.00 us");

@@ -32,7 +32,7 @@ impl<'a> Run<'a> {
     ) -> Result<Run<'a>, CrewError> {
         let (crew, progress) = (Crew::start(&plan)?, Progress::new(is_quiet, plan.connections));
         let command = std::env::args().collect();
-        let report = Report { command, plan, machine, stages: Vec::new(), ending: Ending::Complete };
+        let report = Report { command, plan, machine, stages: Vec::new(), ending: Ending::Complete, server: None };
         Ok(Run { signals, crew, progress, report })
     }
 

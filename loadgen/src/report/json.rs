@@ -28,6 +28,8 @@ pub(crate) struct Document<'a> {
     is_ok: bool,
     /// What became of each stage, in order.
     stages: Vec<StageFacts>,
+    /// What the server counted, where it was a part of loadgen's own process.
+    server: Option<ServerFacts<'a>>,
     /// What a person should know about it.
     advice: Vec<String>,
 }
@@ -69,6 +71,17 @@ struct PlanFacts<'a> {
     connect_rate_per_s: Option<f64>,
     /// Sets this run's bytes apart.
     seed: u64,
+}
+
+/// The other end's account.
+#[derive(Debug, Serialize)]
+struct ServerFacts<'a> {
+    /// Connections that each shard accepted.
+    accepted: &'a [u64],
+    bytes_in: u64,
+    bytes_out: u64,
+    /// Whether it is the generator's account too; always true of a run that is not complete.
+    agrees: bool,
 }
 
 /// One stage.
@@ -177,6 +190,12 @@ impl Document<'_> {
             ending: report.ending.name(),
             is_ok: report.is_ok(),
             stages: report.stages.iter().map(stage).collect(),
+            server: report.server.as_ref().map(|server| ServerFacts {
+                accepted: &server.accepted,
+                bytes_in: server.bytes_in,
+                bytes_out: server.bytes_out,
+                agrees: report.both_sides_agree(),
+            }),
             advice: super::advice::sentences(report),
         }
     }

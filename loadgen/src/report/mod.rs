@@ -25,6 +25,19 @@ pub(crate) struct Report {
     pub(crate) stages: Vec<StageResult>,
     /// How it ended.
     pub(crate) ending: Ending,
+    /// What the server counted, where it is a part of this process.
+    pub(crate) server: Option<ServerSide>,
+}
+
+/// The other end's account of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerSide {
+    /// Connections that each shard accepted.
+    pub(crate) accepted: Vec<u64>,
+    /// Bytes that came in, over all shards.
+    pub(crate) bytes_in: u64,
+    /// Bytes that went out, over all shards.
+    pub(crate) bytes_out: u64,
 }
 
 /// What became of one stage.
@@ -67,7 +80,20 @@ impl Report {
             let recorder = &result.recorder;
             recorder.failed() == 0 && recorder.is_conserved() && (self.is_interrupted() || recorder.unfinished == 0)
         };
-        matches!(self.ending, Ending::Complete | Ending::Interrupted) && self.stages.iter().all(is_clean)
+        let has_ended_well = matches!(self.ending, Ending::Complete | Ending::Interrupted);
+        has_ended_well && self.stages.iter().all(is_clean) && self.both_sides_agree()
+    }
+
+    /// Whether the server, where it was asked, counted what the generator counted. Only a complete run can tell: any other
+    /// leaves bytes on their way.
+    pub(crate) fn both_sides_agree(&self) -> bool {
+        let Some(server) = &self.server else { return true };
+        let sum = |of: fn(&Recorder) -> u64| self.stages.iter().map(|result| of(&result.recorder)).sum();
+        let (sent, received): (u64, u64) =
+            (sum(|recorder| recorder.bytes_sent), sum(|recorder| recorder.bytes_received));
+        let accepted: u64 = server.accepted.iter().sum();
+        let same = (accepted, server.bytes_in, server.bytes_out) == (self.established(), sent, received);
+        same || self.ending != Ending::Complete
     }
 
     /// Whether a signal broke the run off.
@@ -113,7 +139,20 @@ pub(crate) mod tests {
         };
         let stages = vec![stage(Stage::Connect, connect), stage(Stage::Closed { duration: plan.duration }, closed)];
         let command = vec!["loadgen".into(), "rr".into()];
-        Report { command, plan, machine: machine(), stages, ending: Ending::Complete }
+        Report { command, plan, machine: machine(), stages, ending: Ending::Complete, server: None }
+    }
+
+    #[test]
+    fn a_server_that_counted_something_else_is_a_failed_run() {
+        let mut report = report();
+        report.stages[1].recorder.bytes_sent = 64_000;
+        report.stages[1].recorder.bytes_received = 64_000;
+        report.server = Some(ServerSide { accepted: vec![4, 6], bytes_in: 64_000, bytes_out: 64_000 });
+        assert!(report.is_ok());
+        report.server = Some(ServerSide { accepted: vec![4, 6], bytes_in: 64_000, bytes_out: 63_936 });
+        assert!(!report.is_ok());
+        report.ending = Ending::Interrupted;
+        assert!(report.is_ok(), "the rest was on its way");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::quantity::{bytes, count, span};
+use crate::quantity::{bytes, count, counted, span};
 use crate::recorder::Recorder;
 use crate::report::percentiles::Percentiles;
 use crate::report::{Ending, Report, StageResult, advice};
@@ -31,6 +31,7 @@ impl Display for Page<'_> {
         errors(f, report)?;
         processor(f, report)?;
         memory(f, report)?;
+        server(f, report)?;
         verdict(f, report)?;
         for sentence in advice::sentences(report) {
             f.write_str(&paragraph("!", &sentence))?;
@@ -61,10 +62,7 @@ fn connections(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> f
     let wanted = report.plan.connections;
     row(f, "Connections", &format!("{} of {} opened", count(recorder.established), count(wanted)))?;
     if recorder.established > 0 {
-        let times = Percentiles::of(&recorder.latency);
-        let shown = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), span);
-        let (p50, p99, max) = (shown(times.p50_ns), shown(times.p99_ns), shown(times.max_ns));
-        row(f, "  connect", &format!("p50 {p50} · p99 {p99} · max {max}"))?;
+        row(f, "  connect", &times(recorder))?;
     }
     if recorder.attempted < wanted {
         row(f, "  not tried", &count(wanted - recorder.attempted))?;
@@ -74,7 +72,18 @@ fn connections(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> f
 
 fn verified(f: &mut Formatter<'_>, recorder: &Recorder) -> fmt::Result {
     let echoed = format!("{} of {} echoed every byte", count(recorder.answered), count(recorder.due));
-    row(f, "Verified", &echoed)
+    row(f, "Verified", &echoed)?;
+    row(f, "  echo", &times(recorder))
+}
+
+/// The latencies of `recorder` in one line.
+fn times(recorder: &Recorder) -> String {
+    let times = Percentiles::of(&recorder.latency);
+    format!("p50 {} · p99 {} · max {}", shown(times.p50_ns), shown(times.p99_ns), shown(times.max_ns))
+}
+
+fn shown(ns: Option<u64>) -> String {
+    ns.map_or_else(|| "-".to_owned(), span)
 }
 
 fn held(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Result {
@@ -108,7 +117,6 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fm
 fn latencies(f: &mut Formatter<'_>, recorder: &Recorder, is_open: bool) -> fmt::Result {
     let latency = Percentiles::of(&recorder.latency);
     let (service, lag) = (Percentiles::of(&recorder.service), Percentiles::of(&recorder.lag));
-    let shown = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), span);
     let scale = Scale::of(&latency);
     let others = if is_open { format!("{:>10} {:>10}", "service", "send lag") } else { String::new() };
     writeln!(f, "  {:<8}{:>10} {others}  {}", "", "latency", scale.caption())?;
@@ -195,6 +203,19 @@ fn memory(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     row(f, "Memory", &format!("{} resident: {whose}", bytes(most)))
 }
 
+/// The other end's account, and whether it is the same.
+fn server(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
+    let Some(side) = &report.server else { return Ok(()) };
+    let by_shard: Vec<String> = side.accepted.iter().map(|accepted| count(*accepted)).collect();
+    let (by_shard, into, out) = (by_shard.join(" + "), bytes(side.bytes_in), bytes(side.bytes_out));
+    let agree = match (report.both_sides_agree(), report.ending) {
+        (false, _) => ": the two sides DISAGREE",
+        (true, Ending::Complete) => ": both sides agree",
+        _ => "",
+    };
+    row(f, "Server", &format!("{by_shard} connections by shard, {into} in, {out} out{agree}"))
+}
+
 fn verdict(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let interrupted = "INTERRUPTED: this is what there was until then";
     let sentence = match (report.ending, report.is_ok()) {
@@ -226,10 +247,6 @@ pub(crate) fn paragraph(mark: &str, text: &str) -> String {
         }
     }
     lines.join("\n") + "\n"
-}
-
-fn counted(number: u64, thing: &str) -> String {
-    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 fn rate_text(rate_per_s: f64) -> String {
