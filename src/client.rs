@@ -4,9 +4,10 @@ use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 use std::time::Duration;
 
-use crate::output::{Output, OutputState};
+use crate::output::Output;
 use crate::peer::Peer;
 use crate::slab::Key;
+use crate::wheel::ticks;
 
 /// Names a connection, as long as the server lives: `Copy` and `Send`, to keep anywhere and to reach the connection by,
 /// from any thread, with a [`Remote`](crate::Remote). The id of a connection that is gone reaches nobody: ids return only
@@ -55,51 +56,68 @@ pub struct Client<'a> {
     id: ClientId,
     address: &'a Peer,
     eof: bool,
-    output: Output<'a>,
-    wishes: Wishes,
+    pub(crate) output: Output<'a>,
+    pub(crate) wishes: Wishes,
+    /// How long its new timer is to run; only with [`Wishes::TIMER`].
+    pub(crate) timeout_ticks: u32,
 }
 
-/// What a handler asked for, to be done when it returns.
+/// What a handler asked for, to be done when it returns: nothing, nearly always, which is one comparison.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Wishes {
-    /// Whether to go on reading.
-    pub(crate) reading: Option<bool>,
-    pub(crate) close: bool,
-    pub(crate) abort: bool,
-    pub(crate) timeout: Timeout,
-}
+pub(crate) struct Wishes(u8);
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Timeout {
-    #[default]
-    AsItWas,
-    Off,
-    In(Duration),
+impl Wishes {
+    pub(crate) const PAUSE: u8 = 1 << 0;
+    pub(crate) const RESUME: u8 = 1 << 1;
+    pub(crate) const CLOSE: u8 = 1 << 2;
+    pub(crate) const ABORT: u8 = 1 << 3;
+    /// Its timer is to run, for as many ticks as the client says.
+    pub(crate) const TIMER: u8 = 1 << 4;
+    pub(crate) const NO_TIMER: u8 = 1 << 5;
+
+    #[inline]
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    #[inline]
+    pub(crate) fn has(self, wish: u8) -> bool {
+        self.0 & wish != 0
+    }
+
+    /// The later of two wishes that contradict each other counts.
+    fn put(&mut self, wish: u8, instead_of: u8) {
+        self.0 = self.0 & !instead_of | wish;
+    }
 }
 
 impl<'a> Client<'a> {
+    #[inline]
     pub(crate) fn new(input: &'a [u8], id: ClientId, address: &'a Peer, eof: bool, output: Output<'a>) -> Client<'a> {
-        Client { input, id, address, eof, output, wishes: Wishes::default() }
+        Client { input, id, address, eof, output, wishes: Wishes::default(), timeout_ticks: 0 }
     }
 
-    /// What is left of the input, what was asked for, and what became of the output.
-    pub(crate) fn into_parts(self) -> (&'a [u8], Wishes, OutputState) {
-        (self.input, self.wishes, self.output.state)
+    #[inline]
+    pub(crate) fn input_left(&self) -> usize {
+        self.input.len()
     }
 
     /// Takes all the input. The slice is the shard's, not this client's, so it can be sent back without a copy:
     /// `let data = client.recv(); client.send(data);`. Empty when there is none.
+    #[inline]
     pub fn recv(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.input)
     }
 
     /// Shows the input without taking it.
     #[must_use]
+    #[inline]
     pub fn peek(&self) -> &'a [u8] {
         self.input
     }
 
     /// Takes the first `count` bytes of the input, or all if there are fewer.
+    #[inline]
     pub fn consume(&mut self, count: usize) {
         self.input = &self.input[count.min(self.input.len())..];
     }
@@ -112,6 +130,7 @@ impl<'a> Client<'a> {
     ///
     /// Cost: when all input has been taken and nothing waits, one send(2) straight from `message`, without a copy. Else it
     /// is copied, and goes out together with its neighbours when the handler returns, in one send(2).
+    #[inline]
     pub fn send(&mut self, message: &[u8]) -> bool {
         self.output.send(message, self.input.is_empty())
     }
@@ -157,28 +176,34 @@ impl<'a> Client<'a> {
     /// the peer's sending stalls. The end of the connection is not noticed either while it is paused, other than by
     /// [`idle_timeout`](crate::Builder::idle_timeout).
     pub fn pause(&mut self) {
-        self.wishes.reading = Some(false);
+        self.wishes.put(Wishes::PAUSE, Wishes::RESUME);
     }
 
     /// Goes on reading. Input that was left unconsumed is shown again at once, even if nothing has come in meanwhile.
     pub fn resume(&mut self) {
-        self.wishes.reading = Some(true);
+        self.wishes.put(Wishes::RESUME, Wishes::PAUSE);
     }
 
     /// Disconnects when the handler returns, after what was sent has been flushed; the same as returning false.
     pub fn close(&mut self) {
-        self.wishes.close = true;
+        self.wishes.put(Wishes::CLOSE, 0);
     }
 
     /// Disconnects when the handler returns, without flushing: the peer sees a reset.
     pub fn abort(&mut self) {
-        self.wishes.abort = true;
+        self.wishes.put(Wishes::ABORT, 0);
     }
 
     /// Calls [`handle_timeout`](crate::Handler::handle_timeout) once, so long after the handler returns (rounded up to 10
     /// ms, 100 days at most), in place of a timer that was set before. `None` takes it back.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
-        self.wishes.timeout = timeout.map_or(Timeout::Off, Timeout::In);
+        match timeout {
+            Some(timeout) => {
+                self.timeout_ticks = ticks(timeout);
+                self.wishes.put(Wishes::TIMER, Wishes::NO_TIMER);
+            }
+            None => self.wishes.put(Wishes::NO_TIMER, Wishes::TIMER),
+        }
     }
 }
 

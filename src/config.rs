@@ -97,6 +97,7 @@ impl Default for Limits {
 }
 
 impl Limits {
+    #[inline]
     pub(crate) fn output_low(&self) -> usize {
         self.output_low.unwrap_or(self.output_max / 2)
     }

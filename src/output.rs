@@ -6,7 +6,7 @@ use crate::reason::CloseReason;
 
 /// Where bytes leave: the connection's socket, whatever the kernel.
 pub(crate) trait Outlet {
-    /// Sends as much as fits without waiting.
+    /// Sends as much as fits without waiting. It is not interrupted.
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
 }
 
@@ -39,6 +39,7 @@ const DIRECT: usize = 4 << 10;
 const GATHERED_MAX: usize = 64 << 10;
 
 impl<'a> Output<'a> {
+    #[inline]
     pub(crate) fn new(
         outlet: &'a mut dyn Outlet,
         gathered: &'a mut Vec<u8>,
@@ -50,6 +51,7 @@ impl<'a> Output<'a> {
     }
 
     /// How many bytes wait, in the connection's queue and in the scratch.
+    #[inline]
     pub(crate) fn waiting(&self) -> usize {
         self.queued + self.gathered.len()
     }
@@ -64,26 +66,27 @@ impl<'a> Output<'a> {
 
     /// Takes a message whole, or not at all. `last` says that no other is likely to follow in this call, so that waiting
     /// for it would only cost a copy.
-    pub(crate) fn send(&mut self, mut message: &[u8], last: bool) -> bool {
-        if self.state == OutputState::Open && self.waiting() == 0 && (last || message.len() >= DIRECT) {
-            let sent = self.push_out(message);
-            message = &message[sent..];
+    #[inline]
+    pub(crate) fn send(&mut self, message: &[u8], last: bool) -> bool {
+        if !matches!(self.state, OutputState::Open) || self.waiting() != 0 || !(last || message.len() >= DIRECT) {
+            return self.queue(message);
         }
-        if message.is_empty() {
-            return self.is_open();
-        }
+        let sent = self.push_out(message);
+        if sent == message.len() { true } else { self.queue(&message[sent..]) }
+    }
+
+    fn queue(&mut self, message: &[u8]) -> bool {
         if message.len() > self.room() {
             // Gathered bytes may be in the way only because nobody has tried to send them yet.
             self.flush();
         }
-        if message.len() > self.room() {
-            if self.is_open() {
-                self.state = OutputState::Overflown;
-            }
-            return false;
+        if self.is_open() && message.len() > self.room() {
+            self.state = OutputState::Overflown;
         }
-        self.gather(message);
-        true
+        if self.is_open() {
+            self.gather(message);
+        }
+        self.is_open()
     }
 
     /// Takes as much of `bytes` as there is room for; zero when there is none.
@@ -98,7 +101,7 @@ impl<'a> Output<'a> {
 
     /// Gives the socket what was gathered.
     pub(crate) fn flush(&mut self) {
-        if self.state != OutputState::Open || self.queued > 0 || self.gathered.is_empty() {
+        if !matches!(self.state, OutputState::Open) || self.queued > 0 || self.gathered.is_empty() {
             return;
         }
         let gathered = std::mem::take(self.gathered);
@@ -108,6 +111,7 @@ impl<'a> Output<'a> {
     }
 
     /// Whether anything sent now can still arrive.
+    #[inline]
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, OutputState::Open | OutputState::Blocked)
     }
@@ -120,26 +124,26 @@ impl<'a> Output<'a> {
     }
 
     /// Sends, and says how much left. Less than all means that the socket is full, or broken.
+    #[inline]
     fn push_out(&mut self, bytes: &[u8]) -> usize {
-        loop {
-            match self.outlet.send(bytes) {
-                Ok(sent) => {
-                    if sent < bytes.len() {
-                        self.state = OutputState::Blocked;
-                    }
-                    return sent;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.state = OutputState::Blocked;
-                    return 0;
-                }
-                Err(error) => {
-                    self.state = OutputState::Broken(CloseReason::of_error(&error));
-                    return 0;
-                }
+        match self.outlet.send(bytes) {
+            Ok(sent) if sent == bytes.len() => sent,
+            sent => {
+                let (sent, state) = less_than_all(sent);
+                self.state = state;
+                sent
             }
         }
+    }
+}
+
+/// What it means that a socket did not take all: how much it took, and whether it is full or broken.
+#[cold]
+pub(crate) fn less_than_all(sent: io::Result<usize>) -> (usize, OutputState) {
+    match sent {
+        Ok(sent) => (sent, OutputState::Blocked),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, OutputState::Blocked),
+        Err(error) => (0, OutputState::Broken(CloseReason::of_error(&error))),
     }
 }
 

@@ -1,6 +1,5 @@
 //! One shard's loop: wait, note, accept, serve, messages, timers.
 
-use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use crate::acceptor::{Acceptor, Failure};
 use crate::client::ClientId;
 use crate::config::{Config, Limits, Selector};
-use crate::connection::{Connection, Next, TICK, Turn, drop_panic};
+use crate::connection::{Connection, Next, Turn, drop_panic};
 use crate::handler::Handler;
 use crate::kernel::{Event, Kernel};
 use crate::mailbox::Mailbox;
@@ -20,7 +19,7 @@ use crate::shard::{Roster, Shard, Visit};
 use crate::slab::{Key, Slab};
 use crate::spin::Spin;
 use crate::stats::SharedCounters;
-use crate::wheel::Wheel;
+use crate::wheel::{TICK, Wheel};
 
 /// What crosses from other threads to a shard.
 pub(crate) enum Post<M> {
@@ -82,7 +81,9 @@ pub(crate) struct Reactor<K: Kernel, H: Handler> {
     handler: H,
     table: Slab<Resident<K::Stream, H::Session>>,
     /// Those that have something to do, in the order in which it was noticed; each gets one budgeted turn.
-    ready: VecDeque<Key>,
+    ready: Vec<Key>,
+    /// Those of them that are being served now, with the place of the next: an empty list the rest of the time.
+    serving: Vec<Key>,
     wheel: Wheel,
     expired: Vec<u32>,
     acceptor: Acceptor,
@@ -114,7 +115,7 @@ struct Desk<K> {
     queue_size: usize,
     shard: u32,
     /// The moment of this turn, read only if timers need it.
-    now: Duration,
+    tick: u64,
 }
 
 /// The shard's read buffer: as much as one turn of one connection reads by default.
@@ -135,7 +136,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         shard: usize,
     ) -> Reactor<K, H> {
         let desk = Desk {
-            now: kernel.now(),
+            tick: tick(kernel.now()),
             kernel,
             buffer: vec![0; BUFFER].into_boxed_slice(),
             gathered: Vec::new(),
@@ -150,7 +151,8 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         Reactor {
             handler,
             table: Slab::new(),
-            ready: VecDeque::new(),
+            ready: Vec::new(),
+            serving: Vec::new(),
             wheel: Wheel::new(),
             expired: Vec::new(),
             acceptor: Acceptor::new(),
@@ -236,13 +238,13 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
                 if let Some(resident) = table.find(key) {
                     resident.connection.note(readable, writable, ended);
                     if resident.connection.enqueue() {
-                        ready.push_back(key);
+                        ready.push(key);
                     }
                 }
             }
         })?;
         if !self.wheel.is_empty() || self.desk.limits.idle_timeout.is_some() {
-            self.desk.now = self.desk.kernel.now();
+            self.desk.tick = tick(self.desk.kernel.now());
         }
         Ok(events)
     }
@@ -262,7 +264,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         if let Some(resident) = self.table.find(key)
             && resident.connection.enqueue()
         {
-            self.ready.push_back(key);
+            self.ready.push(key);
         }
     }
 }
@@ -295,7 +297,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     fn welcome(&mut self, stream: K::Stream, address: Peer) {
         self.desk.counters.accepted();
         let key = self.table.next_key();
-        let mut connection = Connection::new(stream, address, tick(self.desk.now) as u32);
+        let mut connection = Connection::new(stream, address, self.desk.tick as u32);
         if !self.desk.common.take_seat() {
             self.desk.counters.closed(CloseReason::Refused);
             return self.desk.kernel.close(connection.into_stream(), false);
@@ -336,14 +338,29 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 impl<K: Kernel, H: Handler> Reactor<K, H> {
     /// Gives each of those that were ready when it began one turn; who needs another goes to the back of the queue.
     fn serve(&mut self) {
-        for _ in 0..self.ready.len() {
-            let Some(key) = self.ready.pop_front() else { return };
-            let Some(Resident { connection, session }) = self.table.find(key) else { continue };
-            connection.dequeue();
-            let next = connection.serve(&mut self.handler, session, &mut self.desk.turn(), key);
-            let timed = connection.has_new_timer();
+        std::mem::swap(&mut self.ready, &mut self.serving);
+        let mut served = 0;
+        while let Some((key, next, timed)) = self.serve_some(&mut served) {
             self.proceed(key, next, timed);
         }
+        self.serving.clear();
+    }
+
+    /// Serves those who are in line, from the `served`-th on, up to the first who does not simply rest afterwards.
+    fn serve_some(&mut self, served: &mut usize) -> Option<(Key, Next, bool)> {
+        let Reactor { table, serving, handler, desk, .. } = self;
+        let mut turn = desk.turn();
+        for &key in &serving[*served..] {
+            *served += 1;
+            let Some(Resident { connection, session }) = table.find(key) else { continue };
+            connection.dequeue();
+            let next = connection.serve(handler, session, &mut turn, key);
+            let timed = connection.has_new_timer();
+            if timed || !matches!(next, Next::Rest) {
+                return Some((key, next, timed));
+            }
+        }
+        None
     }
 
     #[inline]
@@ -442,7 +459,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             return;
         }
         let mut expired = std::mem::take(&mut self.expired);
-        self.wheel.expire(tick(self.desk.now), &mut expired);
+        self.wheel.expire(self.desk.tick, &mut expired);
         for slot in expired.drain(..) {
             if let Some(key) = self.table.key_at(slot) {
                 self.time_out(key);
@@ -453,7 +470,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 
     fn time_out(&mut self, key: Key) {
         let Some(Resident { connection, session }) = self.table.find(key) else { return };
-        let now = tick(self.desk.now) as u32;
+        let now = self.desk.tick as u32;
         // It may have been active since its timer was armed; arming it anew at every byte would cost more.
         let next = match connection.ticks_left(now, &self.desk.limits) {
             Some(0) => connection.time_out(&mut self.handler, session, &mut self.desk.turn(), key),
@@ -465,8 +482,8 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     /// Arms the wheel for the connection's next timer.
     fn set_timer(&mut self, key: Key) {
         // The moment of this turn may be that of a turn long ago, if nobody needed it.
-        self.desk.now = self.desk.kernel.now();
-        let now = tick(self.desk.now);
+        let now = tick(self.desk.kernel.now());
+        self.desk.tick = now;
         let Some(Resident { connection, .. }) = self.table.find(key) else { return };
         connection.begin_timer(now as u32);
         match connection.ticks_left(now as u32, &self.desk.limits) {
@@ -518,7 +535,7 @@ impl<K: Kernel> Desk<K> {
             counters: &self.counters,
             limits: &self.limits,
             shard: self.shard,
-            now: tick(self.now) as u32,
+            now: self.tick as u32,
         }
     }
 }
@@ -526,7 +543,7 @@ impl<K: Kernel> Desk<K> {
 /// A handler's way to all connections of its shard.
 struct Visitor<'a, K: Kernel, Session> {
     table: &'a mut Slab<Resident<K::Stream, Session>>,
-    ready: &'a mut VecDeque<Key>,
+    ready: &'a mut Vec<Key>,
     desk: &'a mut Desk<K>,
     /// Those whose timers have changed.
     timed: &'a mut Vec<Key>,
@@ -548,7 +565,7 @@ impl<K: Kernel, Session> Visitor<'_, K, Session> {
             self.timed.push(key);
         }
         if connection.needs_turn() && connection.enqueue() {
-            self.ready.push_back(key);
+            self.ready.push(key);
         }
         true
     }

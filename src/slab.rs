@@ -10,10 +10,12 @@ pub(crate) struct Key {
 }
 
 impl Key {
+    #[inline]
     pub(crate) fn token(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
 
+    #[inline]
     pub(crate) fn from_token(token: u64) -> Key {
         Key { slot: token as u32, generation: (token >> 32) as u32 }
     }

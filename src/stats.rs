@@ -28,6 +28,7 @@ pub(crate) struct Counters {
 /// Counters of a shard, as the shard and its readers share them.
 pub(crate) type SharedCounters = Arc<CachePadded<Counters>>;
 
+#[inline]
 fn add(counter: &AtomicU64, count: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
 }
@@ -41,21 +42,25 @@ impl Counters {
         add(&self.closed[reason.index()], 1);
     }
 
+    #[inline]
     pub(crate) fn read(&self, bytes: usize) {
         add(&self.reads, 1);
         add(&self.bytes_in, bytes as u64);
     }
 
+    #[inline]
     pub(crate) fn wrote(&self, bytes: usize) {
         add(&self.writes, 1);
         add(&self.bytes_out, bytes as u64);
     }
 
     /// How many calls of send(2) there have been.
+    #[inline]
     pub(crate) fn writes(&self) -> u64 {
         self.writes.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn turned(&self) {
         add(&self.turns, 1);
     }

@@ -1,6 +1,19 @@
 //! Timers as arithmetic on ticks: a hierarchical wheel in which arming, re-arming and disarming cost the same for one
 //! timer as for a million.
 
+use std::time::Duration;
+
+/// Ticks are this long: fine enough for the timeouts of connections, coarse enough that a wheel of them seldom turns.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
+
+/// A hundred days: what half a word of ticks can still tell from the past, with room to spare.
+const LONGEST: u32 = 100 * 24 * 3600 * 100;
+
+/// A span in ticks, rounded up, a hundred days at most.
+pub(crate) fn ticks(span: Duration) -> u32 {
+    u32::try_from(span.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u32::MAX).min(LONGEST)
+}
+
 /// One timer for each id, ids being small integers (slots of a table). It reads no clock: moments are counted in ticks.
 ///
 /// Four rounds of 64 buckets each: a bucket of the first round holds one tick, one of the next 64, and so on. When a
@@ -205,6 +218,13 @@ mod tests {
                 assert_eq!(wheel.is_empty(), model.is_empty());
             }
         }
+    }
+
+    #[test]
+    fn spans_are_rounded_up_and_bounded() {
+        assert_eq!(ticks(Duration::from_millis(1)), 1);
+        assert_eq!(ticks(Duration::from_millis(20)), 2);
+        assert_eq!(ticks(Duration::MAX), LONGEST);
     }
 
     #[test]

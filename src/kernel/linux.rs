@@ -1,8 +1,8 @@
 //! The real kernel, on mio and socket2.
 
-use std::io::{self, Read};
+use std::io;
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::{Event, Kernel};
 use crate::peer::Peer;
 use crate::slab::Key;
 use crate::socket;
-use crate::sys::WakeFd;
+use crate::sys::{self, WakeFd};
 
 /// One epoll instance, the listener and the eventfd that are registered in it.
 pub(crate) struct Linux {
@@ -98,13 +98,12 @@ impl Kernel for Linux {
 
     #[inline]
     fn receive(&mut self, stream: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
-        (&*stream).read(buffer)
+        sys::receive(stream.as_fd(), buffer)
     }
 
     #[inline]
     fn send(&mut self, stream: &Socket, bytes: &[u8]) -> io::Result<usize> {
-        // Rust ignores SIGPIPE only in programs whose main is Rust's; a library may live elsewhere.
-        stream.send_with_flags(bytes, libc::MSG_NOSIGNAL)
+        sys::send(stream.as_fd(), bytes)
     }
 
     fn finish_sending(&mut self, stream: &Socket) -> io::Result<()> {

@@ -1,20 +1,23 @@
 //! One connection: what it reads, hands over and flushes, and when it ends.
 
-use std::any::Any;
+mod hand;
+mod timers;
+
+pub(crate) use hand::drop_panic;
+
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::buffer::Buffer;
-use crate::client::{Client, ClientId, Timeout, Wishes};
+use crate::client::Client;
 use crate::config::Limits;
 use crate::handler::Handler;
 use crate::kernel::Kernel;
-use crate::output::{Outlet, Output, OutputState};
 use crate::peer::Peer;
 use crate::reason::CloseReason;
 use crate::slab::Key;
 use crate::stats::Counters;
+use crate::wheel::ticks;
 
 /// A connection at rest is this and nothing more: it owns no buffer.
 pub(crate) struct Connection<S> {
@@ -103,21 +106,11 @@ const TIMER: u16 = 1 << 14;
 /// The timer counts from now on; nobody has asked what time it is yet.
 const TIMER_NEW: u16 = 1 << 15;
 
-/// Ticks are this long: fine enough for timeouts of connections, coarse enough that a wheel of them seldom turns.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
-
 /// How long a peer may take to finish after we have. Closing at once, with input unread, would make the kernel send a
 /// reset, and a reset can overtake the last of our answer (RFC 2525, section 2.17).
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a peer may take none of the output that is left when its handler is done.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
-
-pub(crate) fn ticks(span: Duration) -> u32 {
-    u32::try_from(span.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u32::MAX).min(LONGEST)
-}
-
-/// A hundred days: moments further away could no longer be told from the past.
-const LONGEST: u32 = 100 * 24 * 3600 * 100;
 
 impl<S> Connection<S> {
     pub(crate) fn new(stream: S, address: Peer, now: u32) -> Connection<S> {
@@ -128,24 +121,34 @@ impl<S> Connection<S> {
         self.stream
     }
 
+    #[inline]
     fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 
+    #[inline]
     fn set(&mut self, flag: u16) {
         self.flags |= flag;
     }
 
+    #[inline]
     fn clear(&mut self, flag: u16) {
         self.flags &= !flag;
     }
 
+    #[inline]
     fn queued(&self) -> usize {
         self.spill.as_ref().map_or(0, |spill| spill.output.len())
     }
 
     fn left_over(&self) -> usize {
         self.spill.as_ref().map_or(0, |spill| spill.input.len())
+    }
+
+    /// Whether it owns no buffer and nothing is out of the ordinary but `flags`.
+    #[inline]
+    fn is_plainly(&self, flags: u16) -> bool {
+        self.flags & !(REGISTERED | ARMED | TIMER) == flags && self.spill.is_none()
     }
 
     /// Whether a read would be welcome now.
@@ -175,6 +178,7 @@ impl<S> Connection<S> {
         first
     }
 
+    #[inline]
     pub(crate) fn dequeue(&mut self) {
         self.clear(QUEUED);
     }
@@ -191,7 +195,7 @@ impl<S> Connection<S> {
         if !self.has(FINISHING | CUT) {
             self.ending = reason.index() as u8;
             self.set(FINISHING);
-            self.start_timer(FLUSH_TIMEOUT);
+            self.start_timer(ticks(FLUSH_TIMEOUT));
         }
         self.set(FINISHING);
     }
@@ -230,6 +234,7 @@ impl<S> Connection<S> {
 /// Serving.
 impl<S> Connection<S> {
     /// Gives it a turn: flush, then read, hand over and flush until there is no more or its budget is used up.
+    #[inline]
     pub(crate) fn serve<K, H>(
         &mut self,
         handler: &mut H,
@@ -241,11 +246,35 @@ impl<S> Connection<S> {
         K: Kernel<Stream = S>,
         H: Handler,
     {
-        let served = self.try_serve(handler, session, turn, key);
-        match served {
+        let mut budget = turn.limits.read_budget;
+        if self.is_plainly(READABLE)
+            && let Some(session) = session
+        {
+            // Nearly every turn of nearly every connection is this: one read, one answer, and back to rest.
+            match self.read(handler, session, turn, key, &mut budget) {
+                Ok(()) if self.is_plainly(0) => return Next::Rest,
+                Ok(()) => {}
+                Err(reason) => return Next::Close(reason),
+            }
+        }
+        self.serve_fully(handler, session, turn, key, budget)
+    }
+
+    fn serve_fully<K, H>(
+        &mut self,
+        handler: &mut H,
+        session: &mut Option<H::Session>,
+        turn: &mut Turn<'_, K>,
+        key: Key,
+        budget: usize,
+    ) -> Next
+    where
+        K: Kernel<Stream = S>,
+        H: Handler,
+    {
+        match self.try_serve(handler, session, turn, key, budget) {
             Err(reason) => Next::Close(reason),
-            Ok(next) if self.has(LAST) && !self.has(FINISHING) => {
-                debug_assert!(matches!(next, Next::Rest | Next::Again));
+            Ok(_) if self.has(LAST) && !self.has(FINISHING) => {
                 self.end(CloseReason::Stopped);
                 self.finish(turn).unwrap_or_else(Next::Close)
             }
@@ -259,12 +288,12 @@ impl<S> Connection<S> {
         session: &mut Option<H::Session>,
         turn: &mut Turn<'_, K>,
         key: Key,
+        mut budget: usize,
     ) -> Result<Next, CloseReason>
     where
         K: Kernel<Stream = S>,
         H: Handler,
     {
-        let mut budget = turn.limits.read_budget;
         if self.spill.is_some() {
             self.flush_queued(turn, key)?;
         }
@@ -289,6 +318,7 @@ impl<S> Connection<S> {
     }
 
     /// Reads once, and hands over what came.
+    #[inline]
     fn read<K, H>(
         &mut self,
         handler: &mut H,
@@ -322,17 +352,21 @@ impl<S> Connection<S> {
     }
 
     /// Reads once, no more than there is room and budget for.
+    #[inline]
     fn receive<K>(&mut self, turn: &mut Turn<'_, K>, budget: &mut usize) -> Result<Received, CloseReason>
     where
         K: Kernel<Stream = S>,
     {
-        let left_over = self.left_over();
+        let (left_over, queued) = match &self.spill {
+            None => (0, 0),
+            Some(spill) => (spill.input.len(), spill.output.len()),
+        };
         let input_room = turn.limits.input_max - left_over;
         if input_room == 0 {
             return Err(CloseReason::InputFull);
         }
         // An answer as long as its question must fit, so no longer question is taken than there is room for.
-        let output_room = turn.limits.output_max - self.queued();
+        let output_room = turn.limits.output_max - queued;
         let size = turn.buffer.len().min(*budget).min(input_room).min(output_room);
         let buffer = match &mut self.spill {
             Some(spill) if left_over > 0 => spill.input.room(size),
@@ -377,220 +411,6 @@ impl<S> Connection<S> {
         Ok(if known { Received::Nothing } else { Received::End })
     }
 
-    /// Lets the handler act, and ends the connection if it says so.
-    fn hand_over<K>(
-        &mut self,
-        turn: &mut Turn<'_, K>,
-        key: Key,
-        fresh: Option<&[u8]>,
-        act: impl FnOnce(&mut Client<'_>) -> bool,
-    ) -> Result<(), CloseReason>
-    where
-        K: Kernel<Stream = S>,
-    {
-        let kept = self.hand(turn, key, fresh, act)?;
-        if !kept {
-            self.end(CloseReason::Finished);
-        }
-        Ok(())
-    }
-
-    /// Lets the handler act on the connection, with `fresh` input or with what was left over, and does what it asked for.
-    pub(crate) fn hand<K, R>(
-        &mut self,
-        turn: &mut Turn<'_, K>,
-        key: Key,
-        fresh: Option<&[u8]>,
-        act: impl FnOnce(&mut Client<'_>) -> R,
-    ) -> Result<R, CloseReason>
-    where
-        K: Kernel<Stream = S>,
-    {
-        let queued = self.queued();
-        let mut kept = match &mut self.spill {
-            Some(spill) if fresh.is_none() => std::mem::take(&mut spill.input),
-            _ => Buffer::default(),
-        };
-        let before = self.output_state();
-        let eof = self.has(EOF);
-        let mut line = Line { kernel: turn.kernel, stream: &self.stream, counters: turn.counters, sent: false };
-        let output = Output::new(&mut line, turn.gathered, queued, turn.limits.output_max, before);
-        let id = ClientId { shard: turn.shard, key };
-        let mut client = Client::new(fresh.unwrap_or(kept.as_slice()), id, &self.address, eof, output);
-        let result = catch_unwind(AssertUnwindSafe(|| act(&mut client)));
-        let (rest, wishes, state) = client.into_parts();
-        match fresh {
-            Some(_) if rest.is_empty() => {}
-            Some(_) => self.spill.get_or_insert_default().input.push(rest),
-            None => {
-                let rest = rest.len();
-                kept.consume(kept.len() - rest);
-                if rest > 0 {
-                    self.spill.get_or_insert_default().input = kept;
-                }
-            }
-        }
-        if line.sent {
-            self.active_at = turn.now;
-        }
-        let result = result.map_err(|panic| {
-            turn.gathered.clear();
-            turn.counters.panicked();
-            drop_panic(panic);
-            CloseReason::Panicked
-        })?;
-        if wishes != Wishes::default() {
-            self.fulfil(turn, wishes)?;
-        }
-        self.settle(turn, key, before, state)?;
-        Ok(result)
-    }
-
-    fn output_state(&self) -> OutputState {
-        if self.has(CUT) {
-            OutputState::Broken(self.ending())
-        } else if self.has(BLOCKED) || self.queued() > 0 {
-            OutputState::Blocked
-        } else {
-            OutputState::Open
-        }
-    }
-
-    /// Sends what the handler gathered; the output's state was `before` its call and is `state` now.
-    fn settle<K>(
-        &mut self,
-        turn: &mut Turn<'_, K>,
-        key: Key,
-        before: OutputState,
-        state: OutputState,
-    ) -> Result<(), CloseReason>
-    where
-        K: Kernel<Stream = S>,
-    {
-        match state {
-            OutputState::Open if turn.gathered.is_empty() => {}
-            OutputState::Open => {
-                let gathered = std::mem::take(turn.gathered);
-                let sent = self.send(turn, &gathered);
-                self.keep_output(turn, &gathered[sent.unwrap_or(0)..]);
-                *turn.gathered = gathered;
-            }
-            OutputState::Blocked => {
-                // If it was blocked before, an edge may have said since that it is not, and must not be forgotten.
-                if before == OutputState::Open {
-                    self.set(BLOCKED);
-                }
-                let gathered = std::mem::take(turn.gathered);
-                self.keep_output(turn, &gathered);
-                *turn.gathered = gathered;
-            }
-            OutputState::Overflown => {
-                turn.gathered.clear();
-                return Err(CloseReason::OutputFull);
-            }
-            OutputState::Broken(reason) => self.cut(reason),
-        }
-        turn.gathered.clear();
-        self.tidy_spill();
-        self.arm(turn, key)
-    }
-
-    /// Does what the handler asked for.
-    fn fulfil<K>(&mut self, turn: &mut Turn<'_, K>, wishes: Wishes) -> Result<(), CloseReason>
-    where
-        K: Kernel<Stream = S>,
-    {
-        if wishes.abort {
-            turn.gathered.clear();
-            return Err(CloseReason::Aborted);
-        }
-        match wishes.reading {
-            Some(true) if self.has(PAUSED) => {
-                self.clear(PAUSED);
-                self.set(RESUMED);
-            }
-            Some(false) => self.set(PAUSED),
-            _ => {}
-        }
-        match wishes.timeout {
-            Timeout::AsItWas => {}
-            Timeout::Off => self.clear(TIMER | TIMER_NEW),
-            Timeout::In(span) => self.start_timer(span),
-        }
-        if wishes.close {
-            self.end(CloseReason::Finished);
-        }
-        Ok(())
-    }
-
-    fn keep_output<K: Kernel>(&mut self, turn: &Turn<'_, K>, bytes: &[u8]) {
-        if bytes.is_empty() || self.has(CUT) {
-            return;
-        }
-        let output = &mut self.spill.get_or_insert_default().output;
-        output.push(bytes);
-        if output.len() > turn.limits.output_low() {
-            self.set(PRESSED);
-        }
-    }
-
-    /// Asks for an event when the socket takes more, the first time that it is full: most connections never are.
-    fn arm<K>(&mut self, turn: &mut Turn<'_, K>, key: Key) -> Result<(), CloseReason>
-    where
-        K: Kernel<Stream = S>,
-    {
-        if self.has(BLOCKED) && self.has(REGISTERED) && !self.has(ARMED) {
-            turn.kernel.rearm(&self.stream, key).map_err(|error| CloseReason::of_error(&error))?;
-            self.set(ARMED);
-        }
-        Ok(())
-    }
-
-    /// Sends what earlier turns left.
-    fn flush_queued<K>(&mut self, turn: &mut Turn<'_, K>, key: Key) -> Result<(), CloseReason>
-    where
-        K: Kernel<Stream = S>,
-    {
-        if self.has(BLOCKED) || self.queued() == 0 {
-            return Ok(());
-        }
-        let mut output = std::mem::take(&mut self.spill.get_or_insert_default().output);
-        if let Some(sent) = self.send(turn, output.as_slice()) {
-            output.consume(sent);
-            self.spill.get_or_insert_default().output = output;
-        }
-        self.tidy_spill();
-        self.arm(turn, key)
-    }
-
-    /// Sends as much as the socket takes; `None` if it is broken.
-    fn send<K>(&mut self, turn: &mut Turn<'_, K>, bytes: &[u8]) -> Option<usize>
-    where
-        K: Kernel<Stream = S>,
-    {
-        let mut line = Line { kernel: turn.kernel, stream: &self.stream, counters: turn.counters, sent: false };
-        loop {
-            match line.send(bytes) {
-                Ok(sent) => {
-                    self.active_at = turn.now;
-                    if sent < bytes.len() {
-                        self.set(BLOCKED);
-                    }
-                    return Some(sent);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.set(BLOCKED);
-                    return Some(0);
-                }
-                Err(error) => {
-                    self.cut(CloseReason::of_error(&error));
-                    return None;
-                }
-            }
-        }
-    }
-
     /// Nothing can be sent any more. What came in before that is still there and is shown to the handler first.
     fn cut(&mut self, reason: CloseReason) {
         if !self.has(CUT) {
@@ -628,7 +448,7 @@ impl<S> Connection<S> {
         if !self.has(LINGERING) {
             turn.kernel.finish_sending(&self.stream).map_err(|_| self.ending())?;
             self.set(LINGERING);
-            self.start_timer(LINGER_TIMEOUT);
+            self.start_timer(ticks(LINGER_TIMEOUT));
         }
         self.linger(turn)
     }
@@ -651,100 +471,6 @@ impl<S> Connection<S> {
     }
 }
 
-/// Timers.
-impl<S> Connection<S> {
-    fn start_timer(&mut self, span: Duration) {
-        self.due_at = ticks(span);
-        self.set(TIMER | TIMER_NEW);
-    }
-
-    /// Whether a timer was set that does not count yet.
-    #[inline]
-    pub(crate) fn has_new_timer(&self) -> bool {
-        self.has(TIMER_NEW)
-    }
-
-    /// Lets a new timer count from `now` on.
-    pub(crate) fn begin_timer(&mut self, now: u32) {
-        if self.has(TIMER_NEW) {
-            self.clear(TIMER_NEW);
-            self.due_at = self.due_at.wrapping_add(now);
-            if self.has(FINISHING) {
-                self.active_at = now;
-            }
-        }
-    }
-
-    /// In how many ticks from `now` it has to be looked at; zero if it is due.
-    pub(crate) fn ticks_left(&self, now: u32, limits: &Limits) -> Option<u32> {
-        let own = self.has(TIMER).then_some(self.due_at);
-        let idle = limits.idle_timeout.map(|timeout| self.active_at.wrapping_add(ticks(timeout)));
-        let left = |due: u32| due.wrapping_sub(now).cast_signed().max(0).cast_unsigned();
-        if self.has(FINISHING) && !self.has(LINGERING) {
-            return Some(left(self.active_at.wrapping_add(ticks(FLUSH_TIMEOUT))));
-        }
-        own.into_iter().chain(idle.filter(|_| !self.has(FINISHING))).map(left).min()
-    }
-
-    /// A moment has come at which [`ticks_left`](Connection::ticks_left) is zero.
-    pub(crate) fn time_out<K, H>(
-        &mut self,
-        handler: &mut H,
-        session: &mut Option<H::Session>,
-        turn: &mut Turn<'_, K>,
-        key: Key,
-    ) -> Next
-    where
-        K: Kernel<Stream = S>,
-        H: Handler,
-    {
-        let Some(session) = session.as_mut().filter(|_| !self.has(FINISHING)) else {
-            // A peer that has everything just did not finish in time; one that has not is as good as gone.
-            let flushed = self.has(LINGERING);
-            return Next::Close(if flushed { self.ending() } else { CloseReason::Vanished });
-        };
-        let own = self.has(TIMER) && self.due_at.wrapping_sub(turn.now).cast_signed() <= 0;
-        if own {
-            self.clear(TIMER);
-        } else {
-            self.active_at = turn.now;
-        }
-        match self.hand(turn, key, None, |client| handler.handle_timeout(client, session)) {
-            Err(reason) => return Next::Close(reason),
-            Ok(true) => {}
-            Ok(false) if own => self.end(CloseReason::Expired),
-            // Nothing moved for the whole time, so what is still queued will not move either.
-            Ok(false) if self.queued() > 0 => return Next::Close(CloseReason::Idle),
-            Ok(false) => self.end(CloseReason::Idle),
-        }
-        Next::Again
-    }
-}
-
-/// A connection's way out, as the output of one call sees it.
-struct Line<'a, K: Kernel> {
-    kernel: &'a mut K,
-    stream: &'a K::Stream,
-    counters: &'a Counters,
-    sent: bool,
-}
-
-impl<K: Kernel> Outlet for Line<'_, K> {
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.kernel.send(self.stream, bytes);
-        self.sent |= sent.is_ok();
-        self.counters.wrote(*sent.as_ref().unwrap_or(&0));
-        sent
-    }
-}
-
-/// Even the value of a panic may panic when it is dropped; then it is left alone.
-pub(crate) fn drop_panic(panic: Box<dyn Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(again);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -752,12 +478,5 @@ mod tests {
     #[test]
     fn a_connection_at_rest_is_small() {
         assert!(size_of::<Connection<socket2::Socket>>() <= 48, "{}", size_of::<Connection<socket2::Socket>>());
-    }
-
-    #[test]
-    fn ticks_are_rounded_up_and_bounded() {
-        assert_eq!(ticks(Duration::from_millis(1)), 1);
-        assert_eq!(ticks(Duration::from_millis(20)), 2);
-        assert_eq!(ticks(Duration::MAX), LONGEST);
     }
 }

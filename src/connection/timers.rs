@@ -1,0 +1,78 @@
+//! A connection's timers: its own, its idle time, and the deadlines of its end.
+
+use super::{Connection, FINISHING, FLUSH_TIMEOUT, LINGERING, Next, TIMER, TIMER_NEW, Turn};
+use crate::config::Limits;
+use crate::handler::Handler;
+use crate::kernel::Kernel;
+use crate::reason::CloseReason;
+use crate::slab::Key;
+use crate::wheel::ticks;
+
+impl<S> Connection<S> {
+    pub(super) fn start_timer(&mut self, ticks: u32) {
+        self.due_at = ticks;
+        self.set(TIMER | TIMER_NEW);
+    }
+
+    /// Whether a timer was set that does not count yet.
+    #[inline]
+    pub(crate) fn has_new_timer(&self) -> bool {
+        self.has(TIMER_NEW)
+    }
+
+    /// Lets a new timer count from `now` on.
+    pub(crate) fn begin_timer(&mut self, now: u32) {
+        if self.has(TIMER_NEW) {
+            self.clear(TIMER_NEW);
+            self.due_at = self.due_at.wrapping_add(now);
+            if self.has(FINISHING) {
+                self.active_at = now;
+            }
+        }
+    }
+
+    /// In how many ticks from `now` it has to be looked at; zero if it is due.
+    pub(crate) fn ticks_left(&self, now: u32, limits: &Limits) -> Option<u32> {
+        let own = self.has(TIMER).then_some(self.due_at);
+        let idle = limits.idle_timeout.map(|timeout| self.active_at.wrapping_add(ticks(timeout)));
+        let left = |due: u32| due.wrapping_sub(now).cast_signed().max(0).cast_unsigned();
+        if self.has(FINISHING) && !self.has(LINGERING) {
+            return Some(left(self.active_at.wrapping_add(ticks(FLUSH_TIMEOUT))));
+        }
+        own.into_iter().chain(idle.filter(|_| !self.has(FINISHING))).map(left).min()
+    }
+
+    /// A moment has come at which [`ticks_left`](Connection::ticks_left) is zero.
+    pub(crate) fn time_out<K, H>(
+        &mut self,
+        handler: &mut H,
+        session: &mut Option<H::Session>,
+        turn: &mut Turn<'_, K>,
+        key: Key,
+    ) -> Next
+    where
+        K: Kernel<Stream = S>,
+        H: Handler,
+    {
+        let Some(session) = session.as_mut().filter(|_| !self.has(FINISHING)) else {
+            // A peer that has everything just did not finish in time; one that has not is as good as gone.
+            let flushed = self.has(LINGERING);
+            return Next::Close(if flushed { self.ending() } else { CloseReason::Vanished });
+        };
+        let own = self.has(TIMER) && self.due_at.wrapping_sub(turn.now).cast_signed() <= 0;
+        if own {
+            self.clear(TIMER);
+        } else {
+            self.active_at = turn.now;
+        }
+        match self.hand(turn, key, None, |client| handler.handle_timeout(client, session)) {
+            Err(reason) => return Next::Close(reason),
+            Ok(true) => {}
+            Ok(false) if own => self.end(CloseReason::Expired),
+            // Nothing moved for the whole time, so what is still queued will not move either.
+            Ok(false) if self.queued() > 0 => return Next::Close(CloseReason::Idle),
+            Ok(false) => self.end(CloseReason::Idle),
+        }
+        Next::Again
+    }
+}

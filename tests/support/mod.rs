@@ -1,0 +1,95 @@
+//! What the integration tests share: a server to connect to, ways to connect to it, and waiting for conditions.
+#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(unused_imports, reason = "each test uses a part of it")]
+
+mod bytes;
+mod script;
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use esockets::{Builder, Cores, Server};
+use socket2::{Domain, SockRef, Socket, Type};
+
+pub(crate) use bytes::{Random, bytes, conserve, converse, expect, expect_end, verify};
+pub(crate) use script::{Log, Order, Script};
+
+/// Nothing takes this long unless it has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server on a free port, not pinned, on two shards.
+pub(crate) fn builder() -> Builder {
+    Server::builder().port(0).cores(Cores::None).shards(2)
+}
+
+/// Waits until `condition` holds.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A connection whose reads and writes fail, instead of hanging, when nothing moves.
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    patient(TcpStream::connect(address).unwrap())
+}
+
+/// A connection that takes little before its peer's sending blocks, whatever the system's default is.
+pub(crate) fn connect_narrow(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    socket.connect(&address.into()).unwrap();
+    patient(socket.into())
+}
+
+pub(crate) fn connect_many<M>(server: &Server<M>, count: usize) -> Vec<TcpStream> {
+    (0..count).map(|_| connect(server.local_addr())).collect()
+}
+
+fn patient(stream: TcpStream) -> TcpStream {
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Closes with a reset instead of an orderly end.
+pub(crate) fn reset(stream: TcpStream) {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// Reads until the end, which must be a reset.
+pub(crate) fn expect_reset(mut stream: &TcpStream) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => panic!("an orderly end, where a reset was due"),
+            Ok(_) => {}
+            Err(error) => return assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+        }
+    }
+}
+
+/// Waits until the kernel holds `count` bytes that `client` has sent and the server has not read, accepted or not.
+pub(crate) fn wait_unread(client: &TcpStream, count: usize) {
+    let ends = (hex(client.peer_addr().unwrap()), hex(client.local_addr().unwrap()));
+    wait_until("the bytes have arrived at the server's socket", || {
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        table.lines().any(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let unread = columns[4].split_once(':').and_then(|(_, unread)| usize::from_str_radix(unread, 16).ok());
+            (columns[1], columns[2]) == (ends.0.as_str(), ends.1.as_str()) && unread == Some(count)
+        })
+    });
+}
+
+/// An address as /proc/net/tcp writes it, see proc_net_tcp in the kernel's documentation.
+fn hex(address: SocketAddr) -> String {
+    let SocketAddr::V4(address) = address else { panic!("/proc/net/tcp knows IPv4 only") };
+    format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
+}
