@@ -65,7 +65,7 @@ pub(crate) struct Serve {
 /// What every load has.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Load {
-    /// The server: host:port or tcp://host:port, such as 127.0.0.1:1234 or [::1]:1234
+    /// The server: host:port or tcp://host:port, such as `127.0.0.1:1234` or `[::1]:1234`
     pub(crate) target: Target,
     /// How many connections
     #[arg(short = 'c', long, value_name = "N", default_value = "50", value_parser = parse_count)]

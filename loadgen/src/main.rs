@@ -29,6 +29,7 @@ mod stage;
 mod target;
 mod worker;
 
+use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -42,7 +43,8 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(problem) => {
-            eprintln!("loadgen: {problem}");
+            // With nobody there to read it, the exit code still tells.
+            let _ = writeln!(stderr(), "loadgen: {problem}");
             problem.exit_code()
         }
     }

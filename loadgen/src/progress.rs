@@ -1,6 +1,6 @@
 //! What a person sees while a run goes on: a live line on a terminal, a plain line a second elsewhere.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -83,7 +83,11 @@ impl Progress {
         }
         match &self.face {
             Face::Silent => {}
-            Face::Lines => eprintln!("{:>4} s  {}: {line}", self.begun_at.elapsed().as_secs(), self.stage),
+            Face::Lines => {
+                let seconds = self.begun_at.elapsed().as_secs();
+                // Nobody there to read it is no reason to stop measuring.
+                let _ = writeln!(stderr(), "{seconds:>4} s  {}: {line}", self.stage);
+            }
             Face::Bar(bar) => {
                 let elapsed = self.begun_at.elapsed().as_millis() as u64;
                 bar.set_position(if self.duration.is_some() { elapsed } else { seen.open });

@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{Server, failures_total, is_conserved, loadgen, measure, stage};
+use support::{Server, failures_total, is_conserved, loadgen, measure, stage, start};
 
 #[test]
 fn every_size_comes_back_whole() {
@@ -71,4 +71,12 @@ fn a_json_file_comes_beside_the_text() {
     assert!(outcome.stdout.starts_with("Closed loop"));
     let results: serde_json::Value = serde_json::from_str(&written).unwrap();
     assert_eq!(results["format"], 1);
+}
+
+#[test]
+fn progress_that_nobody_reads_does_not_end_the_run() {
+    let server = Server::good();
+    let mut child = start(&format!("rr {} -c 2 -d 1500ms", server.address));
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
