@@ -74,14 +74,20 @@ impl Report {
         self.stages.iter().map(|result| result.recorder.established).sum()
     }
 
-    /// Whether nothing failed and nothing was lost. What an interrupted run left unfinished is no failure.
+    /// Whether something was measured, nothing failed and nothing was lost. What an interrupted run left unfinished is no failure.
     pub(crate) fn is_ok(&self) -> bool {
         let is_clean = |result: &StageResult| {
             let recorder = &result.recorder;
             recorder.failed() == 0 && recorder.is_conserved() && (self.is_interrupted() || recorder.unfinished == 0)
         };
         let has_ended_well = matches!(self.ending, Ending::Complete | Ending::Interrupted);
-        has_ended_well && self.stages.iter().all(is_clean) && self.both_sides_agree()
+        let has_content = self.is_interrupted() || self.answered() > 0;
+        has_ended_well && has_content && self.stages.iter().all(is_clean) && self.both_sides_agree()
+    }
+
+    /// Requests that were answered.
+    pub(crate) fn answered(&self) -> u64 {
+        self.stages.iter().map(|result| result.recorder.answered).sum()
     }
 
     /// Whether the server, where it was asked, counted what the generator counted. Only a complete run can tell: any other
@@ -166,8 +172,11 @@ pub(crate) mod tests {
         assert!(!unfinished.is_ok());
         unfinished.ending = Ending::Interrupted;
         assert!(unfinished.is_ok(), "the interruption is why");
+        let mut unreached = report();
+        unreached.ending = Ending::NoConnection;
+        assert!(!unreached.is_ok());
         let mut empty = report();
-        empty.ending = Ending::NoConnection;
-        assert!(!empty.is_ok());
+        (empty.stages[1].recorder.due, empty.stages[1].recorder.answered) = (0, 0);
+        assert!(!empty.is_ok(), "nothing was measured");
     }
 }

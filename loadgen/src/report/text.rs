@@ -97,7 +97,7 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fm
     let recorder = &result.recorder;
     let rate = recorder.answered_per_s();
     let each_way = bytes((rate * f64::from(report.plan.size)) as u64);
-    let throughput = format!("{} answers/s · {each_way}/s each way", count(rate.round() as u64));
+    let throughput = format!("{} answers/s · {each_way}/s each way", rate_text(rate));
     writeln!(f)?;
     match result.stage {
         Stage::Open { rate_per_s, .. } => {
@@ -224,6 +224,7 @@ fn verdict(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
         (Ending::Interrupted, false) => "INTERRUPTED, and FAILED before that",
         (Ending::NoConnection, _) => "FAILED: no connection could be opened",
         (Ending::AllLost, _) => "FAILED: every connection was lost",
+        (Ending::Complete, false) if report.answered() == 0 => "FAILED: nothing was answered",
         (Ending::Complete, false) => "FAILED: see the errors, and what is unfinished",
     };
     row(f, "Result", sentence)
@@ -250,7 +251,8 @@ pub(crate) fn paragraph(mark: &str, text: &str) -> String {
 }
 
 fn rate_text(rate_per_s: f64) -> String {
-    if rate_per_s.fract() == 0.0 { count(rate_per_s as u64) } else { format!("{rate_per_s:.2}") }
+    let is_whole = rate_per_s.fract() == 0.0 || rate_per_s >= 100.0;
+    if is_whole { count(rate_per_s.round() as u64) } else { format!("{rate_per_s:.2}") }
 }
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -302,6 +304,11 @@ mod tests {
         assert_eq!([columns(1_000), columns(10_000), columns(100_000)], [1, 16, 32]);
         assert_eq!(scale.caption(), "1 us … 100 us, logarithmic");
         assert_eq!(scale.bar(None), "");
+    }
+
+    #[test]
+    fn slow_rates_keep_their_fractions() {
+        assert_eq!([0.7, 5.0, 99.999, 1234.6].map(rate_text), ["0.70", "5", "100.00", "1,235"]);
     }
 
     #[test]
