@@ -113,10 +113,9 @@ fn about_overload(result: &crate::report::StageResult) -> Option<String> {
     let recorder = &result.recorder;
     let (latency, lag) = (Percentiles::of(&recorder.latency).p50_ns?, Percentiles::of(&recorder.lag).p50_ns?);
     if recorder.unfinished > total(&recorder.request_failures) && recorder.unfinished > 0 {
-        return Some(
-            "The rate was more than the server took: requests were still waiting at the end. Try a lower -R."
-                .to_owned(),
-        );
+        let sentence = "The rate was more than the server took, or than loadgen's threads could send: requests were still \
+                        waiting at the end. Try a lower -R, or more --threads.";
+        return Some(sentence.to_owned());
     }
     // A tenth of the latency: enough to be seen in the first digit.
     (lag > latency / 10).then(|| {
