@@ -182,6 +182,31 @@ impl<P> Builder<P> {
     }
 }
 
+/// The one knob that can break a program.
+impl<P> Builder<P> {
+    /// Gives each shard a descriptor table of its own. Default: all threads of the process share one.
+    ///
+    /// The limit of open descriptors (`ulimit -n`) then counts for each shard instead of for the whole process: with
+    /// 20,000, 52 shards hold a million connections. Nothing is shared between shards in accept, close and epoll_ctl any
+    /// more, and no table that grows stops everybody for milliseconds. `/proc/PID/fd` shows only the main thread's table,
+    /// the others are under `/proc/PID/task/TID/fd`. Costs a few system calls at the start.
+    ///
+    /// # Safety
+    /// A number that names a descriptor on one thread names another, or none, on the shard's. So:
+    /// - the handler, what makes it, and its sessions hold no descriptor (file, socket, pipe; another server's
+    ///   [`Remote`](crate::Remote) holds some, too) that was opened on another thread, other than standard input, output
+    ///   and error: it is closed here, and its number may be a client's socket soon;
+    /// - nothing that they opened on the shard's thread leaves it, in a message or otherwise.
+    ///
+    /// This server's own `Remote` may be used and dropped anywhere, in its handlers as well, as long as the server itself
+    /// is joined or dropped on a thread that is not one of its shards.
+    #[expect(unsafe_code, reason = "the declaration; what it asks for is done in `sys`")]
+    pub unsafe fn private_fd_tables(mut self) -> Self {
+        self.config.private_fd_tables = true;
+        self
+    }
+}
+
 impl Builder {
     /// Starts the server and returns when every shard listens. `make` is called once on each shard's own thread, so that
     /// the handler need not be `Send`.

@@ -49,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) accept_budget: usize,
     pub(crate) mailbox_max: usize,
     pub(crate) stop_timeout: Duration,
+    /// Set only by those who have promised what it takes.
+    pub(crate) private_fd_tables: bool,
 }
 
 /// The limits that a connection itself has to know.
@@ -80,6 +82,7 @@ impl Default for Config {
             accept_budget: 64,
             mailbox_max: 1024,
             stop_timeout: Duration::from_secs(10),
+            private_fd_tables: false,
         }
     }
 }

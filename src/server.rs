@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -21,7 +22,7 @@ use crate::remote::{Remote, Route};
 use crate::shard::ShardInfo;
 use crate::socket::{self, Listen};
 use crate::stats::{SharedCounters, Stats};
-use crate::sys::WakeFd;
+use crate::sys::{self, WakeFd};
 
 /// A running server. Dropping it stops it, and waits for that as [`join`](Server::join) does.
 ///
@@ -120,7 +121,7 @@ impl<M> Server<M> {
                 listen: listen_options(&config, index > 0),
                 config: config.clone(),
                 address,
-                waker: Arc::clone(&server.wakers[index]),
+                wakers: server.wakers.clone(),
                 counters: Arc::clone(&server.counters[index]),
                 common: Arc::clone(&server.common),
                 mailbox,
@@ -178,7 +179,8 @@ struct Birth<M> {
     config: Config,
     listen: Listen,
     address: SocketAddr,
-    waker: Arc<WakeFd>,
+    /// Everybody's: a shard's handler may send messages to the other shards.
+    wakers: Vec<Arc<WakeFd>>,
     counters: SharedCounters,
     common: Arc<Common>,
     mailbox: Mailbox<Post<M>>,
@@ -217,6 +219,7 @@ impl<M: Send + 'static> Birth<M> {
     }
 
     /// Pins the thread, then opens what the shard owns: on its own thread, because only that will ever use it.
+    #[expect(unsafe_code, reason = "what the builder's unsafe knob asked for; the call is in `sys`")]
     fn prepare(&self) -> Result<(SocketAddr, Linux), Error> {
         let shard = self.info.index;
         if let Some(id) = self.info.core
@@ -225,10 +228,17 @@ impl<M: Send + 'static> Birth<M> {
             let source = io::Error::last_os_error();
             return Err(Error::Shard { shard, act: "pin itself to its core (see `cores`)", source });
         }
+        if self.config.private_fd_tables {
+            let keep: Vec<BorrowedFd<'_>> = self.wakers.iter().map(|waker| waker.as_fd()).collect();
+            // SAFETY: this thread has opened nothing yet, and from here on uses what it opens itself and the wakers,
+            // which the server keeps until this thread has ended. The rest was promised by whoever set the knob.
+            let own = unsafe { sys::own_descriptor_table(&keep) };
+            own.map_err(|source| Error::Shard { shard, act: "make its own descriptor table", source })?;
+        }
         let listen_error = |source| Error::Listen { address: self.address, source };
         let listener = socket::listen(self.address, &self.listen).map_err(listen_error)?;
         let address = socket::local_addr(&listener).map_err(listen_error)?;
-        let kernel = Linux::new(listener, Arc::clone(&self.waker)).map_err(|source| Error::Shard {
+        let kernel = Linux::new(listener, Arc::clone(&self.wakers[shard])).map_err(|source| Error::Shard {
             shard,
             act: "make its epoll instance",
             source,

@@ -40,6 +40,9 @@ const CLOSED: [(&[&str], &[&str]); 4] = [
     (&["socket"], &["epoll", ".accept", ".recv(", ".send(", "Poll"]),
 ];
 
+/// The room for unsafe code; and those who give the promise that the builder's unsafe knob asks for, or pass it on.
+const UNSAFE: [&str; 3] = ["src/sys.rs", "src/server.rs", "tests/private_fd_tables.rs"];
+
 /// A function fits a screen, a file can be read at one sitting.
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 800;
@@ -127,7 +130,8 @@ fn unsafe_code_stands_in_one_room_and_gives_its_reason() {
             if !(code.contains("unsafe {") || code.contains("unsafe impl")) || code.contains('"') {
                 continue;
             }
-            assert!(source.path.ends_with("src/sys.rs"), "{}:{}: unsafe outside sys", source.name(), number + 1);
+            let allowed = UNSAFE.iter().any(|path| source.path.ends_with(path));
+            assert!(allowed, "{}:{}: unsafe outside sys", source.name(), number + 1);
             let reason = lines[..number].iter().rev().take(4).any(|line| line.contains("SAFETY:"));
             assert!(reason, "{}:{}: without a reason", source.name(), number + 1);
         }

@@ -1,0 +1,77 @@
+//! With a descriptor table of its own a shard opens as many as the limit allows, keeps nobody else's open, and takes all of
+//! its own along when it ends.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::Mutex;
+
+use esockets::{Cores, Server};
+
+const CLIENTS: usize = 40;
+
+/// They count what the whole process has open, so only one runs at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn start() -> Server {
+    let builder = Server::builder().port(0).shards(2).cores(Cores::None);
+    let builder = builder.handle_readable(|client| {
+        let data = client.recv();
+        client.send(data)
+    });
+    // SAFETY: the closure holds no descriptor, and sends none away.
+    unsafe { builder.private_fd_tables() }.start().unwrap()
+}
+
+fn echo(client: &mut TcpStream) {
+    client.write_all(b"hello").unwrap();
+    let mut answer = [0; 5];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"hello");
+}
+
+/// Sockets in the table of the thread of this name, or of this one.
+fn sockets(thread: &str) -> usize {
+    let table = std::fs::read_dir("/proc/self/task").unwrap().flatten().find(|task| {
+        let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        name.trim() == thread
+    });
+    let table = table.map_or_else(|| "/proc/thread-self/fd".into(), |task| task.path().join("fd"));
+    let links = std::fs::read_dir(table).unwrap().flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+}
+
+#[test]
+fn connections_live_in_the_table_of_their_shard_and_go_with_it() {
+    let _alone = ALONE.lock();
+    let before = sockets("");
+    let server = start();
+    let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| TcpStream::connect(server.local_addr()).unwrap()).collect();
+    clients.iter_mut().for_each(echo);
+    assert_eq!(sockets(""), before + CLIENTS, "this thread's table has its own ends only");
+    let shards = ["esockets-0", "esockets-1"].map(sockets);
+    assert_eq!(shards.iter().sum::<usize>(), CLIENTS + 2, "the shards have theirs, and a listener each: {shards:?}");
+    let address = server.local_addr();
+    server.stop();
+    let stats = server.join().unwrap();
+    assert_eq!((stats.total.accepted, stats.total.open()), (CLIENTS as u64, 0));
+    for client in &mut clients {
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "each peer sees the end");
+    }
+    TcpStream::connect(address).expect_err("nobody listens any more");
+}
+
+#[test]
+fn what_the_program_closes_is_not_kept_open_by_a_shard() {
+    let _alone = ALONE.lock();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let number = writer.as_raw_fd();
+    let server = start();
+    let mut client = TcpStream::connect(server.local_addr()).unwrap();
+    echo(&mut client);
+    drop(writer);
+    // It would wait for ever if a shard had inherited the writing end.
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0, "descriptor {number} is closed everywhere");
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
