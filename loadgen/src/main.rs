@@ -1,10 +1,10 @@
 //! `loadgen`: opens very many connections and measures latency at scale, against any server that echoes.
 //!
-//! In reading order: `args` `target` `quantity` what is asked for; `machine` `plan` `routes` `schedule` `preflight` what will be
-//! run, and whether it fits; `load` `demo` `run` `crew` one run, from its first stage to its report; `worker` one thread's loop,
-//! with `stage` `connector` `client` `payload`; `recorder` `failure` `live` what happened; `report` what people and programs are
-//! told; `echo` the server, on the library beside this program. `routes`, `schedule`, `payload`, `stage`, `recorder` and `report`
-//! are pure: no clock, no socket.
+//! In reading order: `args` `target` `quantity` what is asked for; `machine` `plan` `routes` `schedule` `preflight` what
+//! will be run, and whether it fits; `load` `demo` `run` `crew` one run, from its first stage to its report; `worker` one
+//! thread's loop, with `stage` `connector` `client` `payload`; `recorder` `failure` `live` what happened; `report` what
+//! people and programs are told; `echo` the server, on the library beside this program. `routes`, `schedule`, `payload`,
+//! `recorder` and `report` are pure: no clock, no socket.
 #![forbid(unsafe_code)]
 
 mod args;
