@@ -52,7 +52,10 @@ fn who_only_finishes_sending_gets_the_whole_answer() {
 
 #[test]
 fn what_the_handler_says_at_the_end_arrives() {
-    let script = Script::echo().eof(|client| client.is_eof() && client.send(&bytes(4, 0, 1000)) && false);
+    let script = Script::echo().eof(|client| {
+        assert!(client.is_eof() && client.send(&bytes(4, 0, 1000)));
+        false
+    });
     let server = script.start(builder());
     let stream = connect(server.local_addr());
     stream.shutdown(Shutdown::Write).unwrap();

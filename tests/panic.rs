@@ -2,37 +2,16 @@
 
 mod support;
 
-use std::io::Write;
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use esockets::{Client, ClientId, CloseReason, Handler, Peer};
-use support::{Order, Script, builder, connect, connect_narrow, conserve, converse, expect_reset, wait_until};
-
-/// The panics here are meant: their messages would only alarm the reader.
-fn silence() {
-    static SILENCE: Once = Once::new();
-    SILENCE.call_once(|| {
-        let report = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if panic.payload().downcast_ref() != Some(&"meant") {
-                report(panic);
-            }
-        }));
-    });
-}
-
-fn panic() -> bool {
-    panic!("meant")
-}
-
-/// Echoes, and panics at the peer's wish.
-fn echo_unless_told(client: &mut Client<'_>) -> bool {
-    let data = client.recv();
-    if data.starts_with(b"panic") { panic() } else { client.send(data) }
-}
+use esockets::CloseReason;
+use support::{
+    Order, Script, builder, connect, connect_narrow, conserve, converse, echo_unless_told, expect_reset, meant,
+    say_panic, silence, wait_until,
+};
 
 /// Runs three connections into the panic between two that know nothing of it, all on one shard.
 fn check(script: &Script, provoke: impl Fn(&TcpStream)) {
@@ -52,10 +31,6 @@ fn check(script: &Script, provoke: impl Fn(&TcpStream)) {
     assert_eq!(script.log.stop_and_check(server).total.panics, 3);
 }
 
-fn say_panic(mut stream: &TcpStream) {
-    stream.write_all(b"panic").unwrap();
-}
-
 #[test]
 fn in_handle_readable() {
     check(&Script::echo().readable(echo_unless_told), say_panic);
@@ -65,7 +40,7 @@ fn in_handle_readable() {
 fn in_handle_incoming() {
     let armed = Arc::new(AtomicBool::new(false));
     let trigger = Arc::clone(&armed);
-    let script = Script::echo().incoming(move |_| !trigger.load(Ordering::Relaxed) || panic());
+    let script = Script::echo().incoming(move |_| !trigger.load(Ordering::Relaxed) || meant());
     silence();
     let server = script.start(builder().shards(1));
     let bystander = connect(server.local_addr());
@@ -85,7 +60,7 @@ fn in_handle_eof() {
         // Left unconsumed, it is still there at the end.
         client.peek().starts_with(b"panic") || echo_unless_told(client)
     });
-    let script = script.eof(|client| client.peek().starts_with(b"panic") && panic());
+    let script = script.eof(|client| client.peek().starts_with(b"panic") && meant());
     check(&script, |stream| {
         say_panic(stream);
         stream.shutdown(Shutdown::Write).unwrap();
@@ -94,7 +69,7 @@ fn in_handle_eof() {
 
 #[test]
 fn in_handle_timeout() {
-    let script = Script::echo().timeout(|_| panic()).readable(|client| {
+    let script = Script::echo().timeout(|_| meant()).readable(|client| {
         if client.peek().starts_with(b"panic") {
             client.set_timeout(Some(Duration::from_millis(1)));
             client.recv();
@@ -107,7 +82,7 @@ fn in_handle_timeout() {
 
 #[test]
 fn in_handle_writable() {
-    let script = Script::echo().writable(|_| panic()).readable(|client| {
+    let script = Script::echo().writable(|_| meant()).readable(|client| {
         if client.peek().starts_with(b"panic") {
             client.recv();
             while client.output_waiting() < 48 << 10 {
@@ -130,70 +105,10 @@ fn in_a_visit_from_handle_message() {
     converse(&stream, 1, 100, || 100);
     converse(&bystander, 1, 100, || 100);
     let id = script.log.opened()[0];
-    server.remote().send(0, Order::new(move |shard| assert!(shard.client(id, |_, ()| panic())))).unwrap();
+    server.remote().send(0, Order::new(move |shard| assert!(shard.client(id, |_, ()| meant())))).unwrap();
     expect_reset(&stream);
-    server.remote().send(0, Order::new(|_| assert!(panic()))).unwrap();
+    server.remote().send(0, Order::new(|_| assert!(meant()))).unwrap();
     wait_until("both are counted", || server.stats().total.panics == 2);
     conserve(&bystander, 2, 100_000, || 1000);
     assert_eq!(script.log.stop_and_check(server).total.closed(CloseReason::Panicked), 1);
-}
-
-/// Panics when it hears of the end of a connection.
-struct Sore;
-
-impl Handler for Sore {
-    type Session = ();
-    type Message = ();
-
-    fn handle_incoming(&mut self, _client: &mut Client<'_>, _address: &Peer) -> Option<()> {
-        Some(())
-    }
-
-    fn handle_readable(&mut self, client: &mut Client<'_>, (): &mut ()) -> bool {
-        echo_unless_told(client)
-    }
-
-    fn handle_closed(&mut self, (): (), _id: ClientId, _reason: CloseReason) {
-        panic();
-    }
-}
-
-#[test]
-fn in_handle_closed() {
-    silence();
-    let server = builder().shards(1).start(|_| Sore).unwrap();
-    let bystander = connect(server.local_addr());
-    for round in 1..=3 {
-        conserve(&connect(server.local_addr()), 1, 1000, || 1000);
-        wait_until("it is counted", || server.stats().total.panics == round);
-        converse(&bystander, round, 1000, || 1000);
-    }
-    let both = connect(server.local_addr());
-    say_panic(&both);
-    expect_reset(&both);
-    conserve(&bystander, 5, 1000, || 1000);
-    server.stop();
-    let stats = server.join().unwrap();
-    let by = |reason| stats.total.closed(reason);
-    assert_eq!((stats.total.panics, by(CloseReason::PeerClosed), by(CloseReason::Panicked)), (6, 4, 1), "{stats}");
-}
-
-/// A panic whose value panics again when it is dropped.
-struct Bomb;
-
-impl Drop for Bomb {
-    fn drop(&mut self) {
-        panic();
-    }
-}
-
-#[test]
-fn with_a_value_that_panics_when_it_is_dropped() {
-    let script = Script::echo().readable(|client| {
-        if client.peek().starts_with(b"panic") {
-            std::panic::resume_unwind(Box::new(Bomb));
-        }
-        echo_unless_told(client)
-    });
-    check(&script, say_panic);
 }

@@ -4,6 +4,7 @@ mod support;
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use esockets::{CloseReason, Server};
 use support::{Order, Script, builder, bytes, connect, connect_many, converse, expect, expect_end, wait_until};
@@ -16,7 +17,10 @@ fn refused(server: &Server<Order>) -> u64 {
 
 /// Says no to everybody, at length.
 fn unfriendly() -> Script {
-    Script::echo().incoming(|client| client.send(&bytes(6, 0, FAREWELL)) && false)
+    Script::echo().incoming(|client| {
+        assert!(client.send(&bytes(6, 0, FAREWELL)));
+        false
+    })
 }
 
 fn expect_farewell(stream: &TcpStream) {
@@ -80,4 +84,18 @@ fn who_comes_when_the_server_is_full_is_refused_until_somebody_leaves() {
     drop(seated);
     script.log.wait_closed(25);
     assert_eq!(script.log.stop_and_check(server).total.refused(), 15);
+}
+
+#[test]
+fn who_was_refused_leaves_no_seat_taken() {
+    let (turned_away, script) = (AtomicUsize::new(0), Script::echo());
+    let script = script.incoming(move |_| turned_away.fetch_add(1, Ordering::Relaxed) >= 20);
+    let server = script.start(builder().connections_max(Some(3)));
+    for round in 1..=20 {
+        expect_end(&connect(server.local_addr()));
+        wait_until("it is counted", || refused(&server) == round);
+    }
+    let seated = connect_many(&server, 3);
+    seated.iter().for_each(|stream| converse(stream, 1, 100, || 100));
+    assert_eq!(script.log.stop_and_check(server).total.accepted, 23);
 }

@@ -3,6 +3,7 @@
 #![allow(unused_imports, reason = "each test uses a part of it")]
 
 mod bytes;
+mod panics;
 mod script;
 
 use std::fs;
@@ -15,6 +16,7 @@ use esockets::{Builder, Cores, Server};
 use socket2::{Domain, SockRef, Socket, Type};
 
 pub(crate) use bytes::{Random, bytes, conserve, converse, expect, expect_end, verify};
+pub(crate) use panics::{echo_unless_told, meant, say_panic, silence};
 pub(crate) use script::{Log, Order, Script};
 
 /// Nothing takes this long unless it has failed.

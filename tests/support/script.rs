@@ -10,9 +10,11 @@ use super::wait_until;
 
 type Act = Arc<dyn Fn(&mut Client<'_>) -> bool + Send + Sync>;
 
+type ShardAct = Arc<dyn Fn(&mut Shard<'_, ()>) + Send + Sync>;
+
 /// A message to a shard: what to do there.
 #[derive(Clone)]
-pub(crate) struct Order(Arc<dyn Fn(&mut Shard<'_, ()>) + Send + Sync>);
+pub(crate) struct Order(ShardAct);
 
 impl Order {
     pub(crate) fn new(act: impl Fn(&mut Shard<'_, ()>) + Send + Sync + 'static) -> Order {

@@ -1,0 +1,148 @@
+//! Out of descriptors a server waits without spinning, and serves everyone when there are some again.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use esockets::sys::{process_cpu_time, set_descriptor_limit};
+use support::{Order, PATIENCE, Script, builder, bytes, connect, connect_many, conserve, expect, wait_until};
+
+/// Where the starved process reports to its parent, which runs it.
+const REPORT_TO: &str = "ESOCKETS_TEST_REPORT_TO";
+/// More than that process has room for.
+const CLIENTS: usize = 150;
+const DESCRIPTORS: u64 = 64;
+
+/// Not a test of its own: the process that is out of descriptors.
+#[test]
+fn starved_process() {
+    let Ok(parent) = std::env::var(REPORT_TO) else { return };
+    let mut report = TcpStream::connect(parent).unwrap();
+    let mut questions = BufReader::new(report.try_clone().unwrap()).lines();
+    let script = Script::echo();
+    let server = script.start(builder());
+    set_descriptor_limit(DESCRIPTORS).unwrap();
+    writeln!(report, "{}", server.local_addr().port()).unwrap();
+    while let Some(Ok(_)) = questions.next() {
+        let total = server.stats().total;
+        let cpu = process_cpu_time().as_millis();
+        writeln!(report, "{} {} {} {cpu}", total.accepted, total.accept_pauses, total.turns).unwrap();
+    }
+    script.log.stop_and_check(server);
+}
+
+struct Starved {
+    process: Child,
+    report: BufReader<TcpStream>,
+    port: u16,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Numbers {
+    accepted: usize,
+    pauses: u64,
+    turns: u64,
+    cpu_ms: u64,
+}
+
+impl Starved {
+    fn start() -> Starved {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "starved_process"]).stdout(Stdio::null());
+        let process = command.env(REPORT_TO, listener.local_addr().unwrap().to_string()).spawn().unwrap();
+        let (report, _) = listener.accept().unwrap();
+        report.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut starved = Starved { process, report: BufReader::new(report), port: 0 };
+        starved.port = starved.line().parse().unwrap();
+        starved
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.report.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    }
+
+    fn ask(&mut self) -> Numbers {
+        self.report.get_mut().write_all(b"how are you?\n").unwrap();
+        let line = self.line();
+        let numbers: Vec<u64> = line.split(' ').map(|number| number.parse().unwrap()).collect();
+        let [accepted, pauses, turns, cpu_ms] = numbers[..] else { panic!("four numbers: {line}") };
+        Numbers { accepted: accepted as usize, pauses, turns, cpu_ms }
+    }
+
+    /// Lets it stop and check its ledger.
+    fn end(mut self) {
+        drop(self.report);
+        assert!(self.process.wait().unwrap().success(), "the starved process has failed");
+    }
+}
+
+fn is_answered(key: u64, stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let answered = stream.peek(&mut [0]).is_ok();
+    stream.set_nonblocking(false).unwrap();
+    if answered {
+        expect(stream, key, 0, 1000);
+    }
+    answered
+}
+
+#[test]
+fn out_of_descriptors_it_waits_without_spinning_and_serves_everyone_later() {
+    let mut starved = Starved::start();
+    let address = ([127, 0, 0, 1], starved.port).into();
+    let mut waiting: Vec<(u64, TcpStream)> = (0..CLIENTS as u64).map(|key| (key, connect(address))).collect();
+    for (key, stream) in &mut waiting {
+        stream.write_all(&bytes(*key, 0, 1000)).unwrap();
+    }
+    wait_until("accepting has paused", || starved.ask().pauses > 0);
+    let before = starved.ask();
+    wait_until("accepting has been tried again ten times", || {
+        thread::sleep(Duration::from_millis(20));
+        starved.ask().pauses >= before.pauses + 10
+    });
+    let after = starved.ask();
+    assert!(after.accepted < DESCRIPTORS as usize, "{after:?}");
+    let turns = after.turns - before.turns;
+    assert!(turns < 100, "{turns} turns for ten attempts: it spins");
+    assert!(after.cpu_ms - before.cpu_ms < 500, "{before:?} {after:?}");
+
+    wait_until("everyone has been served", || {
+        // Whoever has the answer leaves, and frees a descriptor for the next.
+        waiting.retain(|(key, stream)| !is_answered(*key, stream));
+        waiting.is_empty()
+    });
+    assert_eq!(starved.ask().accepted, CLIENTS);
+    conserve(&connect(address), 1, 1000, || 1000);
+    starved.end();
+}
+
+#[test]
+fn more_than_the_budget_come_in_at_once_and_all_are_accepted() {
+    for budget in [1, 7] {
+        let (go, gate) = channel::<()>();
+        let gate = Mutex::new(gate);
+        let script = Script::echo();
+        let server = script.start(builder().shards(1).accept_budget(budget));
+        let hold = Order::new(move |_| gate.lock().unwrap().recv().unwrap());
+        server.remote().send(0, hold).unwrap();
+        let streams = connect_many(&server, 200);
+        go.send(()).unwrap();
+        wait_until("all are accepted", || server.stats().total.accepted == 200);
+        let served = |(key, mut stream): (usize, &TcpStream)| {
+            stream.write_all(&bytes(key as u64, 0, 10)).unwrap();
+            expect(stream, key as u64, 0, 10);
+        };
+        streams.iter().enumerate().for_each(served);
+        script.log.stop_and_check(server);
+        streams.iter().for_each(|mut stream| assert_eq!(stream.read(&mut [0]).unwrap(), 0));
+    }
+}
