@@ -111,11 +111,11 @@ fn data_that_a_held_up_shard_finds_together_with_the_end() {
     let server = builder().shards(1).start(make).unwrap();
     for (end, reason) in [(drop as fn(TcpStream), CloseReason::PeerClosed), (reset, CloseReason::Reset)] {
         server.remote().send(0, ()).unwrap();
-        let streams: Vec<TcpStream> = (0..50).map(|_| deliver(&server, 10_000)).collect();
+        let streams: Vec<TcpStream> = (0..20).map(|_| deliver(&server, 10_000)).collect();
         streams.iter().for_each(|stream| wait_unread(stream, 10_000));
         streams.into_iter().for_each(end);
         hold.send(()).unwrap();
-        wait_until("all have ended", || ends.lock().unwrap().len() == 50);
+        wait_until("all have ended", || ends.lock().unwrap().len() == 20);
         assert!(ends.lock().unwrap().drain(..).all(|told| told == (10_000, reason)));
     }
 }

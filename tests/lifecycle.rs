@@ -4,6 +4,7 @@ mod support;
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use esockets::{Builder, CloseReason, Server};
@@ -115,6 +116,14 @@ fn output_full_when_a_message_does_not_fit() {
 fn idle_when_nothing_moves() {
     let idle = builder().idle_timeout(Some(Duration::from_millis(30)));
     ends(idle, &Script::echo(), CloseReason::Idle, |_, stream| expect_end(stream));
+}
+
+#[test]
+fn idle_only_when_the_handler_does_not_keep_it_any_longer() {
+    let calls = AtomicUsize::new(0);
+    let script = Script::echo().timeout(move |_| calls.fetch_add(1, Ordering::Relaxed) < 5 * CLIENTS);
+    let idle = builder().shards(1).idle_timeout(Some(Duration::from_millis(10)));
+    ends(idle, &script, CloseReason::Idle, |_, stream| expect_end(stream));
 }
 
 #[test]

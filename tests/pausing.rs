@@ -130,6 +130,7 @@ fn a_timer_can_resume() {
     let (server, mut stream) = start(&script);
     stream.write_all(&bytes(1, 0, 20_000)).unwrap();
     expect(&stream, 1, 0, 20_000);
+    drop(stream);
     script.log.stop_and_check(server);
 }
 

@@ -79,14 +79,14 @@ pub(crate) fn expect_reset(mut stream: &TcpStream) {
 
 /// Waits until the kernel holds `count` bytes that `client` has sent and the server has not read, accepted or not.
 pub(crate) fn wait_unread(client: &TcpStream, count: usize) {
-    let ends = (hex(client.peer_addr().unwrap()), hex(client.local_addr().unwrap()));
+    let ends = format!("{} {} ", hex(client.peer_addr().unwrap()), hex(client.local_addr().unwrap()));
+    let due = format!(":{count:08X}");
     wait_until("the bytes have arrived at the server's socket", || {
         let table = fs::read_to_string("/proc/net/tcp").unwrap();
-        table.lines().any(|line| {
-            let columns: Vec<&str> = line.split_whitespace().collect();
-            let unread = columns[4].split_once(':').and_then(|(_, unread)| usize::from_str_radix(unread, 16).ok());
-            (columns[1], columns[2]) == (ends.0.as_str(), ends.1.as_str()) && unread == Some(count)
-        })
+        // Behind the two addresses stand the state and the queues, out:in. The table may be long: it is searched as a whole.
+        table
+            .split_once(&ends)
+            .is_some_and(|(_, rest)| rest.split(' ').nth(1).is_some_and(|queues| queues.ends_with(&due)))
     });
 }
 
