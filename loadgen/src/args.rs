@@ -1,0 +1,198 @@
+//! The command line: what can be asked for, and the help that teaches it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::quantity::{parse_count, parse_duration, parse_rate, parse_size};
+use crate::target::Target;
+
+/// Opens very many connections and measures latency at scale, against any server that echoes.
+///
+/// Without a command it shows what it can do: it starts an echo server in its own process, opens as many connections as
+/// suit this machine, measures a closed and an open loop with every byte verified, and explains what it found. That
+/// takes about 15 seconds.
+#[derive(Debug, Parser)]
+#[command(name = "loadgen", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run an echo server to measure against, until SIGINT or SIGTERM
+    Serve(Serve),
+    /// Closed loop: each connection sends, waits for the whole echo, and sends again
+    ///
+    /// Shows the throughput that the server reaches when every client waits for it. A server that stands still is asked
+    /// nothing meanwhile, so for latency at a given rate use `open`.
+    #[command(after_help = "Example:\n  loadgen rr 127.0.0.1:1234 -c 1k -d 10s -s 64")]
+    Rr(Load),
+    /// Open loop: requests are due at a fixed rate, whether or not the server keeps up
+    ///
+    /// Latency counts from the moment at which a request was due, so a server that stands still shows it. Beside it
+    /// stand the service time (from sending) and the send lag (from due to sending): a large send lag means that all
+    /// connections were busy, or that loadgen itself was too slow.
+    #[command(after_help = "Example:\n  loadgen open 127.0.0.1:1234 -c 1k -R 20k -d 10s")]
+    Open(Open),
+    /// Open connections and hold them: one verified echo on each, silence, and a verified echo again
+    #[command(after_help = "Example:\n  loadgen hold 127.0.0.1:1234 -c 10k -d 1m")]
+    Hold(Load),
+}
+
+/// How to run an echo server.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  loadgen serve --listen 127.0.0.1:1234 --shards 2 --cores all")]
+pub(crate) struct Serve {
+    /// The address to listen on; port 0 lets the kernel choose one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1234")]
+    pub(crate) listen: SocketAddr,
+    /// Reactor threads, each with its own listener and connections [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) shards: Option<u16>,
+    /// Pin shards to these cores: a list such as 0,2,4-7, or all, or none
+    #[arg(long, value_name = "LIST|all|none", default_value = "none")]
+    pub(crate) cores: CoreChoice,
+}
+
+/// What every load has.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Load {
+    /// The server: host:port or tcp://host:port, such as `127.0.0.1:1234` or `[::1]:1234`
+    pub(crate) target: Target,
+    /// How many connections
+    #[arg(short = 'c', long, value_name = "N", default_value = "50", value_parser = parse_count)]
+    pub(crate) connections: u64,
+    /// How long to measure (or to hold)
+    #[arg(short = 'd', long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub(crate) duration: Duration,
+    /// Bytes in a message
+    #[arg(short = 's', long, value_name = "BYTES", default_value = "64", value_parser = parse_size)]
+    pub(crate) size: u32,
+    /// How long a connect, and how long a reply, may take before it has failed; noticed up to a sixteenth late
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+    /// Connects begun per second [default: as fast as they succeed]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) connect_rate: Option<f64>,
+    /// Worker threads [default: one per core; half as many when the target is this machine]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Pin workers to these cores: a list such as 0,2,4-7, or all, or none
+    #[arg(long, value_name = "LIST|all|none", default_value = "none")]
+    pub(crate) cores: CoreChoice,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// An open loop: a load with a rate.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Open {
+    /// Requests due per second, over all connections
+    #[arg(short = 'R', long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) rate: f64,
+    #[command(flatten)]
+    pub(crate) load: Load,
+}
+
+/// Where results go.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Output {
+    /// Write the results as JSON to FILE too, or to standard output with `-` (then instead of the text)
+    ///
+    /// One object: what ran (version, command, machine, limits), then `stages`, each with its connections, requests
+    /// (due = answered + failed + unfinished), failures by kind and errno, latency percentiles, processor time. Every
+    /// number's name ends in its unit; a percentile with fewer than ten samples beyond it is null.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Show no progress on standard error
+    #[arg(short = 'q', long)]
+    pub(crate) quiet: bool,
+}
+
+/// On which cores threads are to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CoreChoice {
+    /// Wherever the kernel puts them.
+    None,
+    /// Pinned, one after the other, over all cores.
+    All,
+    /// Pinned, one after the other, over these cores.
+    List(Vec<usize>),
+}
+
+impl FromStr for CoreChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<CoreChoice, String> {
+        match text {
+            "none" => Ok(CoreChoice::None),
+            "all" => Ok(CoreChoice::All),
+            list => {
+                let parts: Option<Vec<Vec<usize>>> = list.split(',').map(core_range).collect();
+                let cores =
+                    parts.ok_or_else(|| format!("'{list}' is no list of cores: give 0,2,4-7, or all, or none"))?;
+                Ok(CoreChoice::List(cores.concat()))
+            }
+        }
+    }
+}
+
+/// `3` or `4-7`. Ends are bounded, so that a slip of the finger does not fill the memory.
+fn core_range(text: &str) -> Option<Vec<usize>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last && last < 65_536).then(|| (first..=last).collect())
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  loadgen                                          the demonstration
+  loadgen serve --listen 127.0.0.1:1234            an echo server to try the others on
+  loadgen rr 127.0.0.1:1234 -c 1k -d 10s           as fast as 1,000 waiting clients go
+  loadgen open 127.0.0.1:1234 -c 1k -R 20k         latency at 20,000 requests a second
+  loadgen hold 127.0.0.1:1234 -c 10k -d 1m         do 10,000 idle connections survive?
+  loadgen rr 127.0.0.1:1234 --json - --quiet       results for a script
+
+Any TCP server that echoes will do:
+  socat TCP-LISTEN:1234,fork,reuseaddr,bind=127.0.0.1 EXEC:cat
+
+Exit code: 0 all is well, 1 the run failed (a loss, a mismatch, a failed connect), 2 wrong usage.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn cores_are_all_none_or_a_list() {
+        assert_eq!("all".parse(), Ok(CoreChoice::All));
+        assert_eq!("none".parse(), Ok(CoreChoice::None));
+        assert_eq!("0,2,4-6".parse(), Ok(CoreChoice::List(vec![0, 2, 4, 5, 6])));
+        for wrong in ["", "a", "1,", "3-1", "0-99999999999", "-1"] {
+            assert!(wrong.parse::<CoreChoice>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_load_without_a_target_or_a_rate_is_refused() {
+        let parses = |line: &str| Args::try_parse_from(line.split(' ')).is_ok();
+        assert!(parses("loadgen") && parses("loadgen --quiet") && parses("loadgen rr localhost:1"));
+        assert!(parses("loadgen open [::1]:1 -R 20k -c 1M -d 500ms -s 8MiB --connect-rate 5k"));
+        for wrong in ["loadgen rr", "loadgen open h:1", "loadgen rr h:1 -c 0", "loadgen --quiet rr h:1", "loadgen up"] {
+            assert!(!parses(wrong), "{wrong}");
+        }
+    }
+}

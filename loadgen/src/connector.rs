@@ -1,0 +1,120 @@
+//! Opening connections: from which source, how fast, how many at once, and when to give up.
+
+use std::net::SocketAddr;
+
+use esockets::socket;
+use socket2::Socket;
+
+use crate::failure::{Act, Failure, Kind};
+use crate::routes::Routes;
+use crate::schedule::Schedule;
+
+/// Connects under way at once, for each worker: enough to hide a network's delay, and fewer than most servers let
+/// wait to be accepted.
+pub(crate) const CONNECTING_MAX: u64 = 128;
+
+/// One worker's connects.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    target: SocketAddr,
+    routes: Routes,
+    pace: Option<Schedule>,
+    total: u32,
+    begun: u32,
+    failed: u64,
+    is_given_up: bool,
+}
+
+impl Connector {
+    /// `total` connects to `target` from `routes`, begun as `pace` says or as fast as they succeed.
+    pub(crate) fn new(target: SocketAddr, routes: Routes, pace: Option<Schedule>, total: u32) -> Connector {
+        Connector { target, routes, pace, total, begun: 0, failed: 0, is_given_up: false }
+    }
+
+    /// Whether no connect is left to begin.
+    pub(crate) fn is_done(&self) -> bool {
+        self.begun == self.total || self.is_given_up
+    }
+
+    /// When the next connect may begin, in nanoseconds since the stage began; `None` when none is left, or as long as
+    /// `connecting` are under way.
+    pub(crate) fn next_ns(&self, connecting: u64) -> Option<u64> {
+        let may = !self.is_done() && connecting < CONNECTING_MAX;
+        may.then(|| self.pace.map_or(0, |pace| pace.due_ns(u64::from(self.begun))))
+    }
+
+    /// Begins the next connect, from the next source that is free; its number is counted from 0.
+    ///
+    /// # Errors
+    /// The failure of this connect; the next may still succeed.
+    pub(crate) fn open(&mut self) -> (u32, Result<Socket, Failure>) {
+        let number = self.begun;
+        self.begun += 1;
+        let mut last = Failure::new(Act::Connect, Kind::OutOfPorts);
+        for source in self.routes.by_ref() {
+            match socket::connect(self.target, source) {
+                Ok(socket) => return (number, Ok(socket)),
+                Err(error) => last = Failure::of(Act::Connect, &error),
+            }
+            // Something else has this source: it listens there, or has a connection from there.
+            let taken = last.kind == Kind::OutOfPorts && source.is_some();
+            if !taken {
+                break;
+            }
+        }
+        (number, Err(last))
+    }
+
+    /// A connect failed while `established` had succeeded: after as many failures as can be under way at once, without
+    /// one success, the others would tell nothing new and are not tried.
+    pub(crate) fn note_failure(&mut self, established: u64) {
+        self.failed += 1;
+        self.is_given_up |= established == 0 && self.failed >= CONNECTING_MAX;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routes::Sources;
+    use std::net::TcpListener;
+
+    fn connector(target: SocketAddr, pace: Option<Schedule>, total: u32) -> Connector {
+        let sources = Sources::Loopback { network: 200, port_end: 1034 };
+        Connector::new(target, Routes::new(sources, 0, 1, u64::from(total)), pace, total)
+    }
+
+    #[test]
+    fn it_begins_as_many_as_asked_and_as_fast_as_allowed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut connector = connector(listener.local_addr().unwrap(), Some(Schedule::new(10.0, 0, 1)), 2);
+        assert_eq!(connector.next_ns(CONNECTING_MAX), None);
+        assert_eq!(connector.next_ns(0), Some(0));
+        assert_eq!(connector.open().0, 0);
+        assert_eq!(connector.next_ns(1), Some(100_000_000));
+        assert_eq!(connector.open().0, 1);
+        assert_eq!(connector.next_ns(0), None);
+        assert!(connector.is_done());
+    }
+
+    #[test]
+    fn a_source_that_is_taken_is_passed_over() {
+        let taken = TcpListener::bind("127.200.1.1:1024").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = connector(listener.local_addr().unwrap(), None, 1).open().1.unwrap();
+        assert_eq!(socket::local_addr(&socket).unwrap(), "127.200.1.1:1025".parse().unwrap());
+        drop(taken);
+    }
+
+    #[test]
+    fn failures_without_a_success_end_it() {
+        let mut hopeless = connector("127.0.0.1:1".parse().unwrap(), None, 1000);
+        (1..CONNECTING_MAX).for_each(|_| hopeless.note_failure(0));
+        assert!(!hopeless.is_done());
+        hopeless.note_failure(0);
+        assert!(hopeless.is_done());
+        let mut hopeful = connector("127.0.0.1:1".parse().unwrap(), None, 1000);
+        (0..1000).for_each(|_| hopeful.note_failure(1));
+        assert!(!hopeful.is_done());
+    }
+}

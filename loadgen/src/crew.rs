@@ -1,0 +1,170 @@
+//! The workers of a run: started together, led through one stage after the other, their records merged.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::clock::Clock;
+use crate::live::{Live, Seen};
+use crate::plan::{Plan, Share};
+use crate::recorder::Recorder;
+use crate::signals::Signals;
+use crate::stage::Stage;
+use crate::worker::Worker;
+
+/// All workers of a run. They wait for a stage, run it, hand over what they recorded, and wait again; dropped, they
+/// close their connections and end.
+pub(crate) struct Crew {
+    clock: Clock,
+    stop: Arc<AtomicBool>,
+    lives: Vec<Arc<Live>>,
+    orders: Vec<Sender<Order>>,
+    records: Receiver<Recorder>,
+    threads: Vec<JoinHandle<()>>,
+    latency_ns_max: u64,
+}
+
+/// Why a crew cannot work.
+#[derive(Debug, Error)]
+pub(crate) enum CrewError {
+    /// A thread, its poll or its pinning was refused.
+    #[error("cannot start worker {worker}: {error}")]
+    Start {
+        /// The worker's number.
+        worker: usize,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// A thread ended although it was not told to: a defect of this program, which it has printed.
+    #[error("a worker thread broke down, see above; please report it")]
+    Broken,
+}
+
+impl Crew {
+    /// Starts the plan's workers; when it returns, each is ready.
+    ///
+    /// # Errors
+    /// The first worker that could not start; the others are ended.
+    pub(crate) fn start(plan: &Plan) -> Result<Crew, CrewError> {
+        let (record, records) = channel();
+        let (clock, stop) = (Clock::start(), Arc::new(AtomicBool::new(false)));
+        let latency_ns_max = plan.latency_ns_max();
+        let mut crew = Crew { clock, stop, lives: vec![], orders: vec![], records, threads: vec![], latency_ns_max };
+        for share in plan.shares() {
+            let worker = share.worker;
+            crew.hire(plan.clone(), share, record.clone()).map_err(|error| CrewError::Start { worker, error })?;
+        }
+        Ok(crew)
+    }
+
+    /// Runs `stage` on all workers at once and merges their records. `watch` is called every tenth of a second or so with
+    /// what can be seen. When `signals` come, or no connection is left, the stage is broken off.
+    ///
+    /// # Errors
+    /// A worker that broke down.
+    pub(crate) fn run(
+        &mut self,
+        stage: Stage,
+        signals: &Signals,
+        mut watch: impl FnMut(Seen),
+    ) -> Result<Recorder, CrewError> {
+        let order = Order { stage, begin_ns: self.clock.now_ns() + LEAD_NS };
+        self.stop.store(false, Relaxed);
+        for orders in &self.orders {
+            orders.send(order).map_err(|_| CrewError::Broken)?;
+        }
+        let mut merged = Recorder::new(self.latency_ns_max);
+        let mut missing = self.orders.len();
+        while missing > 0 {
+            match self.records.recv_timeout(WATCH_TIME) {
+                Ok(recorder) => {
+                    merged.merge(&recorder);
+                    missing -= 1;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let seen = self.seen();
+                    let is_lonely = stage != Stage::Connect && seen.open == 0;
+                    if signals.came() || is_lonely {
+                        self.stop.store(true, Relaxed);
+                    }
+                    if self.threads.iter().any(JoinHandle::is_finished) {
+                        return Err(CrewError::Broken);
+                    }
+                    watch(seen);
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(CrewError::Broken),
+            }
+        }
+        watch(self.seen());
+        Ok(merged)
+    }
+
+    fn seen(&self) -> Seen {
+        let mut seen = Seen::default();
+        self.lives.iter().for_each(|live| live.add_to(&mut seen));
+        seen
+    }
+
+    fn hire(&mut self, plan: Plan, share: Share, record: Sender<Recorder>) -> io::Result<()> {
+        let (clock, stop, live) = (self.clock, Arc::clone(&self.stop), Arc::new(Live::default()));
+        self.lives.push(Arc::clone(&live));
+        let (order, orders) = channel();
+        let (ready, started) = channel();
+        let thread = Builder::new().name(format!("loadgen-{}", share.worker)).spawn(move || {
+            if let Some(core) = share.core {
+                // A refusal is no reason not to measure: the kernel chooses the core then.
+                core_affinity::set_for_current(core_affinity::CoreId { id: core });
+            }
+            match Worker::new(plan, share, clock, stop, live) {
+                Ok(worker) => {
+                    // The one who started this thread waits for it.
+                    let _ = ready.send(Ok(()));
+                    work(worker, &orders, &record);
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        })?;
+        self.orders.push(order);
+        self.threads.push(thread);
+        started.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended at once")))
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        // Without anyone to give orders, the workers close their connections and end.
+        self.orders.clear();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has printed why.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What all workers are to do next, and when its window opens.
+#[derive(Debug, Clone, Copy)]
+struct Order {
+    stage: Stage,
+    begin_ns: u64,
+}
+
+fn work(mut worker: Worker, orders: &Receiver<Order>, record: &Sender<Recorder>) {
+    while let Ok(order) = orders.recv() {
+        if record.send(worker.run(order.stage, order.begin_ns)).is_err() {
+            break;
+        }
+    }
+    worker.close();
+}
+
+/// Between the order and the opening of its window: time for every worker to wake up.
+const LEAD_NS: u64 = 20_000_000;
+
+/// How often the crew looks up while its workers work.
+const WATCH_TIME: Duration = Duration::from_millis(100);

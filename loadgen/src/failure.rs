@@ -1,0 +1,162 @@
+//! What can go wrong with a connection or a request: by act, by kind, and by the kernel's number for it.
+
+use std::fmt;
+use std::io;
+
+/// One way to fail. Ordered, so that it can be counted in a map; never "other".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Failure {
+    /// What was being done.
+    pub(crate) act: Act,
+    /// What became of it.
+    pub(crate) kind: Kind,
+    /// The kernel's error number (see errno(3)), where it was the kernel that said so.
+    pub(crate) errno: Option<i32>,
+}
+
+/// What was being done when something failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Act {
+    /// Opening the connection.
+    Connect,
+    /// Sending a request.
+    Send,
+    /// Waiting for a reply, or reading it.
+    Reply,
+    /// Keeping the connection open, with no request on its way.
+    Hold,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Nobody listens at the target.
+    Refused,
+    /// No way to the target's host or network.
+    Unreachable,
+    /// Nothing happened within the time that was given.
+    TimedOut,
+    /// The connection was reset.
+    Reset,
+    /// The server closed the connection before a reply began.
+    Closed,
+    /// The server closed the connection in the middle of a reply.
+    Truncated,
+    /// The reply's bytes are not those that this connection sent: corrupted, out of order, or another's.
+    Corrupted,
+    /// More bytes came back than were sent.
+    Surplus,
+    /// This process, or the system, has no descriptor left.
+    OutOfDescriptors,
+    /// No source port is left toward the target.
+    OutOfPorts,
+    /// The kernel has no memory left for it.
+    OutOfMemory,
+    /// The kernel does not let this user do it, or a firewall of this machine forbids it.
+    Forbidden,
+    /// Any other error of the kernel, told apart by its number.
+    System,
+}
+
+impl Failure {
+    /// The failure of `act` by this program's own judgement.
+    pub(crate) fn new(act: Act, kind: Kind) -> Failure {
+        Failure { act, kind, errno: None }
+    }
+
+    /// The failure of `act` that the kernel reported as `error`.
+    pub(crate) fn of(act: Act, error: &io::Error) -> Failure {
+        let errno = error.raw_os_error();
+        let kind = match errno {
+            Some(EMFILE | ENFILE) => Kind::OutOfDescriptors,
+            Some(ENOBUFS) => Kind::OutOfMemory,
+            _ => match error.kind() {
+                io::ErrorKind::ConnectionRefused => Kind::Refused,
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Kind::Unreachable,
+                io::ErrorKind::TimedOut => Kind::TimedOut,
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Kind::Reset,
+                io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => Kind::OutOfPorts,
+                io::ErrorKind::OutOfMemory => Kind::OutOfMemory,
+                io::ErrorKind::PermissionDenied => Kind::Forbidden,
+                _ => Kind::System,
+            },
+        };
+        Failure { act, kind, errno }
+    }
+}
+
+impl Act {
+    /// Its name in results.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Act::Connect => "connect",
+            Act::Send => "send",
+            Act::Reply => "reply",
+            Act::Hold => "hold",
+        }
+    }
+}
+
+impl Kind {
+    /// Its name in results.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Refused => "refused",
+            Kind::Unreachable => "unreachable",
+            Kind::TimedOut => "timed out",
+            Kind::Reset => "reset",
+            Kind::Closed => "closed by the server",
+            Kind::Truncated => "truncated",
+            Kind::Corrupted => "corrupted",
+            Kind::Surplus => "surplus bytes",
+            Kind::OutOfDescriptors => "out of descriptors",
+            Kind::OutOfPorts => "out of ports",
+            Kind::OutOfMemory => "out of memory",
+            Kind::Forbidden => "forbidden",
+            Kind::System => "system error",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.act.name(), self.kind.name())?;
+        match self.errno {
+            Some(errno) => write!(f, " ({})", io::Error::from_raw_os_error(errno)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Error numbers that `io::ErrorKind` has no word for; the same on every Linux architecture except MIPS, SPARC and
+/// Alpha for ENOBUFS, where it is then shown by its number.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+const ENOBUFS: i32 = 105;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_numbers_become_kinds() {
+        let kind = |errno| Failure::of(Act::Connect, &io::Error::from_raw_os_error(errno)).kind;
+        assert_eq!(kind(111), Kind::Refused);
+        assert_eq!(kind(113), Kind::Unreachable);
+        assert_eq!(kind(101), Kind::Unreachable);
+        assert_eq!(kind(110), Kind::TimedOut);
+        assert_eq!([kind(24), kind(23)], [Kind::OutOfDescriptors; 2]);
+        assert_eq!([kind(98), kind(99)], [Kind::OutOfPorts; 2]);
+        assert_eq!([kind(104), kind(32)], [Kind::Reset; 2]);
+        assert_eq!([kind(12), kind(105)], [Kind::OutOfMemory; 2]);
+        assert_eq!([kind(13), kind(1)], [Kind::Forbidden; 2]);
+        assert_eq!(kind(100), Kind::System);
+    }
+
+    #[test]
+    fn a_failure_reads_as_act_kind_and_the_kernels_words() {
+        let refused = Failure::of(Act::Connect, &io::Error::from_raw_os_error(111));
+        assert_eq!(refused.to_string(), "connect: refused (Connection refused (os error 111))");
+        assert_eq!(Failure::new(Act::Reply, Kind::Truncated).to_string(), "reply: truncated");
+    }
+}

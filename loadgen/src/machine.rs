@@ -1,0 +1,141 @@
+//! Facts about this machine and this process, read from the kernel: cores, memory, limits, processor time.
+
+use std::fs;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use esockets::sys;
+
+use crate::routes::PortRange;
+
+/// What the machine has and allows, as it was when the program began.
+#[derive(Debug, Clone)]
+pub(crate) struct Machine {
+    /// The kernel's release, such as `6.18.2`.
+    pub(crate) kernel: String,
+    /// The processor's name, or its architecture where the kernel does not tell the name.
+    pub(crate) processor: String,
+    /// The ids of the cores on which this process may run.
+    pub(crate) cores: Vec<usize>,
+    /// All memory.
+    pub(crate) memory_bytes: u64,
+    /// Memory that can be had without swapping: MemAvailable, see proc_meminfo(5).
+    pub(crate) memory_available_bytes: u64,
+    /// How many descriptors this process may have open; the program raises it to the hard limit when it begins.
+    pub(crate) descriptors_max: u64,
+    /// The ports that the kernel gives out by itself.
+    pub(crate) ports: PortRange,
+    /// How many connections may wait to be accepted at one listener: `net.core.somaxconn`.
+    pub(crate) somaxconn: u64,
+}
+
+impl Machine {
+    /// Raises this process's descriptor limit as far as it goes, and reads all the rest.
+    pub(crate) fn prepare() -> Machine {
+        Machine {
+            kernel: first_line("/proc/sys/kernel/osrelease"),
+            processor: processor(),
+            cores: cores(),
+            memory_bytes: meminfo_bytes("MemTotal:"),
+            memory_available_bytes: meminfo_bytes("MemAvailable:"),
+            descriptors_max: raise_descriptor_limit(),
+            ports: port_range(),
+            somaxconn: first_line("/proc/sys/net/core/somaxconn").parse().unwrap_or(0),
+        }
+    }
+}
+
+/// Resident memory of this process, in bytes: VmRSS, see proc_pid_status(5).
+pub(crate) fn resident_bytes() -> u64 {
+    kibibytes_after("/proc/self/status", "VmRSS:")
+}
+
+/// Processor time, user and system, of those threads of this process whose name begins with `prefix`.
+pub(crate) fn threads_cpu_time(prefix: &str) -> Duration {
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else { return Duration::ZERO };
+    let named = tasks
+        .flatten()
+        .map(|task| task.path())
+        .filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with(prefix)));
+    // The first number of schedstat is the time spent on a processor, in nanoseconds (sched-stats in the kernel's
+    // documentation); stat has the same only in hundredths of a second.
+    let used_ns = |schedstat: String| schedstat.split(' ').next()?.parse::<u64>().ok();
+    Duration::from_nanos(
+        named.filter_map(|task| fs::read_to_string(task.join("schedstat")).ok().and_then(used_ns)).sum(),
+    )
+}
+
+/// What the kernel assumes when it cannot be asked; see ip(7).
+const PORTS_USUAL: PortRange = PortRange { first: 32768, last: 60999 };
+
+fn raise_descriptor_limit() -> u64 {
+    let Ok(limit) = sys::descriptor_limit() else { return 1024 };
+    match sys::set_descriptor_limit(limit.hard) {
+        Ok(()) => limit.hard,
+        Err(_) => limit.soft,
+    }
+}
+
+fn cores() -> Vec<usize> {
+    match core_affinity::get_core_ids() {
+        Some(ids) if !ids.is_empty() => ids.iter().map(|core| core.id).collect(),
+        _ => (0..available_parallelism().map_or(1, usize::from)).collect(),
+    }
+}
+
+fn processor() -> String {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = cpuinfo.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(':'));
+    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
+}
+
+fn port_range() -> PortRange {
+    let line = first_line("/proc/sys/net/ipv4/ip_local_port_range");
+    let mut ports = line.split_whitespace().map(str::parse);
+    match (ports.next(), ports.next()) {
+        (Some(Ok(first)), Some(Ok(last))) => PortRange { first, last },
+        _ => PORTS_USUAL,
+    }
+}
+
+fn meminfo_bytes(name: &str) -> u64 {
+    kibibytes_after("/proc/meminfo", name)
+}
+
+fn kibibytes_after(path: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.split_whitespace().next());
+    value.and_then(|kibibytes| kibibytes.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+fn first_line(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_cores_memory_and_limits() {
+        let machine = Machine::prepare();
+        assert!(!machine.cores.is_empty() && machine.descriptors_max > 0 && machine.ports.len() > 0, "{machine:?}");
+        assert!(machine.memory_available_bytes > 0 && machine.memory_available_bytes <= machine.memory_bytes);
+        assert!(resident_bytes() > 0 && resident_bytes() < machine.memory_bytes);
+    }
+
+    #[test]
+    fn processor_time_goes_to_the_threads_that_used_it() {
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        let busy = std::thread::Builder::new().name("busy-for-test".into()).spawn(move || {
+            while sys::thread_cpu_time() < Duration::from_millis(5) {}
+            wait.recv().ok()
+        });
+        while threads_cpu_time("busy-for-test") < Duration::from_millis(5) {
+            std::thread::yield_now();
+        }
+        assert_eq!(threads_cpu_time("no such thread"), Duration::ZERO);
+        drop(done);
+        busy.unwrap().join().unwrap();
+    }
+}

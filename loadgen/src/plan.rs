@@ -1,0 +1,203 @@
+//! What will be run: a command line and a machine's facts, checked and made exact. No clock, no socket.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::args::{CoreChoice, Load};
+use crate::machine::Machine;
+use crate::routes::{Routes, Sources};
+
+/// One run, all of it decided.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// The target as a person wrote it, for messages.
+    pub(crate) name: String,
+    /// The target's address.
+    pub(crate) target: SocketAddr,
+    /// How many connections, over all workers.
+    pub(crate) connections: u64,
+    /// Bytes in a message.
+    pub(crate) size: u32,
+    /// How long the measurement lasts.
+    pub(crate) duration: Duration,
+    /// How long a connect, and how long a reply, may take.
+    pub(crate) timeout: Duration,
+    /// Connects begun per second, over all workers; `None` is as fast as they succeed.
+    pub(crate) connect_rate: Option<f64>,
+    /// Worker threads; never more than connections.
+    pub(crate) threads: usize,
+    /// The cores that workers are pinned to, one after the other; none when empty.
+    pub(crate) cores: Vec<usize>,
+    /// Who chooses source addresses and ports.
+    pub(crate) sources: Sources,
+    /// Sets this run's bytes apart from those of any other run.
+    pub(crate) seed: u64,
+    /// Whether the server is a part of this process, so that both ends of each connection use its limits.
+    pub(crate) server_inside: bool,
+}
+
+/// One worker's part of a plan.
+#[derive(Debug, Clone)]
+pub(crate) struct Share {
+    /// The worker's number, from 0.
+    pub(crate) worker: usize,
+    /// How many workers there are.
+    pub(crate) workers: usize,
+    /// How many connections are this worker's.
+    pub(crate) connections: u32,
+    /// The overall number of this worker's first connection.
+    pub(crate) connection_first: u64,
+    /// The core to run on.
+    pub(crate) core: Option<usize>,
+    /// Where its connections come from.
+    pub(crate) routes: Routes,
+}
+
+impl Plan {
+    /// The plan for `load` against `target`, an address that stands for what the load names.
+    ///
+    /// # Errors
+    /// A sentence about the first wish that this machine cannot grant: a wrong usage.
+    pub(crate) fn new(load: &Load, target: SocketAddr, machine: &Machine, seed: u64) -> Result<Plan, String> {
+        let cores = cores(&load.cores, machine)?;
+        let process = std::process::id();
+        let plan = Plan {
+            name: format!("{}:{}", load.target.host, load.target.port),
+            target,
+            connections: load.connections,
+            size: load.size,
+            duration: load.duration,
+            timeout: load.timeout,
+            connect_rate: load.connect_rate,
+            threads: threads(load.threads.map(usize::from), load.connections, target, machine),
+            cores,
+            sources: Sources::toward(target.ip(), machine.ports, process),
+            seed,
+            server_inside: false,
+        };
+        if plan.connections.div_ceil(plan.threads as u64) > u64::from(u32::MAX) {
+            return Err(format!("-c {} is more than any machine holds", plan.connections));
+        }
+        Ok(plan)
+    }
+
+    /// The parts of the workers: as equal as can be, nothing left over.
+    pub(crate) fn shares(&self) -> Vec<Share> {
+        let (workers, connections) = (self.threads as u64, self.connections);
+        // The first connection of worker w; rounding down makes neighbours differ by at most one.
+        let first = |worker: u64| (u128::from(connections) * u128::from(worker) / u128::from(workers)) as u64;
+        let share = |worker: u64| {
+            let (connection_first, end) = (first(worker), first(worker + 1));
+            let core = if self.cores.is_empty() { None } else { Some(self.cores[worker as usize % self.cores.len()]) };
+            Share {
+                worker: worker as usize,
+                workers: self.threads,
+                connections: (end - connection_first) as u32,
+                connection_first,
+                core,
+                routes: Routes::new(self.sources, worker as usize, self.threads, end - connection_first),
+            }
+        };
+        (0..workers).map(share).collect()
+    }
+
+    /// The longest time that a histogram of this run must be able to hold, in nanoseconds: a minute, or longer when
+    /// requests can wait longer.
+    pub(crate) fn latency_ns_max(&self) -> u64 {
+        (self.duration + self.timeout * 2).max(Duration::from_secs(60)).as_nanos() as u64
+    }
+}
+
+/// The cores of `choice`, none of them if nothing is to be pinned.
+///
+/// # Errors
+/// A sentence that names the first core that this process cannot run on.
+pub(crate) fn cores(choice: &CoreChoice, machine: &Machine) -> Result<Vec<usize>, String> {
+    match choice {
+        CoreChoice::None => Ok(Vec::new()),
+        CoreChoice::All => Ok(machine.cores.clone()),
+        CoreChoice::List(list) => match list.iter().find(|core| !machine.cores.contains(core)) {
+            Some(missing) => {
+                Err(format!("--cores names core {missing}, but this process may run on {:?} only", machine.cores))
+            }
+            None => Ok(list.clone()),
+        },
+    }
+}
+
+/// The wish, or else all cores for a server elsewhere, and half of them when the server needs cores of this machine.
+fn threads(wish: Option<usize>, connections: u64, target: SocketAddr, machine: &Machine) -> usize {
+    let cores = machine.cores.len();
+    let usual = if target.ip().is_loopback() { cores.div_ceil(2) } else { cores };
+    wish.unwrap_or(usual).min(usize::try_from(connections).unwrap_or(usize::MAX)).max(1)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::args::{Args, Command};
+    use crate::routes::PortRange;
+    use clap::Parser;
+
+    /// A machine with four cores and Linux's usual limits.
+    pub(crate) fn machine() -> Machine {
+        Machine {
+            kernel: "6.1".into(),
+            processor: "test".into(),
+            cores: vec![0, 1, 2, 3],
+            memory_bytes: 8 << 30,
+            memory_available_bytes: 4 << 30,
+            descriptors_max: 20_000,
+            ports: PortRange { first: 32768, last: 60999 },
+            somaxconn: 4096,
+        }
+    }
+
+    /// The plan for `loadgen rr` with these arguments on that machine.
+    pub(crate) fn plan(arguments: &str) -> Result<Plan, String> {
+        let line = format!("loadgen rr {arguments}");
+        let Some(Command::Rr(load)) = Args::parse_from(line.split_whitespace()).command else { panic!("{line}") };
+        let target = load.target.resolve(load.timeout)?;
+        Plan::new(&load, target, &machine(), 1)
+    }
+
+    #[test]
+    fn shares_are_equal_disjoint_and_complete() {
+        for (connections, threads) in [(1u64, 1u64), (10, 3), (1_000_000, 52), (7, 7), (100, 64)] {
+            let shares = plan(&format!("127.0.0.1:1 -c {connections} --threads {threads}")).unwrap().shares();
+            let (least, most) = (connections / threads, connections.div_ceil(threads));
+            let mut next = 0;
+            for share in &shares {
+                assert_eq!(share.connection_first, next);
+                assert!((least..=most).contains(&u64::from(share.connections)), "{share:?}");
+                next += u64::from(share.connections);
+            }
+            assert_eq!((next, shares.len() as u64), (connections, threads));
+        }
+    }
+
+    #[test]
+    fn a_server_on_this_machine_is_left_half_of_the_cores() {
+        assert_eq!(plan("127.0.0.1:1 -c 100").unwrap().threads, 2);
+        assert_eq!(plan("192.0.2.1:1 -c 100").unwrap().threads, 4);
+    }
+
+    #[test]
+    fn no_worker_is_without_a_connection() {
+        assert_eq!(plan("192.0.2.1:1 -c 3").unwrap().threads, 3);
+        assert_eq!(plan("127.0.0.1:1 -c 2 --threads 9").unwrap().threads, 2);
+    }
+
+    #[test]
+    fn cores_that_do_not_exist_are_named() {
+        assert!(plan("127.0.0.1:1 --cores 1,9").unwrap_err().contains("core 9"));
+        let shares = plan("127.0.0.1:1 --threads 3 --cores 2,3").unwrap().shares();
+        assert_eq!(shares.iter().map(|share| share.core).collect::<Vec<_>>(), [Some(2), Some(3), Some(2)]);
+    }
+
+    #[test]
+    fn histograms_hold_at_least_a_minute() {
+        assert_eq!(plan("127.0.0.1:1").unwrap().latency_ns_max(), 60_000_000_000);
+        assert_eq!(plan("127.0.0.1:1 -d 2m --timeout 1m").unwrap().latency_ns_max(), 240_000_000_000);
+    }
+}

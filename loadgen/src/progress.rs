@@ -1,0 +1,120 @@
+//! What a person sees while a run goes on: a live line on a terminal, a plain line a second elsewhere.
+
+use std::io::{IsTerminal, Write, stderr};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::live::Seen;
+use crate::quantity::count;
+use crate::stage::Stage;
+
+/// Tells on standard error how far a run is. Standard output is left to the results.
+pub(crate) struct Progress {
+    face: Face,
+    stage: String,
+    duration: Option<Duration>,
+    goal: u64,
+    begun_at: Instant,
+    told_at: Instant,
+    answered_before: u64,
+}
+
+enum Face {
+    Silent,
+    Lines,
+    Bar(ProgressBar),
+}
+
+impl Progress {
+    /// Silent if `is_quiet`, else as suits standard error. `goal` is the number of connections that are wanted.
+    pub(crate) fn new(is_quiet: bool, goal: u64) -> Progress {
+        let face = if is_quiet {
+            Face::Silent
+        } else if stderr().is_terminal() {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+            Face::Bar(bar)
+        } else {
+            Face::Lines
+        };
+        let now = Instant::now();
+        Progress { face, stage: String::new(), duration: None, goal, begun_at: now, told_at: now, answered_before: 0 }
+    }
+
+    /// A stage begins.
+    pub(crate) fn begin(&mut self, stage: Stage) {
+        self.stage = match stage {
+            Stage::Connect => "connecting".to_owned(),
+            Stage::Verify => "verifying an echo on each connection".to_owned(),
+            Stage::Closed { .. } => "closed loop".to_owned(),
+            Stage::Open { rate_per_s, .. } => format!("open loop at {}/s", count(rate_per_s as u64)),
+            Stage::Hold { .. } => "holding".to_owned(),
+        };
+        self.duration = stage.duration();
+        (self.begun_at, self.told_at, self.answered_before) = (Instant::now(), Instant::now(), 0);
+        if let Face::Bar(bar) = &self.face {
+            bar.set_style(style(self.duration.is_some()));
+            bar.set_length(self.duration.map_or(self.goal, |duration| duration.as_millis() as u64));
+            bar.set_position(0);
+            bar.reset_elapsed();
+            bar.set_prefix(self.stage.clone());
+        }
+    }
+
+    /// Shows what is `seen` now, if it is time to.
+    pub(crate) fn show(&mut self, seen: Seen) {
+        let since = self.told_at.elapsed();
+        let is_due = match self.face {
+            Face::Silent => false,
+            Face::Lines => since >= LINE_PERIOD,
+            Face::Bar(_) => since >= BAR_PERIOD,
+        };
+        if !is_due {
+            return;
+        }
+        let rate_per_s = (seen.answered - self.answered_before.min(seen.answered)) as f64 / since.as_secs_f64();
+        (self.told_at, self.answered_before) = (Instant::now(), seen.answered);
+        let mut line = format!("{} of {} open", count(seen.open), count(self.goal));
+        if seen.answered > 0 {
+            line += &format!(" · {} answers/s", count(rate_per_s as u64));
+        }
+        if seen.failed > 0 {
+            line += &format!(" · {} FAILED", count(seen.failed));
+        }
+        match &self.face {
+            Face::Silent => {}
+            Face::Lines => {
+                let seconds = self.begun_at.elapsed().as_secs();
+                // Nobody there to read it is no reason to stop measuring.
+                let _ = writeln!(stderr(), "{seconds:>4} s  {}: {line}", self.stage);
+            }
+            Face::Bar(bar) => {
+                let elapsed = self.begun_at.elapsed().as_millis() as u64;
+                bar.set_position(if self.duration.is_some() { elapsed } else { seen.open });
+                bar.set_message(line);
+            }
+        }
+    }
+
+    /// Takes the live line away, to make room for the results.
+    pub(crate) fn end(&self) {
+        if let Face::Bar(bar) = &self.face {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// How often a line is printed; a little less than the second that it is, for it is looked at ten times a second.
+const LINE_PERIOD: Duration = Duration::from_millis(950);
+
+/// How often the live line changes: a rate that changes faster cannot be read.
+const BAR_PERIOD: Duration = Duration::from_millis(450);
+
+fn style(is_timed: bool) -> ProgressStyle {
+    let template = if is_timed {
+        "{prefix} {bar:20} {elapsed} · {wide_msg}"
+    } else {
+        "{prefix} {bar:20} {percent:>3} % · {wide_msg}"
+    };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,186 @@
+//! What happened: counters, failures by kind, and latency histograms of one worker, which can be merged.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::failure::Failure;
+
+/// How often each way to fail was met.
+pub(crate) type Failures = BTreeMap<Failure, u64>;
+
+/// One stage of a run, as one worker (or, merged, all of them) saw it. Nothing here is shared between threads.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorder {
+    /// Connects that were begun.
+    pub(crate) attempted: u64,
+    /// Connects that succeeded.
+    pub(crate) established: u64,
+    /// Connects that failed.
+    pub(crate) connect_failures: Failures,
+    /// Connections that ended although no request was on its way.
+    pub(crate) losses: Failures,
+    /// Requests that were due: in a closed loop those that were sent.
+    pub(crate) due: u64,
+    /// Requests whose whole reply came back as it had to.
+    pub(crate) answered: u64,
+    /// Those of them that were answered before the window's end, which is what throughput counts.
+    pub(crate) answered_in_window: u64,
+    /// Requests that failed; each took its connection with it.
+    pub(crate) request_failures: Failures,
+    /// Requests that were neither answered nor failed when the stage ended.
+    pub(crate) unfinished: u64,
+    /// Payload handed to the kernel, in bytes.
+    pub(crate) bytes_sent: u64,
+    /// Payload that came back, in bytes.
+    pub(crate) bytes_received: u64,
+    /// From the moment a request was due to the end of its reply, or of a connect from its beginning; nanoseconds.
+    pub(crate) latency: Histogram<u64>,
+    /// From sending a request to the end of its reply; nanoseconds.
+    pub(crate) service: Histogram<u64>,
+    /// From the moment a request was due to sending it; nanoseconds.
+    pub(crate) lag: Histogram<u64>,
+    /// How long the stage's window was open: its duration, or less if it was broken off. Merged: the longest.
+    pub(crate) window_ns: u64,
+    /// Processor time of the worker, user and system.
+    pub(crate) cpu_time: Duration,
+}
+
+impl Recorder {
+    /// An empty record that tells apart times up to `latency_ns_max`, which is at least 2; longer ones count as that.
+    pub(crate) fn new(latency_ns_max: u64) -> Recorder {
+        // Three digits: 0.1 % of the value, in some 200 KiB whatever the number of samples.
+        let histogram =
+            Histogram::new_with_bounds(1, latency_ns_max, 3).expect("1 to 2 or more, with 3 digits, is valid");
+        Recorder {
+            attempted: 0,
+            established: 0,
+            connect_failures: Failures::new(),
+            losses: Failures::new(),
+            due: 0,
+            answered: 0,
+            answered_in_window: 0,
+            request_failures: Failures::new(),
+            unfinished: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
+            latency: histogram.clone(),
+            service: histogram.clone(),
+            lag: histogram,
+            window_ns: 0,
+            cpu_time: Duration::ZERO,
+        }
+    }
+
+    /// Adds what `other` saw, both made with the same bound. Histograms are added bucket by bucket, so percentiles of
+    /// the sum are those of all samples together.
+    pub(crate) fn merge(&mut self, other: &Recorder) {
+        self.attempted += other.attempted;
+        self.established += other.established;
+        self.due += other.due;
+        self.answered += other.answered;
+        self.answered_in_window += other.answered_in_window;
+        self.unfinished += other.unfinished;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+        self.window_ns = self.window_ns.max(other.window_ns);
+        self.cpu_time += other.cpu_time;
+        merge_failures(&mut self.connect_failures, &other.connect_failures);
+        merge_failures(&mut self.losses, &other.losses);
+        merge_failures(&mut self.request_failures, &other.request_failures);
+        for (mine, theirs) in
+            [(&mut self.latency, &other.latency), (&mut self.service, &other.service), (&mut self.lag, &other.lag)]
+        {
+            mine.add(theirs).expect("histograms of one plan have the same bounds");
+        }
+    }
+
+    /// Failures of all sorts.
+    pub(crate) fn failed(&self) -> u64 {
+        total(&self.connect_failures) + total(&self.losses) + total(&self.request_failures)
+    }
+
+    /// Answers per second of the window.
+    pub(crate) fn answered_per_s(&self) -> f64 {
+        if self.window_ns == 0 { 0.0 } else { self.answered_in_window as f64 * 1e9 / self.window_ns as f64 }
+    }
+
+    /// Whether every request is accounted for: due = answered + failed + unfinished.
+    pub(crate) fn is_conserved(&self) -> bool {
+        self.due == self.answered + total(&self.request_failures) + self.unfinished
+    }
+}
+
+/// Counts one more of `failure`.
+pub(crate) fn note(failures: &mut Failures, failure: Failure) {
+    *failures.entry(failure).or_default() += 1;
+}
+
+/// The sum over all kinds.
+pub(crate) fn total(failures: &Failures) -> u64 {
+    failures.values().sum()
+}
+
+fn merge_failures(mine: &mut Failures, theirs: &Failures) {
+    for (failure, count) in theirs {
+        *mine.entry(*failure).or_default() += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::{Act, Kind};
+
+    const MINUTE: u64 = 60_000_000_000;
+
+    #[test]
+    fn merged_percentiles_are_those_of_all_samples_together() {
+        let (mut fast, mut slow) = (Recorder::new(MINUTE), Recorder::new(MINUTE));
+        fast.latency.record_n(1_000, 99).unwrap();
+        slow.latency.record(1_000_000).unwrap();
+        fast.merge(&slow);
+        assert_eq!(fast.latency.len(), 100);
+        assert_eq!(fast.latency.value_at_quantile(0.99) / 100, 10, "not the mean of the two workers' p99");
+        assert!(fast.latency.max() >= 1_000_000);
+    }
+
+    #[test]
+    fn merging_adds_failures_kind_by_kind() {
+        let (reset, late) = (Failure::new(Act::Reply, Kind::Reset), Failure::new(Act::Reply, Kind::TimedOut));
+        let (mut one, mut two) = (Recorder::new(MINUTE), Recorder::new(MINUTE));
+        note(&mut one.request_failures, reset);
+        note(&mut two.request_failures, reset);
+        note(&mut two.request_failures, late);
+        note(&mut two.losses, reset);
+        one.merge(&two);
+        assert_eq!(one.request_failures, Failures::from([(reset, 2), (late, 1)]));
+        assert_eq!(one.failed(), 4);
+    }
+
+    #[test]
+    fn a_request_that_is_nowhere_is_noticed() {
+        let mut recorder = Recorder::new(MINUTE);
+        (recorder.due, recorder.answered, recorder.unfinished) = (3, 1, 1);
+        assert!(!recorder.is_conserved());
+        note(&mut recorder.request_failures, Failure::new(Act::Send, Kind::Reset));
+        assert!(recorder.is_conserved());
+    }
+
+    #[test]
+    fn throughput_counts_only_the_window() {
+        let mut recorder = Recorder::new(MINUTE);
+        assert_eq!(recorder.answered_per_s(), 0.0);
+        (recorder.answered, recorder.answered_in_window, recorder.window_ns) = (1_200, 1_000, 500_000_000);
+        assert_eq!(recorder.answered_per_s(), 2_000.0);
+    }
+
+    #[test]
+    fn a_time_beyond_the_bound_is_kept_at_the_bound() {
+        let mut recorder = Recorder::new(MINUTE);
+        recorder.latency.saturating_record(MINUTE * 10);
+        assert_eq!(recorder.latency.len(), 1);
+        assert!(recorder.latency.max() >= MINUTE);
+    }
+}

@@ -1,0 +1,273 @@
+//! Results for programs: one JSON object, whose fields are documented here and whose names end in their units.
+
+use std::env::consts::ARCH;
+
+use serde::Serialize;
+
+use crate::recorder::{Failures, Recorder};
+use crate::report::percentiles::Percentiles;
+use crate::report::{Report, StageResult};
+use crate::stage::Stage;
+
+/// All results of a run. Fields are only ever added; a change of meaning changes `format`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Document<'a> {
+    /// The version of this layout: 1.
+    format: u32,
+    /// The version of loadgen.
+    version: &'static str,
+    /// The command line.
+    command: &'a [String],
+    /// The machine that generated the load.
+    machine: MachineFacts<'a>,
+    /// What was to be run.
+    plan: PlanFacts<'a>,
+    /// `complete`, `interrupted`, `no connection` or `all connections lost`.
+    ending: &'static str,
+    /// Whether nothing failed and nothing was lost; the exit code says the same.
+    is_ok: bool,
+    /// What became of each stage, in order.
+    stages: Vec<StageFacts>,
+    /// What the server counted, where it was a part of loadgen's own process.
+    server: Option<ServerFacts<'a>>,
+    /// What a person should know about it.
+    advice: Vec<String>,
+}
+
+/// The machine, and the limits that it set.
+#[derive(Debug, Serialize)]
+struct MachineFacts<'a> {
+    kernel: &'a str,
+    processor: &'a str,
+    architecture: &'static str,
+    /// Cores on which loadgen may run.
+    cores: usize,
+    memory_bytes: u64,
+    memory_available_bytes: u64,
+    /// RLIMIT_NOFILE, as raised.
+    descriptors_max: u64,
+    /// The first and last port of `net.ipv4.ip_local_port_range`.
+    ports_kernel: [u16; 2],
+    /// `net.core.somaxconn`.
+    somaxconn: u64,
+}
+
+/// The plan, as it was carried out.
+#[derive(Debug, Serialize)]
+struct PlanFacts<'a> {
+    /// The target as it was written.
+    target: &'a str,
+    /// Its address.
+    address: String,
+    /// Whether the server was a part of loadgen's own process.
+    server_inside: bool,
+    connections: u64,
+    message_bytes: u32,
+    threads: usize,
+    /// Cores that threads were pinned to; empty if they were not.
+    cores: &'a [usize],
+    duration_s: f64,
+    timeout_s: f64,
+    connect_rate_per_s: Option<f64>,
+    /// Sets this run's bytes apart.
+    seed: u64,
+}
+
+/// The other end's account.
+#[derive(Debug, Serialize)]
+struct ServerFacts<'a> {
+    /// Connections that each shard accepted.
+    accepted: &'a [u64],
+    bytes_in: u64,
+    bytes_out: u64,
+    /// Whether it is the generator's account too; always true of a run that is not complete.
+    agrees: bool,
+}
+
+/// One stage.
+#[derive(Debug, Serialize)]
+struct StageFacts {
+    /// `connect`, `verify`, `closed`, `open` or `hold`.
+    stage: &'static str,
+    /// The rate of an open loop.
+    rate_target_per_s: Option<f64>,
+    /// From its order to its last record.
+    elapsed_s: f64,
+    /// How long requests were begun (or due, or the connections held).
+    window_s: f64,
+    connections_attempted: u64,
+    connections_established: u64,
+    connect_failures: Vec<FailureFacts>,
+    /// Connections that ended although no request was on its way.
+    losses: Vec<FailureFacts>,
+    /// due = answered + the sum of `request_failures` + unfinished.
+    requests_due: u64,
+    requests_answered: u64,
+    /// Those answered before the window closed, which `answered_per_s` counts.
+    requests_answered_in_window: u64,
+    requests_unfinished: u64,
+    /// Each of these took its connection with it.
+    request_failures: Vec<FailureFacts>,
+    answered_per_s: f64,
+    bytes_sent: u64,
+    bytes_received: u64,
+    /// From due to answered; of the stage `connect`, how long connects took.
+    latency: PercentileFacts,
+    /// From sent to answered; of an open loop.
+    service: Option<PercentileFacts>,
+    /// From due to sent; of an open loop.
+    send_lag: Option<PercentileFacts>,
+    /// Processor time of the generating threads, user and system.
+    generator_cpu_s: f64,
+    /// Processor time of the server's threads, where they are in this process.
+    server_cpu_s: Option<f64>,
+    /// Resident memory of loadgen's process at the stage's end.
+    resident_bytes: u64,
+}
+
+/// How often one thing failed in one way.
+#[derive(Debug, Serialize)]
+struct FailureFacts {
+    /// `connect`, `send`, `reply` or `hold`.
+    act: &'static str,
+    /// Such as `refused`, `timed out`, `corrupted`.
+    kind: &'static str,
+    /// The kernel's error number; null where loadgen itself judged.
+    errno: Option<i32>,
+    count: u64,
+}
+
+/// Percentiles; null where fewer than ten samples lie beyond.
+#[derive(Debug, Serialize)]
+struct PercentileFacts {
+    samples: u64,
+    p50_ns: Option<u64>,
+    p90_ns: Option<u64>,
+    p99_ns: Option<u64>,
+    p99_9_ns: Option<u64>,
+    p99_99_ns: Option<u64>,
+    max_ns: Option<u64>,
+}
+
+/// `report` as JSON text with a newline at its end.
+pub(crate) fn render(report: &Report) -> String {
+    let document = Document::of(report);
+    let text = serde_json::to_string_pretty(&document).expect("numbers and strings can always be written as JSON");
+    text + "\n"
+}
+
+impl Document<'_> {
+    fn of(report: &Report) -> Document<'_> {
+        let (machine, plan) = (&report.machine, &report.plan);
+        Document {
+            format: 1,
+            version: env!("CARGO_PKG_VERSION"),
+            command: &report.command,
+            machine: MachineFacts {
+                kernel: &machine.kernel,
+                processor: &machine.processor,
+                architecture: ARCH,
+                cores: machine.cores.len(),
+                memory_bytes: machine.memory_bytes,
+                memory_available_bytes: machine.memory_available_bytes,
+                descriptors_max: machine.descriptors_max,
+                ports_kernel: [machine.ports.first, machine.ports.last],
+                somaxconn: machine.somaxconn,
+            },
+            plan: PlanFacts {
+                target: &plan.name,
+                address: plan.target.to_string(),
+                server_inside: plan.server_inside,
+                connections: plan.connections,
+                message_bytes: plan.size,
+                threads: plan.threads,
+                cores: &plan.cores,
+                duration_s: plan.duration.as_secs_f64(),
+                timeout_s: plan.timeout.as_secs_f64(),
+                connect_rate_per_s: plan.connect_rate,
+                seed: plan.seed,
+            },
+            ending: report.ending.name(),
+            is_ok: report.is_ok(),
+            stages: report.stages.iter().map(stage).collect(),
+            server: report.server.as_ref().map(|server| ServerFacts {
+                accepted: &server.accepted,
+                bytes_in: server.bytes_in,
+                bytes_out: server.bytes_out,
+                agrees: report.both_sides_agree(),
+            }),
+            advice: super::advice::sentences(report),
+        }
+    }
+}
+
+fn stage(result: &StageResult) -> StageFacts {
+    let recorder: &Recorder = &result.recorder;
+    let (name, rate_target_per_s) = match result.stage {
+        Stage::Connect => ("connect", None),
+        Stage::Verify => ("verify", None),
+        Stage::Closed { .. } => ("closed", None),
+        Stage::Open { rate_per_s, .. } => ("open", Some(rate_per_s)),
+        Stage::Hold { .. } => ("hold", None),
+    };
+    let is_open = rate_target_per_s.is_some();
+    StageFacts {
+        stage: name,
+        rate_target_per_s,
+        elapsed_s: result.elapsed.as_secs_f64(),
+        window_s: recorder.window_ns as f64 / 1e9,
+        connections_attempted: recorder.attempted,
+        connections_established: recorder.established,
+        connect_failures: failures(&recorder.connect_failures),
+        losses: failures(&recorder.losses),
+        requests_due: recorder.due,
+        requests_answered: recorder.answered,
+        requests_answered_in_window: recorder.answered_in_window,
+        requests_unfinished: recorder.unfinished,
+        request_failures: failures(&recorder.request_failures),
+        answered_per_s: recorder.answered_per_s(),
+        bytes_sent: recorder.bytes_sent,
+        bytes_received: recorder.bytes_received,
+        latency: percentiles(&recorder.latency),
+        service: is_open.then(|| percentiles(&recorder.service)),
+        send_lag: is_open.then(|| percentiles(&recorder.lag)),
+        generator_cpu_s: recorder.cpu_time.as_secs_f64(),
+        server_cpu_s: result.server_cpu_time.map(|time| time.as_secs_f64()),
+        resident_bytes: result.resident_bytes,
+    }
+}
+
+fn failures(failures: &Failures) -> Vec<FailureFacts> {
+    let facts = |(failure, count): (&crate::failure::Failure, &u64)| FailureFacts {
+        act: failure.act.name(),
+        kind: failure.kind.name(),
+        errno: failure.errno,
+        count: *count,
+    };
+    failures.iter().map(facts).collect()
+}
+
+fn percentiles(histogram: &hdrhistogram::Histogram<u64>) -> PercentileFacts {
+    let Percentiles { samples, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns, max_ns } = Percentiles::of(histogram);
+    PercentileFacts { samples, p50_ns, p90_ns, p99_ns, p99_9_ns: p999_ns, p99_99_ns: p9999_ns, max_ns }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::report;
+
+    #[test]
+    fn a_program_finds_the_numbers_under_their_names() {
+        let value: serde_json::Value = serde_json::from_str(&render(&report())).unwrap();
+        assert_eq!(value["format"], 1);
+        assert_eq!(value["is_ok"], true);
+        assert_eq!(value["ending"], "complete");
+        let closed = &value["stages"][1];
+        assert_eq!((closed["stage"].as_str(), closed["requests_answered"].as_u64()), (Some("closed"), Some(1000)));
+        assert_eq!(closed["answered_per_s"], 990.0);
+        assert_eq!(closed["latency"]["samples"], 1000);
+        assert_eq!(closed["latency"]["p99_9_ns"], serde_json::Value::Null, "one sample beyond is not enough");
+        assert_eq!(closed["send_lag"], serde_json::Value::Null);
+    }
+}

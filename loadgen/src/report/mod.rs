@@ -1,0 +1,182 @@
+//! What a run found: everything that the text and the JSON of its results are made from.
+
+pub(crate) mod advice;
+pub(crate) mod json;
+pub(crate) mod percentiles;
+pub(crate) mod text;
+
+use std::time::Duration;
+
+use crate::machine::Machine;
+use crate::plan::Plan;
+use crate::recorder::Recorder;
+use crate::stage::Stage;
+
+/// A run that has ended, in whatever way.
+#[derive(Debug, Clone)]
+pub(crate) struct Report {
+    /// The command line, the program's name included.
+    pub(crate) command: Vec<String>,
+    /// What was to be run.
+    pub(crate) plan: Plan,
+    /// Where.
+    pub(crate) machine: Machine,
+    /// What became of each stage, in order.
+    pub(crate) stages: Vec<StageResult>,
+    /// How it ended.
+    pub(crate) ending: Ending,
+    /// What the server counted, where it is a part of this process.
+    pub(crate) server: Option<ServerSide>,
+}
+
+/// The other end's account of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerSide {
+    /// Connections that each shard accepted.
+    pub(crate) accepted: Vec<u64>,
+    /// Bytes that came in, over all shards.
+    pub(crate) bytes_in: u64,
+    /// Bytes that went out, over all shards.
+    pub(crate) bytes_out: u64,
+}
+
+/// What became of one stage.
+#[derive(Debug, Clone)]
+pub(crate) struct StageResult {
+    /// The stage.
+    pub(crate) stage: Stage,
+    /// What its workers recorded, merged.
+    pub(crate) recorder: Recorder,
+    /// From its order to its last record.
+    pub(crate) elapsed: Duration,
+    /// Processor time of the server's threads, where the server is a part of this process.
+    pub(crate) server_cpu_time: Option<Duration>,
+    /// Resident memory of this process at the stage's end, in bytes.
+    pub(crate) resident_bytes: u64,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// All stages were run to their end.
+    Complete,
+    /// A signal broke it off: what there is, is true, but not all that was asked for.
+    Interrupted,
+    /// No connection could be opened.
+    NoConnection,
+    /// Every connection was lost.
+    AllLost,
+}
+
+impl Report {
+    /// Connections that were opened.
+    pub(crate) fn established(&self) -> u64 {
+        self.stages.iter().map(|result| result.recorder.established).sum()
+    }
+
+    /// Whether something was measured, nothing failed and nothing was lost. What an interrupted run left unfinished is no failure.
+    pub(crate) fn is_ok(&self) -> bool {
+        let is_clean = |result: &StageResult| {
+            let recorder = &result.recorder;
+            recorder.failed() == 0 && recorder.is_conserved() && (self.is_interrupted() || recorder.unfinished == 0)
+        };
+        let has_ended_well = matches!(self.ending, Ending::Complete | Ending::Interrupted);
+        let has_content = self.is_interrupted() || self.answered() > 0;
+        has_ended_well && has_content && self.stages.iter().all(is_clean) && self.both_sides_agree()
+    }
+
+    /// Requests that were answered.
+    pub(crate) fn answered(&self) -> u64 {
+        self.stages.iter().map(|result| result.recorder.answered).sum()
+    }
+
+    /// Whether the server, where it was asked, counted what the generator counted. Only a complete run can tell: any other
+    /// leaves bytes on their way.
+    pub(crate) fn both_sides_agree(&self) -> bool {
+        let Some(server) = &self.server else { return true };
+        let sum = |of: fn(&Recorder) -> u64| self.stages.iter().map(|result| of(&result.recorder)).sum();
+        let (sent, received): (u64, u64) =
+            (sum(|recorder| recorder.bytes_sent), sum(|recorder| recorder.bytes_received));
+        let accepted: u64 = server.accepted.iter().sum();
+        let same = (accepted, server.bytes_in, server.bytes_out) == (self.established(), sent, received);
+        same || self.ending != Ending::Complete
+    }
+
+    /// Whether a signal broke the run off.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.ending == Ending::Interrupted
+    }
+}
+
+impl Ending {
+    /// Its name in results.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Ending::Complete => "complete",
+            Ending::Interrupted => "interrupted",
+            Ending::NoConnection => "no connection",
+            Ending::AllLost => "all connections lost",
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::failure::{Act, Failure, Kind};
+    use crate::plan::tests::{machine, plan};
+    use crate::recorder::note;
+
+    /// A closed loop in which 1,000 requests took 1 to 1,000 us.
+    pub(crate) fn report() -> Report {
+        let plan = plan("127.0.0.1:4000 -c 10 -d 1s").unwrap();
+        let (mut connect, mut closed) = (Recorder::new(plan.latency_ns_max()), Recorder::new(plan.latency_ns_max()));
+        (connect.attempted, connect.established) = (10, 10);
+        connect.latency.record_n(100_000, 10).unwrap();
+        (closed.due, closed.answered, closed.answered_in_window, closed.window_ns) = (1000, 1000, 990, 1_000_000_000);
+        (1..=1000).for_each(|us| closed.latency.record(us * 1000).unwrap());
+        closed.cpu_time = Duration::from_millis(500);
+        let stage = |stage, recorder| StageResult {
+            stage,
+            recorder,
+            elapsed: Duration::from_secs(1),
+            server_cpu_time: None,
+            resident_bytes: 1 << 20,
+        };
+        let stages = vec![stage(Stage::Connect, connect), stage(Stage::Closed { duration: plan.duration }, closed)];
+        let command = vec!["loadgen".into(), "rr".into()];
+        Report { command, plan, machine: machine(), stages, ending: Ending::Complete, server: None }
+    }
+
+    #[test]
+    fn a_server_that_counted_something_else_is_a_failed_run() {
+        let mut report = report();
+        report.stages[1].recorder.bytes_sent = 64_000;
+        report.stages[1].recorder.bytes_received = 64_000;
+        report.server = Some(ServerSide { accepted: vec![4, 6], bytes_in: 64_000, bytes_out: 64_000 });
+        assert!(report.is_ok());
+        report.server = Some(ServerSide { accepted: vec![4, 6], bytes_in: 64_000, bytes_out: 63_936 });
+        assert!(!report.is_ok());
+        report.ending = Ending::Interrupted;
+        assert!(report.is_ok(), "the rest was on its way");
+    }
+
+    #[test]
+    fn any_failure_and_any_request_without_an_end_is_a_failed_run() {
+        assert!(report().is_ok());
+        let mut lossy = report();
+        note(&mut lossy.stages[1].recorder.losses, Failure::new(Act::Hold, Kind::Reset));
+        assert!(!lossy.is_ok());
+        let mut unfinished = report();
+        (unfinished.stages[1].recorder.due, unfinished.stages[1].recorder.unfinished) = (1001, 1);
+        assert!(!unfinished.is_ok());
+        unfinished.ending = Ending::Interrupted;
+        assert!(unfinished.is_ok(), "the interruption is why");
+        let mut unreached = report();
+        unreached.ending = Ending::NoConnection;
+        assert!(!unreached.is_ok());
+        let mut empty = report();
+        (empty.stages[1].recorder.due, empty.stages[1].recorder.answered) = (0, 0);
+        assert!(!empty.is_ok(), "nothing was measured");
+    }
+}

@@ -1,0 +1,320 @@
+//! Results for people: a page of text that is understood at a glance.
+
+use std::fmt::{self, Display, Formatter};
+
+use crate::quantity::{bytes, count, counted, span};
+use crate::recorder::Recorder;
+use crate::report::percentiles::Percentiles;
+use crate::report::{Ending, Report, StageResult, advice};
+use crate::stage::Stage;
+
+/// `report` as text.
+pub(crate) fn render(report: &Report) -> String {
+    Page(report).to_string()
+}
+
+struct Page<'a>(&'a Report);
+
+impl Display for Page<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let report = self.0;
+        head(f, report)?;
+        for result in &report.stages {
+            match result.stage {
+                Stage::Connect => connections(f, report, &result.recorder)?,
+                Stage::Verify => verified(f, &result.recorder)?,
+                Stage::Closed { .. } | Stage::Open { .. } => exchanges(f, report, result)?,
+                Stage::Hold { .. } => held(f, report, &result.recorder)?,
+            }
+        }
+        writeln!(f)?;
+        errors(f, report)?;
+        processor(f, report)?;
+        memory(f, report)?;
+        server(f, report)?;
+        verdict(f, report)?;
+        for sentence in advice::sentences(report) {
+            f.write_str(&paragraph("!", &sentence))?;
+        }
+        Ok(())
+    }
+}
+
+/// The first line: open or closed loop, on what, how many, how large.
+fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
+    let has = |wanted: fn(&Stage) -> bool| report.stages.iter().any(|result| wanted(&result.stage));
+    let has_open = has(|stage| matches!(stage, Stage::Open { .. }));
+    let kind = match (has(|stage| matches!(stage, Stage::Closed { .. })), has_open) {
+        (true, true) => "Closed loop, then open loop",
+        (true, false) => "Closed loop",
+        (false, true) => "Open loop",
+        (false, false) => "Connections",
+    };
+    let plan = &report.plan;
+    let connections = counted(plan.connections, "connection");
+    writeln!(f, "{kind} · {} · {connections} · {} a message", plan.name, bytes(plan.size.into()))?;
+    let (machine, threads) = (&report.machine, counted(plan.threads as u64, "generating thread"));
+    let cores = counted(machine.cores.len() as u64, "core");
+    writeln!(f, "{threads} · {cores} of {} · Linux {} · loadgen {}", machine.processor, machine.kernel, VERSION)
+}
+
+fn connections(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Result {
+    let wanted = report.plan.connections;
+    row(f, "Connections", &format!("{} of {} opened", count(recorder.established), count(wanted)))?;
+    if recorder.established > 0 {
+        row(f, "  connect", &times(recorder))?;
+    }
+    if recorder.attempted < wanted {
+        row(f, "  not tried", &count(wanted - recorder.attempted))?;
+    }
+    Ok(())
+}
+
+fn verified(f: &mut Formatter<'_>, recorder: &Recorder) -> fmt::Result {
+    let echoed = format!("{} of {} echoed every byte", count(recorder.answered), count(recorder.due));
+    row(f, "Verified", &echoed)?;
+    row(f, "  echo", &times(recorder))
+}
+
+/// The latencies of `recorder` in one line.
+fn times(recorder: &Recorder) -> String {
+    let times = Percentiles::of(&recorder.latency);
+    format!("p50 {} · p99 {} · max {}", shown(times.p50_ns), shown(times.p99_ns), shown(times.max_ns))
+}
+
+fn shown(ns: Option<u64>) -> String {
+    ns.map_or_else(|| "-".to_owned(), span)
+}
+
+fn held(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Result {
+    let lost = crate::recorder::total(&recorder.losses);
+    row(f, "Held", &format!("{} of {}", span(recorder.window_ns), span(report.plan.duration.as_nanos() as u64)))?;
+    row(f, "  lost", &count(lost))
+}
+
+/// A closed or an open loop: its throughput, its sum, and the table and picture of its latencies.
+fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fmt::Result {
+    let recorder = &result.recorder;
+    let rate = recorder.answered_per_s();
+    let each_way = bytes((rate * f64::from(report.plan.size)) as u64);
+    let throughput = format!("{} answers/s · {each_way}/s each way", rate_text(rate));
+    writeln!(f)?;
+    match result.stage {
+        Stage::Open { rate_per_s, .. } => {
+            row(f, "Open loop", &format!("{} requests/s due", rate_text(rate_per_s)))?;
+            row(f, "  achieved", &throughput)?;
+        }
+        _ => row(f, "Closed loop", &throughput)?,
+    }
+    let failed = crate::recorder::total(&recorder.request_failures);
+    let (due, answered, unfinished) = (count(recorder.due), count(recorder.answered), count(recorder.unfinished));
+    let sum = format!("{due} due = {answered} answered + {} failed + {unfinished} unfinished", count(failed));
+    row(f, "  requests", &format!("{sum}, in {}", span(recorder.window_ns)))?;
+    writeln!(f)?;
+    latencies(f, recorder, matches!(result.stage, Stage::Open { .. }))
+}
+
+fn latencies(f: &mut Formatter<'_>, recorder: &Recorder, is_open: bool) -> fmt::Result {
+    let latency = Percentiles::of(&recorder.latency);
+    let (service, lag) = (Percentiles::of(&recorder.service), Percentiles::of(&recorder.lag));
+    let scale = Scale::of(&latency);
+    let others = if is_open { format!("{:>10} {:>10}", "service", "send lag") } else { String::new() };
+    writeln!(f, "  {:<8}{:>10} {others}  {}", "", "latency", scale.caption())?;
+    for (index, (name, value)) in latency.rows().into_iter().enumerate() {
+        let others = if is_open {
+            format!("{:>10} {:>10}", shown(service.rows()[index].1), shown(lag.rows()[index].1))
+        } else {
+            String::new()
+        };
+        let line = format!("  {name:<8}{:>10} {others}  {}", shown(value), scale.bar(value));
+        writeln!(f, "{}", line.trim_end())?;
+    }
+    writeln!(f, "  {:<8}{:>10}", "samples", count(latency.samples))
+}
+
+/// A logarithmic scale from the power of ten below the median to the one above the longest.
+struct Scale {
+    low: i32,
+    high: i32,
+}
+
+impl Scale {
+    fn of(latency: &Percentiles) -> Scale {
+        let exponent = |ns: u64| (ns.max(1) as f64).log10();
+        let longest = latency.max_ns.unwrap_or(1);
+        let low = exponent(latency.p50_ns.unwrap_or(longest)).floor() as i32;
+        Scale { low, high: (exponent(longest).ceil() as i32).max(low + 1) }
+    }
+
+    fn caption(&self) -> String {
+        let (low, high) = (span(10u64.pow(self.low as u32)), span(10u64.pow(self.high as u32)));
+        // Powers of ten read better without their decimals.
+        let plain = |text: String| text.replace(".00", "").replace(".0", "");
+        format!("{} … {}, logarithmic", plain(low), plain(high))
+    }
+
+    fn bar(&self, value: Option<u64>) -> String {
+        let Some(ns) = value else { return String::new() };
+        let part = ((ns.max(1) as f64).log10() - f64::from(self.low)) / f64::from(self.high - self.low);
+        let eighths = (part.clamp(0.0, 1.0) * BAR_COLUMNS as f64 * 8.0).round() as usize;
+        let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
+        // Even the shortest leaves a trace.
+        format!("{}{}", "█".repeat(eighths / 8), if eighths == 0 { "▏" } else { rest })
+    }
+}
+
+fn errors(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
+    let mut merged = crate::recorder::Failures::new();
+    for recorder in report.stages.iter().map(|result| &result.recorder) {
+        for failures in [&recorder.connect_failures, &recorder.request_failures, &recorder.losses] {
+            failures.iter().for_each(|(failure, number)| *merged.entry(*failure).or_default() += number);
+        }
+    }
+    if merged.is_empty() {
+        return row(f, "Errors", "none");
+    }
+    for (index, (failure, number)) in merged.iter().enumerate() {
+        row(f, if index == 0 { "Errors" } else { "" }, &format!("{} × {failure}", count(*number)))?;
+    }
+    Ok(())
+}
+
+/// Cores' worth of processor time, of each side where the server is inside.
+fn processor(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
+    for (index, result) in report.stages.iter().filter(|result| result.stage.duration().is_some()).enumerate() {
+        let seconds = result.elapsed.as_secs_f64().max(1e-9);
+        let generator = result.recorder.cpu_time.as_secs_f64() / seconds;
+        let name = match result.stage {
+            Stage::Closed { .. } => "closed loop",
+            Stage::Open { .. } => "open loop",
+            _ => "held",
+        };
+        let server = result.server_cpu_time.map(|time| time.as_secs_f64() / seconds);
+        let server = server.map_or_else(String::new, |cores| format!(" · server's threads {cores:.2}"));
+        let label = if index == 0 { "Processor" } else { "" };
+        row(f, label, &format!("{name}: generator's threads {generator:.2} cores{server}"))?;
+    }
+    Ok(())
+}
+
+fn memory(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
+    let Some(most) = report.stages.iter().map(|result| result.resident_bytes).max() else { return Ok(()) };
+    let whose = if report.plan.server_inside { "server and generator, one process" } else { "generator" };
+    row(f, "Memory", &format!("{} resident: {whose}", bytes(most)))
+}
+
+/// The other end's account, and whether it is the same.
+fn server(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
+    let Some(side) = &report.server else { return Ok(()) };
+    let by_shard: Vec<String> = side.accepted.iter().map(|accepted| count(*accepted)).collect();
+    let (by_shard, into, out) = (by_shard.join(" + "), bytes(side.bytes_in), bytes(side.bytes_out));
+    let agree = match (report.both_sides_agree(), report.ending) {
+        (false, _) => ": the two sides DISAGREE",
+        (true, Ending::Complete) => ": both sides agree",
+        _ => "",
+    };
+    row(f, "Server", &format!("{by_shard} connections by shard, {into} in, {out} out{agree}"))
+}
+
+fn verdict(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
+    let interrupted = "INTERRUPTED: this is what there was until then";
+    let sentence = match (report.ending, report.is_ok()) {
+        (Ending::Complete, true) => "OK: every byte came back, and no connection was lost",
+        (Ending::Interrupted, true) => interrupted,
+        (Ending::Interrupted, false) => "INTERRUPTED, and FAILED before that",
+        (Ending::NoConnection, _) => "FAILED: no connection could be opened",
+        (Ending::AllLost, _) => "FAILED: every connection was lost",
+        (Ending::Complete, false) if report.answered() == 0 => "FAILED: nothing was answered",
+        (Ending::Complete, false) => "FAILED: see the errors, and what is unfinished",
+    };
+    row(f, "Result", sentence)
+}
+
+fn row(f: &mut Formatter<'_>, name: &str, text: &str) -> fmt::Result {
+    writeln!(f, "{name:<12}  {text}")
+}
+
+/// `text` in lines of at most [`COLUMNS`], with `mark` in front of the first.
+pub(crate) fn paragraph(mark: &str, text: &str) -> String {
+    let mut lines = vec![String::from(mark)];
+    for word in text.split_whitespace() {
+        let last = lines.last_mut().map_or(0, |line| line.chars().count());
+        if last + 1 + word.chars().count() > COLUMNS {
+            lines.push(" ".repeat(mark.chars().count()));
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push(' ');
+            line.push_str(word);
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+fn rate_text(rate_per_s: f64) -> String {
+    let is_whole = rate_per_s.fract() == 0.0 || rate_per_s >= 100.0;
+    if is_whole { count(rate_per_s.round() as u64) } else { format!("{rate_per_s:.2}") }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The longest line of running text.
+const COLUMNS: usize = 88;
+
+/// The longest bar of the picture: with three columns of numbers the line still fits a terminal of 80.
+const BAR_COLUMNS: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::report;
+    use std::time::Duration;
+
+    #[test]
+    fn the_first_line_says_which_loop_it_was() {
+        assert!(render(&report()).starts_with("Closed loop · 127.0.0.1:4000 · 10 connections · 64 B a message\n"));
+        let mut open = report();
+        open.stages[1].stage = Stage::Open { duration: Duration::from_secs(1), rate_per_s: 1000.0 };
+        assert!(render(&open).starts_with("Open loop · "));
+    }
+
+    #[test]
+    fn a_percentile_without_enough_samples_is_a_dash() {
+        let text = render(&report());
+        let line = |name: &str| text.lines().find(|line| line.trim_start().starts_with(name)).unwrap().to_owned();
+        assert!(line("p99 ").contains("990 us"), "{text}");
+        assert!(line("p99.9 ").trim_end().ends_with('-'), "{text}");
+        assert!(line("max").contains("1.00 ms"), "{text}");
+    }
+
+    #[test]
+    fn it_is_no_wider_than_a_terminal() {
+        let mut open = report();
+        open.stages[1].stage = Stage::Open { duration: Duration::from_secs(1), rate_per_s: 1000.0 };
+        for line in render(&open).lines() {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
+        let long = paragraph("!", &"word ".repeat(100));
+        assert!(long.lines().all(|line| line.chars().count() <= COLUMNS && line.starts_with(['!', ' '])));
+    }
+
+    #[test]
+    fn bars_grow_with_the_logarithm() {
+        let scale = Scale { low: 3, high: 5 };
+        let columns = |ns| scale.bar(Some(ns)).chars().count();
+        assert_eq!([columns(1_000), columns(10_000), columns(100_000)], [1, 16, 32]);
+        assert_eq!(scale.caption(), "1 us … 100 us, logarithmic");
+        assert_eq!(scale.bar(None), "");
+    }
+
+    #[test]
+    fn slow_rates_keep_their_fractions() {
+        assert_eq!([0.7, 5.0, 99.999, 1234.6].map(rate_text), ["0.70", "5", "100.00", "1,235"]);
+    }
+
+    #[test]
+    fn an_interrupted_run_says_so() {
+        let mut broken_off = report();
+        broken_off.ending = Ending::Interrupted;
+        assert!(render(&broken_off).contains("INTERRUPTED"));
+    }
+}

@@ -1,0 +1,88 @@
+//! One run: a plan's workers led through its stages, with progress, signals and accounts, up to its report.
+
+use std::time::{Duration, Instant};
+
+use crate::crew::{Crew, CrewError};
+use crate::machine::{Machine, resident_bytes, threads_cpu_time};
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::recorder::{Recorder, total};
+use crate::report::{Ending, Report, StageResult};
+use crate::signals::Signals;
+use crate::stage::Stage;
+
+/// A run that goes on. [`finish`](Run::finish) makes it a report.
+pub(crate) struct Run<'a> {
+    signals: &'a Signals,
+    crew: Crew,
+    progress: Progress,
+    report: Report,
+}
+
+impl<'a> Run<'a> {
+    /// Starts the workers of `plan`.
+    ///
+    /// # Errors
+    /// A worker that could not be started.
+    pub(crate) fn start(
+        plan: Plan,
+        machine: Machine,
+        signals: &'a Signals,
+        is_quiet: bool,
+    ) -> Result<Run<'a>, CrewError> {
+        let (crew, progress) = (Crew::start(&plan)?, Progress::new(is_quiet, plan.connections));
+        let command = std::env::args().collect();
+        let report = Report { command, plan, machine, stages: Vec::new(), ending: Ending::Complete, server: None };
+        Ok(Run { signals, crew, progress, report })
+    }
+
+    /// Runs `stage`, unless an earlier one left nothing to run it on. Returns what it recorded.
+    ///
+    /// # Errors
+    /// A worker that broke down.
+    pub(crate) fn stage(&mut self, stage: Stage) -> Result<Option<&Recorder>, CrewError> {
+        if self.report.ending != Ending::Complete {
+            return Ok(None);
+        }
+        let server_cpu_before = self.server_cpu_time();
+        let begun_at = Instant::now();
+        self.progress.begin(stage);
+        let recorder = self.crew.run(stage, self.signals, |seen| self.progress.show(seen))?;
+        let server_cpu_time =
+            self.server_cpu_time().zip(server_cpu_before).map(|(now, before)| now.saturating_sub(before));
+        let (elapsed, resident_bytes) = (begun_at.elapsed(), resident_bytes());
+        self.report.stages.push(StageResult { stage, recorder, elapsed, server_cpu_time, resident_bytes });
+        self.report.ending = self.ending();
+        Ok(self.report.stages.last().map(|result| &result.recorder))
+    }
+
+    /// Closes all connections, now that the results are complete.
+    pub(crate) fn finish(self) -> Report {
+        self.progress.end();
+        drop(self.crew);
+        self.report
+    }
+
+    fn ending(&self) -> Ending {
+        let lost: u64 = self
+            .report
+            .stages
+            .iter()
+            .map(|result| total(&result.recorder.losses) + total(&result.recorder.request_failures))
+            .sum();
+        let established = self.report.established();
+        match established {
+            _ if self.signals.came() => Ending::Interrupted,
+            0 => Ending::NoConnection,
+            _ if lost == established => Ending::AllLost,
+            _ => Ending::Complete,
+        }
+    }
+
+    fn server_cpu_time(&self) -> Option<Duration> {
+        self.report.plan.server_inside.then(|| threads_cpu_time(SERVER_THREADS))
+    }
+}
+
+/// What the names of the server's threads begin with.
+const SERVER_THREADS: &str = "esockets-";

@@ -1,0 +1,36 @@
+//! SIGINT and SIGTERM as a flag that can be looked at.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+/// Whether the user wants the program to end.
+#[derive(Debug, Clone)]
+pub(crate) struct Signals {
+    is_set: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// From now on the first SIGINT or SIGTERM sets the flag, and a second one ends the process at once, with 128 plus
+    /// the signal's number as a shell expects: an end that takes too long can still be cut short.
+    ///
+    /// # Errors
+    /// Those of sigaction(2).
+    pub(crate) fn catch() -> io::Result<Signals> {
+        let is_set = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal finds the flag unset, passes, and sets it.
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_set))?;
+            flag::register(signal, Arc::clone(&is_set))?;
+        }
+        Ok(Signals { is_set })
+    }
+
+    /// Whether a signal has come.
+    pub(crate) fn came(&self) -> bool {
+        self.is_set.load(Relaxed)
+    }
+}

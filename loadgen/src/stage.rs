@@ -1,0 +1,179 @@
+//! The stages of a run, and how a worker decides in each of them what to begin next.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::connector::Connector;
+use crate::schedule::Schedule;
+
+/// One part of a run, which all workers do at the same time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Stage {
+    /// Open all connections.
+    Connect,
+    /// One echo on each connection.
+    Verify,
+    /// Closed loop: each connection sends again as soon as its echo is back.
+    Closed {
+        /// How long requests are begun.
+        duration: Duration,
+    },
+    /// Open loop: requests are due at a constant rate.
+    Open {
+        /// How long requests fall due.
+        duration: Duration,
+        /// Requests due per second, over all workers.
+        rate_per_s: f64,
+    },
+    /// Nothing is sent, and nothing may come.
+    Hold {
+        /// How long.
+        duration: Duration,
+    },
+}
+
+impl Stage {
+    /// How long the stage's window is open; `None` when it ends as soon as its work is done.
+    pub(crate) fn duration(self) -> Option<Duration> {
+        match self {
+            Stage::Connect | Stage::Verify => None,
+            Stage::Closed { duration } | Stage::Open { duration, .. } | Stage::Hold { duration } => Some(duration),
+        }
+    }
+}
+
+/// What a worker has yet to begin in the current stage.
+#[derive(Debug)]
+pub(crate) enum Drive {
+    /// Connects.
+    Connect(Connector),
+    /// One request on each connection, a few at a time.
+    Verify(Cursor),
+    /// The first request on each connection; every later one is begun by the answer to the one before.
+    Closed(Cursor),
+    /// Requests that fall due.
+    Open(Arrivals),
+    /// Nothing.
+    Hold,
+}
+
+/// Goes over all connections once.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    next: u32,
+    end: u32,
+}
+
+impl Cursor {
+    /// Over the connections 0 to `end`, which is excluded.
+    pub(crate) fn new(end: u32) -> Cursor {
+        Cursor { next: 0, end }
+    }
+
+    /// Whether all were visited.
+    pub(crate) fn is_done(&self) -> bool {
+        self.next == self.end
+    }
+}
+
+impl Iterator for Cursor {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let slot = self.next;
+        (slot < self.end).then(|| {
+            self.next += 1;
+            slot
+        })
+    }
+}
+
+/// The open loop's requests of one worker: which are due, which were given to a connection, which connections are free.
+///
+/// What waits for a connection is not stored: it is those requests of the schedule that are due but not given yet.
+#[derive(Debug)]
+pub(crate) struct Arrivals {
+    schedule: Schedule,
+    given: u64,
+    total: u64,
+    free: VecDeque<u32>,
+}
+
+impl Arrivals {
+    /// The requests of `schedule` in a window of `duration`, and the connections that are free at its beginning.
+    pub(crate) fn new(schedule: Schedule, duration: Duration, free: VecDeque<u32>) -> Arrivals {
+        let total = schedule.due_before(duration.as_nanos() as u64);
+        Arrivals { schedule, given: 0, total, free }
+    }
+
+    /// How many requests are due at `now_ns` since the window opened.
+    pub(crate) fn due(&self, now_ns: u64) -> u64 {
+        self.total.min(self.schedule.due_before(now_ns))
+    }
+
+    /// When the next request that no connection has yet is (or was) due; `None` after the last one.
+    pub(crate) fn next_ns(&self) -> Option<u64> {
+        (self.given < self.total).then(|| self.schedule.due_ns(self.given))
+    }
+
+    /// Whether a connection is free (or was when it was last seen).
+    pub(crate) fn has_free(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// Takes the connection that has been free for longest, so that all take turns.
+    pub(crate) fn take_free(&mut self) -> Option<u32> {
+        self.free.pop_front()
+    }
+
+    /// A connection has become free.
+    pub(crate) fn note_free(&mut self, slot: u32) {
+        self.free.push_back(slot);
+    }
+
+    /// The next request was given to a connection.
+    pub(crate) fn give(&mut self) {
+        self.given += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrivals() -> Arrivals {
+        Arrivals::new(Schedule::new(1000.0, 0, 1), Duration::from_millis(5), VecDeque::from([0, 1]))
+    }
+
+    #[test]
+    fn a_request_waits_for_a_connection_from_its_due_moment() {
+        let mut arrivals = arrivals();
+        assert_eq!(arrivals.next_ns(), Some(0));
+        arrivals.give();
+        assert_eq!(arrivals.next_ns(), Some(1_000_000), "due then, however late it is given");
+    }
+
+    #[test]
+    fn nothing_is_due_beyond_the_window() {
+        let mut arrivals = arrivals();
+        assert_eq!([0, 1, 4_000_001, u64::MAX >> 20].map(|now| arrivals.due(now)), [0, 1, 5, 5]);
+        (0..5).for_each(|_| arrivals.give());
+        assert_eq!(arrivals.next_ns(), None);
+    }
+
+    #[test]
+    fn connections_take_turns() {
+        let mut arrivals = arrivals();
+        assert_eq!(arrivals.take_free(), Some(0));
+        arrivals.note_free(0);
+        assert_eq!([arrivals.take_free(), arrivals.take_free(), arrivals.take_free()], [Some(1), Some(0), None]);
+        assert!(!arrivals.has_free());
+    }
+
+    #[test]
+    fn a_cursor_visits_each_connection_once() {
+        let mut cursor = Cursor::new(2);
+        assert_eq!(cursor.by_ref().collect::<Vec<_>>(), [0, 1]);
+        assert!(cursor.is_done());
+    }
+}

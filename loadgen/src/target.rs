@@ -1,0 +1,90 @@
+//! The server to measure: how it is written on a command line, and the address that stands for it.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A target as it was written: a host, by name or by number, and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// A name or an address, an IPv6 one without its brackets.
+    pub(crate) host: String,
+    /// The TCP port, never 0.
+    pub(crate) port: u16,
+}
+
+impl Target {
+    /// The address to connect to. When a name has several addresses, the first one that takes a connection within
+    /// `timeout`, for `localhost` is often both `::1` and `127.0.0.1` and a server listens on one of them; when none
+    /// does, the first.
+    ///
+    /// # Errors
+    /// A sentence that says which name could not be resolved, and why.
+    pub(crate) fn resolve(&self, timeout: Duration) -> Result<SocketAddr, String> {
+        let failed = |error: io::Error| format!("cannot find the address of '{}': {error}", self.host);
+        let addresses: Vec<SocketAddr> = (self.host.as_str(), self.port).to_socket_addrs().map_err(failed)?.collect();
+        match addresses.as_slice() {
+            [] => Err(format!("'{}' has no address", self.host)),
+            [only] => Ok(*only),
+            [first, ..] => {
+                let answers = |address: &&SocketAddr| TcpStream::connect_timeout(address, timeout).is_ok();
+                Ok(*addresses.iter().find(answers).unwrap_or(first))
+            }
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Target, String> {
+        let example = "give host:port, such as 127.0.0.1:1234, [::1]:1234 or tcp://example.org:1234";
+        let rest = text.strip_prefix("tcp://").unwrap_or(text);
+        if let Some((scheme, _)) = rest.split_once("://") {
+            return Err(format!("'{scheme}' is not a protocol that loadgen speaks: {example}"));
+        }
+        let (host, port) = rest.rsplit_once(':').ok_or_else(|| format!("no port in '{text}': {example}"))?;
+        let host = match host.strip_prefix('[').map(|inner| inner.strip_suffix(']')) {
+            Some(Some(inner)) => inner,
+            Some(None) => return Err(format!("'[' without ']' in '{text}': {example}")),
+            None if host.contains(':') => return Err(format!("an IPv6 address needs brackets in '{text}': {example}")),
+            None => host,
+        };
+        if host.is_empty() {
+            return Err(format!("no host in '{text}': {example}"));
+        }
+        match port.parse() {
+            Ok(port @ 1..) => Ok(Target { host: host.to_owned(), port }),
+            _ => Err(format!("'{port}' is not a port from 1 to 65535: {example}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_hosts_and_ports() {
+        let parsed = |text: &str| text.parse::<Target>().map(|target| (target.host, target.port));
+        assert_eq!(parsed("127.0.0.1:80"), Ok(("127.0.0.1".into(), 80)));
+        assert_eq!(parsed("tcp://example.org:65535"), Ok(("example.org".into(), 65535)));
+        assert_eq!(parsed("[::1]:7"), Ok(("::1".into(), 7)));
+        assert_eq!(parsed("tcp://[::1]:7"), Ok(("::1".into(), 7)));
+    }
+
+    #[test]
+    fn what_is_not_a_target_is_refused_with_an_example() {
+        for wrong in ["", "host", "host:", ":80", "host:0", "host:65536", "::1:80", "[::1:80", "udp://host:1", "[]:1"] {
+            let error = wrong.parse::<Target>().expect_err(wrong);
+            assert!(error.contains("127.0.0.1:1234"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_number_resolves_to_itself() {
+        let target: Target = "[::1]:7".parse().unwrap();
+        assert_eq!(target.resolve(Duration::from_secs(1)), Ok("[::1]:7".parse().unwrap()));
+    }
+}

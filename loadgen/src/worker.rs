@@ -1,0 +1,461 @@
+//! One thread's loop: wait, note, connect, serve, due, sweep. Its connections, poll and histograms are its own.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use esockets::{socket, sys};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::client::{Client, State};
+use crate::clock::Clock;
+use crate::connector::Connector;
+use crate::failure::{Act, Failure, Kind};
+use crate::live::{Live, Seen};
+use crate::payload;
+use crate::plan::{Plan, Share};
+use crate::recorder::{Recorder, note};
+use crate::schedule::Schedule;
+use crate::stage::{Arrivals, Cursor, Drive, Stage};
+
+/// A thread of the load generator, from its first connection to its last. Everything it uses is opened on its own
+/// thread, and with the other workers it shares only the flag that stops it.
+pub(crate) struct Worker {
+    plan: Plan,
+    share: Share,
+    clock: Clock,
+    stop: Arc<AtomicBool>,
+    live: Arc<Live>,
+    poll: Poll,
+    events: Events,
+    clients: Vec<Option<Client>>,
+    /// Clients that an edge, or an exhausted budget, gave a turn to.
+    ready: VecDeque<u32>,
+    scratch: Vec<u8>,
+    drive: Drive,
+    /// When the stage's window opens and closes; the latter is the end of time for a stage without a duration.
+    begin_ns: u64,
+    end_ns: u64,
+    sweep_ns: u64,
+    /// The time after the last wait: good enough where a turn's length does not matter.
+    now_ns: u64,
+    /// Connects or requests that are under way.
+    pending: u64,
+    /// Connections that are open.
+    open: u64,
+    /// Failures of all sorts, in all stages.
+    failed: u64,
+    recorder: Recorder,
+}
+
+impl Worker {
+    /// A worker without connections; to be called on the thread that will run it.
+    ///
+    /// # Errors
+    /// Those of epoll_create1(2): EMFILE or ENFILE when descriptors have run out.
+    pub(crate) fn new(
+        plan: Plan,
+        share: Share,
+        clock: Clock,
+        stop: Arc<AtomicBool>,
+        live: Arc<Live>,
+    ) -> io::Result<Worker> {
+        let recorder = Recorder::new(plan.latency_ns_max());
+        Ok(Worker {
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS_MAX),
+            clients: Vec::with_capacity(share.connections as usize),
+            ready: VecDeque::new(),
+            scratch: vec![0; SCRATCH_BYTES],
+            drive: Drive::Hold,
+            begin_ns: 0,
+            end_ns: 0,
+            sweep_ns: 0,
+            now_ns: 0,
+            pending: 0,
+            open: 0,
+            failed: 0,
+            recorder,
+            plan,
+            share,
+            clock,
+            stop,
+            live,
+        })
+    }
+
+    /// Runs one stage, whose window opens at `begin_ns` of the clock, to its end, and says what happened.
+    pub(crate) fn run(&mut self, stage: Stage, begin_ns: u64) -> Recorder {
+        let cpu_before = sys::thread_cpu_time();
+        self.begin(stage, begin_ns);
+        while !self.is_over() {
+            self.wait();
+            self.note();
+            self.connect();
+            self.serve();
+            self.due();
+            self.sweep();
+            self.tell();
+        }
+        let mut recorder = self.end();
+        recorder.cpu_time = sys::thread_cpu_time().saturating_sub(cpu_before);
+        recorder
+    }
+
+    /// Closes all connections by a reset: ten thousands of them in TIME_WAIT would be in the way of the next run.
+    pub(crate) fn close(&mut self) {
+        for client in self.clients.drain(..).flatten() {
+            // It can fail only if the socket is gone already, which is as good.
+            let _ = socket::reset_on_close(client.socket());
+        }
+    }
+
+    fn begin(&mut self, stage: Stage, begin_ns: u64) {
+        let slots = self.clients.len() as u32;
+        let (worker, workers) = (self.share.worker, self.share.workers);
+        self.begin_ns = begin_ns;
+        self.end_ns = stage.duration().map_or(u64::MAX, |duration| begin_ns + duration.as_nanos() as u64);
+        self.drive = match stage {
+            Stage::Connect => {
+                let pace = self.plan.connect_rate.map(|rate| Schedule::new(rate, worker, workers));
+                let routes = self.share.routes.clone();
+                Drive::Connect(Connector::new(self.plan.target, routes, pace, self.share.connections))
+            }
+            Stage::Verify => Drive::Verify(Cursor::new(slots)),
+            Stage::Closed { .. } => Drive::Closed(Cursor::new(slots)),
+            Stage::Open { duration, rate_per_s } => {
+                let free = (0..slots).filter(|slot| self.clients[*slot as usize].is_some()).collect();
+                Drive::Open(Arrivals::new(Schedule::new(rate_per_s, worker, workers), duration, free))
+            }
+            Stage::Hold { .. } => Drive::Hold,
+        };
+        self.tell();
+    }
+
+    fn is_over(&self) -> bool {
+        if self.stop.load(Relaxed) {
+            return true;
+        }
+        let is_closed = self.now_ns >= self.end_ns;
+        match &self.drive {
+            Drive::Connect(connector) => connector.is_done() && self.pending == 0,
+            Drive::Verify(cursor) => cursor.is_done() && self.pending == 0,
+            Drive::Closed(_) => is_closed && self.pending == 0,
+            Drive::Open(_) if !is_closed => false,
+            Drive::Open(arrivals) => {
+                let is_all_given = arrivals.next_ns().is_none() || self.open == 0;
+                (self.pending == 0 && is_all_given) || self.now_ns >= self.end_ns.saturating_add(self.timeout_ns())
+            }
+            Drive::Hold => is_closed,
+        }
+    }
+
+    fn wait(&mut self) {
+        let pause = self.pause();
+        self.events.clear();
+        match self.poll.poll(&mut self.events, Some(pause)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => panic!("epoll_wait(2) of an own poll: {error}"),
+            _ => {}
+        }
+        self.now_ns = self.clock.now_ns();
+    }
+
+    /// How long the poll may sleep: until something of this worker's own is to be done.
+    fn pause(&self) -> Duration {
+        if !self.ready.is_empty() {
+            return Duration::ZERO;
+        }
+        let now_ns = self.clock.now_ns();
+        let (next_ns, is_precise) = match &self.drive {
+            Drive::Connect(connector) => (connector.next_ns(self.pending).map(|ns| self.begin_ns + ns), false),
+            Drive::Verify(cursor) => ((!cursor.is_done() && self.pending < VERIFYING_MAX).then_some(now_ns), false),
+            Drive::Closed(cursor) => ((!cursor.is_done() && now_ns < self.end_ns).then_some(self.begin_ns), false),
+            Drive::Open(arrivals) if arrivals.has_free() => (arrivals.next_ns().map(|ns| self.begin_ns + ns), true),
+            Drive::Open(_) | Drive::Hold => (None, false),
+        };
+        let until_ns = next_ns.unwrap_or(u64::MAX).saturating_sub(now_ns);
+        if is_precise && until_ns < SPIN_NS {
+            return Duration::ZERO;
+        }
+        // A poll sleeps whole milliseconds, rounded up: wake early enough to spin through the rest.
+        let until_ns = if is_precise { until_ns - SPIN_NS / 2 } else { until_ns };
+        let until_end_ns = if now_ns < self.end_ns { self.end_ns - now_ns } else { u64::MAX };
+        let until_sweep_ns = self.sweep_ns.saturating_sub(now_ns);
+        Duration::from_nanos(until_ns.min(until_end_ns).min(until_sweep_ns).min(LOOK_UP_NS))
+    }
+
+    fn note(&mut self) {
+        for event in &self.events {
+            let slot = event.token().0;
+            // A client that was lost in this turn has no events any more.
+            let Some(client) = &mut self.clients[slot] else { continue };
+            let is_end = event.is_read_closed() || event.is_error();
+            if client.note(event.is_readable() || is_end, event.is_writable(), is_end) && !client.is_queued {
+                client.is_queued = true;
+                self.ready.push_back(slot as u32);
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        for _ in 0..CONNECT_BUDGET {
+            let Drive::Connect(connector) = &mut self.drive else { return };
+            match connector.next_ns(self.pending) {
+                Some(next_ns) if self.begin_ns + next_ns <= self.now_ns => {}
+                _ => return,
+            }
+            // The clock is read for each: earlier ones of this turn must not lengthen the time of later ones.
+            let begun_ns = self.clock.now_ns();
+            let (number, outcome) = connector.open();
+            self.recorder.attempted += 1;
+            self.clients.push(None);
+            self.pending += 1;
+            match outcome.and_then(|socket| self.register(socket, number, begun_ns)) {
+                Ok(client) => self.clients[number as usize] = Some(client),
+                Err(failure) => self.note_connect_failure(failure),
+            }
+        }
+    }
+
+    fn register(&self, socket: socket2::Socket, number: u32, begun_ns: u64) -> Result<Client, Failure> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let registered =
+            self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(number as usize), both);
+        registered.map_err(|error| Failure::of(Act::Connect, &error))?;
+        let seed = payload::seed(self.plan.seed, self.share.connection_first + u64::from(number));
+        Ok(Client::new(socket, seed, begun_ns))
+    }
+
+    fn note_connect_failure(&mut self, failure: Failure) {
+        self.pending -= 1;
+        self.failed += 1;
+        note(&mut self.recorder.connect_failures, failure);
+        if let Drive::Connect(connector) = &mut self.drive {
+            connector.note_failure(self.recorder.established);
+        }
+    }
+
+    /// Gives each queued client one turn; those that become ready meanwhile have theirs in the next round.
+    fn serve(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(slot) = self.ready.pop_front() else { return };
+            let Some(client) = &mut self.clients[slot as usize] else { continue };
+            client.is_queued = false;
+            match client.state() {
+                State::Connecting => self.settle(slot),
+                State::Idle | State::Busy => self.exchange(slot),
+            }
+        }
+    }
+
+    /// A connect has ended, one way or the other.
+    fn settle(&mut self, slot: u32) {
+        let Some(client) = &mut self.clients[slot as usize] else { return };
+        match socket::connect_result(client.socket()) {
+            Ok(()) => {
+                self.recorder.latency.saturating_record(self.clock.now_ns() - client.sent_ns());
+                self.recorder.established += 1;
+                self.pending -= 1;
+                self.open += 1;
+                client.connected();
+            }
+            // Not ended after all: its edge is still to come.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+            Err(error) => self.lose(slot, Failure::of(Act::Connect, &error)),
+        }
+    }
+
+    /// Sends and receives what can be, and goes on to the next request when a reply is complete.
+    fn exchange(&mut self, slot: u32) {
+        let Some(client) = &mut self.clients[slot as usize] else { return };
+        let (sent_before, received_before) = client.totals();
+        let outcome = client.flush(&mut self.scratch).and_then(|()| client.receive(&mut self.scratch));
+        let (sent, received) = client.totals();
+        self.recorder.bytes_sent += sent - sent_before;
+        self.recorder.bytes_received += received - received_before;
+        let is_answered = client.is_answered();
+        match outcome {
+            Ok(()) => {
+                if client.wants_turn() && !client.is_queued {
+                    client.is_queued = true;
+                    self.ready.push_back(slot);
+                }
+                if is_answered {
+                    let now_ns = self.answered(slot);
+                    self.go_on(slot, now_ns);
+                }
+            }
+            Err(failure) => {
+                // A reply that was complete and right before the connection ended has been answered.
+                if is_answered && !matches!(failure.kind, Kind::Surplus | Kind::Corrupted) {
+                    self.answered(slot);
+                    self.lose(slot, Failure { act: Act::Hold, ..failure });
+                } else {
+                    self.lose(slot, failure);
+                }
+            }
+        }
+    }
+
+    /// Counts an answer; returns the moment at which it was complete.
+    fn answered(&mut self, slot: u32) -> u64 {
+        let now_ns = self.clock.now_ns();
+        let Some(client) = &mut self.clients[slot as usize] else { return now_ns };
+        client.finish();
+        self.pending -= 1;
+        self.recorder.answered += 1;
+        self.recorder.answered_in_window += u64::from(now_ns < self.end_ns);
+        self.recorder.latency.saturating_record(now_ns - client.due_ns());
+        if let Drive::Open(_) = self.drive {
+            self.recorder.service.saturating_record(now_ns - client.sent_ns());
+        }
+        now_ns
+    }
+
+    /// What a client that has become free does next.
+    fn go_on(&mut self, slot: u32, now_ns: u64) {
+        match &mut self.drive {
+            Drive::Closed(_) if now_ns < self.end_ns => self.send(slot, now_ns, now_ns),
+            Drive::Open(arrivals) => arrivals.note_free(slot),
+            _ => {}
+        }
+    }
+
+    /// Begins what is to be begun by now, a budget a turn so that replies are not kept waiting.
+    fn due(&mut self) {
+        for _ in 0..BEGIN_BUDGET {
+            let now_ns = self.clock.now_ns();
+            let (slot, due_ns) = match &mut self.drive {
+                Drive::Verify(cursor) if self.pending < VERIFYING_MAX => (cursor.next(), now_ns),
+                Drive::Closed(cursor) if (self.begin_ns..self.end_ns).contains(&now_ns) => (cursor.next(), now_ns),
+                Drive::Open(arrivals) => match arrivals.next_ns().map(|ns| self.begin_ns + ns) {
+                    Some(due_ns) if due_ns <= now_ns => (arrivals.take_free(), due_ns),
+                    _ => return,
+                },
+                _ => return,
+            };
+            let Some(slot) = slot else { return };
+            // Connections that were lost keep their slot, and pass their turn on.
+            if self.clients[slot as usize].is_none() {
+                continue;
+            }
+            if let Drive::Open(arrivals) = &mut self.drive {
+                arrivals.give();
+                self.recorder.lag.saturating_record(now_ns - due_ns);
+            }
+            self.send(slot, due_ns, now_ns);
+        }
+    }
+
+    fn send(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
+        let Some(client) = &mut self.clients[slot as usize] else { return };
+        client.begin(self.plan.size, due_ns, now_ns);
+        self.pending += 1;
+        self.recorder.due += 1;
+        let (sent_before, _) = client.totals();
+        let outcome = client.flush(&mut self.scratch);
+        self.recorder.bytes_sent += client.totals().0 - sent_before;
+        if let Err(failure) = outcome {
+            self.lose(slot, failure);
+        }
+    }
+
+    /// Finds what has taken too long: all clients are looked at, sixteen times in a timeout.
+    fn sweep(&mut self) {
+        let now_ns = self.now_ns;
+        if now_ns < self.sweep_ns {
+            return;
+        }
+        let timeout_ns = self.timeout_ns();
+        self.sweep_ns = now_ns + (timeout_ns / 16).clamp(SWEEP_NS_MIN, LOOK_UP_NS * 5);
+        for slot in 0..self.clients.len() {
+            match &self.clients[slot] {
+                Some(client)
+                    if client.state() != State::Idle && now_ns.saturating_sub(client.sent_ns()) > timeout_ns =>
+                {
+                    self.lose(slot as u32, Failure::new(client.act(), Kind::TimedOut));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The one way out for a connection that did not last until the run's end.
+    fn lose(&mut self, slot: u32, failure: Failure) {
+        let Some(client) = self.clients[slot as usize].take() else { return };
+        // It can fail only if the socket is gone already, which is as good.
+        let _ = socket::reset_on_close(client.socket());
+        if client.state() == State::Connecting {
+            return self.note_connect_failure(failure);
+        }
+        self.open -= 1;
+        self.failed += 1;
+        if client.state() == State::Busy {
+            self.pending -= 1;
+            note(&mut self.recorder.request_failures, failure);
+        } else {
+            note(&mut self.recorder.losses, failure);
+        }
+    }
+
+    /// Closes the books of a stage. A connection with a reply still to come would disturb the next stage: it goes.
+    fn end(&mut self) -> Recorder {
+        let window_ns = self.clock.now_ns().min(self.end_ns).saturating_sub(self.begin_ns);
+        self.recorder.window_ns = window_ns;
+        if !matches!(self.drive, Drive::Connect(_)) {
+            self.recorder.unfinished = self.pending;
+        }
+        if let Drive::Open(arrivals) = &self.drive {
+            // Requests that fell due while no connection was free for them were never sent.
+            let due = arrivals.due(window_ns).max(self.recorder.due);
+            self.recorder.unfinished += due - self.recorder.due;
+            self.recorder.due = due;
+        }
+        for client in &mut self.clients {
+            if let Some(client) = client.take_if(|client| client.state() != State::Idle) {
+                self.open -= u64::from(client.state() == State::Busy);
+            }
+        }
+        self.pending = 0;
+        self.tell();
+        std::mem::replace(&mut self.recorder, Recorder::new(self.plan.latency_ns_max()))
+    }
+
+    fn tell(&self) {
+        self.live.tell(Seen { open: self.open, answered: self.recorder.answered, failed: self.failed });
+    }
+
+    fn timeout_ns(&self) -> u64 {
+        self.plan.timeout.as_nanos() as u64
+    }
+}
+
+/// Events of one wait; see design.md's measurement: 64 to 256 cost less processor time than 1,024.
+const EVENTS_MAX: usize = 128;
+
+/// Bytes sent or read at once.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Connects begun in one turn. On loopback a connect has succeeded when the call returns, some 25 us later: to begin many
+/// before looking at the first would show up in its time.
+const CONNECT_BUDGET: usize = 4;
+
+/// Requests begun in one turn.
+const BEGIN_BUDGET: usize = 64;
+
+/// Requests under way while every connection is verified once: enough to keep a server busy, too few to time out in
+/// its queue.
+const VERIFYING_MAX: u64 = 256;
+
+/// The last part before a due moment that is spun through; mio rounds a timeout up to a whole millisecond.
+const SPIN_NS: u64 = 2_000_000;
+
+/// The longest sleep, after which a worker looks whether it was stopped.
+const LOOK_UP_NS: u64 = 50_000_000;
+
+/// The shortest time between two sweeps.
+const SWEEP_NS_MIN: u64 = 1_000_000;

@@ -1,0 +1,57 @@
+//! Held connections are verified before and after, and those that are lost meanwhile are counted.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::sync::{Arc, Condvar, Mutex};
+
+use support::{SIZE, Server, echo, failures, loadgen, measure};
+
+#[test]
+fn a_good_server_keeps_them_all() {
+    let server = Server::good();
+    let (code, results) = measure(&format!("hold {} -c 300 -d 200ms", server.address));
+    assert_eq!(code, Some(0), "{results:#}");
+    let stages = results["stages"].as_array().unwrap();
+    let names: Vec<_> = stages.iter().map(|stage| stage["stage"].as_str().unwrap()).collect();
+    assert_eq!(names, ["connect", "verify", "hold", "verify"]);
+    for verify in [&stages[1], &stages[3]] {
+        assert_eq!((&verify["requests_due"], &verify["requests_answered"]), (&300.into(), &300.into()));
+    }
+    assert_eq!(stages[2]["bytes_sent"], 0);
+}
+
+#[test]
+fn connections_lost_in_silence_are_counted() {
+    let verified = Arc::new((Mutex::new(0), Condvar::new()));
+    let server = Server::start(move |number, mut stream| {
+        let mut message = [0; SIZE];
+        stream.read_exact(&mut message).unwrap();
+        stream.write_all(&message).unwrap();
+        let (count, changed) = &*verified;
+        *count.lock().unwrap() += 1;
+        changed.notify_all();
+        if number < 4 {
+            // Closes when every connection was verified: all clients are silent then.
+            drop(changed.wait_while(count.lock().unwrap(), |count| *count < 10).unwrap());
+        } else {
+            echo(stream);
+        }
+    });
+    let (code, results) = measure(&format!("hold {} -c 10 -d 2s", server.address));
+    assert_eq!(code, Some(1));
+    let stages = results["stages"].as_array().unwrap();
+    // The first may be noticed while the last is still being verified.
+    let lost: u64 = stages.iter().map(|stage| failures(stage, "losses", "closed by the server")).sum();
+    assert_eq!(lost, 4, "{results:#}");
+    let second = stages.last().unwrap();
+    assert_eq!((&second["requests_due"], &second["requests_answered"]), (&6.into(), &6.into()), "the others go on");
+}
+
+#[test]
+fn the_report_speaks_of_connections() {
+    let server = Server::good();
+    let outcome = loadgen(&format!("hold {} -c 20 -d 100ms --quiet", server.address));
+    assert!(outcome.stdout.starts_with("Connections · "), "{}", outcome.stdout);
+    assert_eq!(outcome.stdout.matches("20 of 20 echoed every byte").count(), 2, "{}", outcome.stdout);
+}

@@ -1,0 +1,76 @@
+//! In an open loop the number of requests due is what arithmetic says, whatever the server does.
+
+mod support;
+
+use support::{SIZE, Server, failures, is_conserved, loadgen, measure, stage};
+
+#[test]
+fn what_was_due_is_rate_times_time_and_all_of_it_is_answered() {
+    let server = Server::good();
+    for threads in [1, 2, 3] {
+        let line = format!("open {} -c 20 -R 1k -d 500ms --threads {threads}", server.address);
+        let (code, results) = measure(&line);
+        assert_eq!(code, Some(0), "{results:#}");
+        let open = stage(&results, "open");
+        assert_eq!((&open["requests_due"], &open["requests_answered"]), (&500.into(), &500.into()), "{open:#}");
+        for histogram in ["latency", "service", "send_lag"] {
+            assert_eq!(open[histogram]["samples"], 500, "{histogram}");
+        }
+        assert_eq!(open["rate_target_per_s"], 1000.0);
+        assert!(is_conserved(&results));
+    }
+}
+
+#[test]
+fn the_report_shows_latency_service_and_lag_side_by_side() {
+    let server = Server::good();
+    let outcome = loadgen(&format!("open {} -c 5 -R 200 -d 300ms", server.address));
+    assert!(outcome.stdout.starts_with("Open loop · "), "{}", outcome.stdout);
+    for wanted in ["latency", "service", "send lag", "200 requests/s due", "60 due = 60 answered"] {
+        assert!(outcome.stdout.contains(wanted), "no '{wanted}' in\n{}", outcome.stdout);
+    }
+}
+
+#[test]
+fn a_server_that_never_answers_leaves_nothing_out_of_the_sum() {
+    let server = Server::start(|_, stream| {
+        support::echo_with_fault(stream, 0, |_, message| {
+            message.clear();
+            true
+        })
+    });
+    // Each connection takes one request and keeps it until its timeout; the others wait for a connection for ever.
+    let (code, results) = measure(&format!("open {} -c 4 -R 100 -d 300ms --timeout 100ms", server.address));
+    assert_eq!(code, Some(1));
+    let open = stage(&results, "open");
+    assert_eq!(failures(open, "request_failures", "timed out"), 4, "{open:#}");
+    assert_eq!(open["requests_answered"], 0);
+    assert!(open["requests_unfinished"].as_u64() > Some(0));
+    assert!(is_conserved(&results), "{open:#}");
+}
+
+#[test]
+fn requests_that_wait_for_a_connection_are_late_from_their_due_moment() {
+    // One connection at 10 ms an answer takes at most 100 requests a second; twice as many are due.
+    let server = Server::start(|_, stream| {
+        let slow = |stream: std::net::TcpStream| {
+            use std::io::{Read, Write};
+            let mut stream = stream;
+            let mut message = [0; SIZE];
+            while stream.read_exact(&mut message).is_ok() {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+                if stream.write_all(&message).is_err() {
+                    break;
+                }
+            }
+        };
+        slow(stream);
+    });
+    let (_, results) = measure(&format!("open {} -c 1 -R 200 -d 1s", server.address));
+    let open = stage(&results, "open");
+    assert_eq!(open["requests_due"], 200);
+    assert!(is_conserved(&results));
+    let max = |histogram: &str| open[histogram]["max_ns"].as_u64().unwrap();
+    // The last of them waits for at least 100 × 10 ms less its own due moment: half a second is a safe bound.
+    assert!(max("send_lag") > 500_000_000 && max("latency") >= max("send_lag"), "{open:#}");
+}

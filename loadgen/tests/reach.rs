@@ -1,0 +1,65 @@
+//! A server that cannot be reached ends the run early, with the reason, what fitted, and what to do.
+
+mod support;
+
+use socket2::{Domain, Socket, Type};
+use support::{Server, failures, loadgen, measure, stage};
+
+/// An address that refuses for as long as the socket lives: bound by nobody else, listened on by no one.
+fn refusing() -> (Socket, std::net::SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
+}
+
+#[test]
+fn refused() {
+    let (_socket, address) = refusing();
+    let (code, results) = measure(&format!("rr {address} -c 1000 -d 1h"));
+    assert_eq!((code, &results["ending"]), (Some(1), &"no connection".into()));
+    let connect = stage(&results, "connect");
+    let refused = failures(connect, "connect_failures", "refused");
+    assert!(refused > 0 && refused < 1000, "the others would have told nothing new: {connect:#}");
+    assert_eq!(connect["connect_failures"][0]["errno"], 111);
+    assert_eq!(results["stages"].as_array().unwrap().len(), 1, "nothing was measured");
+    assert!(results["advice"][0].as_str().unwrap().contains(&format!("loadgen serve --listen {address}")));
+}
+
+#[test]
+fn unreachable_or_timed_out() {
+    // TEST-NET-1 of RFC 5737: no host has such an address. A machine without a route says so, another one waits.
+    let outcome = loadgen("rr 192.0.2.1:9 -c 2 -d 1h --timeout 200ms --quiet");
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    let is_named =
+        ["unreachable", "timed out", "forbidden", "refused"].iter().any(|kind| outcome.stdout.contains(kind));
+    assert!(is_named && outcome.stdout.contains("no connection could be opened"), "{}", outcome.stdout);
+}
+
+#[test]
+fn a_name_without_an_address() {
+    let outcome = loadgen("rr no-such-host.invalid:80");
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("no-such-host.invalid"), "{}", outcome.stderr);
+}
+
+#[test]
+fn out_of_descriptors_is_said_before_anything_is_begun() {
+    let server = Server::start(|number, _| panic!("connection {number} was opened"));
+    // 2^31 is beyond what the kernel ever allows (fs.nr_open).
+    let outcome = loadgen(&format!("rr {} -c 2147483648", server.address));
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""));
+    for wanted in ["out of descriptors", "2,147,483,648 connections", "would fit", "--nofile=2147483"] {
+        assert!(outcome.stderr.contains(wanted), "no '{wanted}' in {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn connects_are_paced() {
+    let server = Server::good();
+    let (code, results) = measure(&format!("rr {} -c 10 --connect-rate 50 -d 100ms", server.address));
+    assert_eq!(code, Some(0));
+    let connect = stage(&results, "connect");
+    // The tenth is due after nine fiftieths of a second: a lower bound, which no slow machine breaks.
+    assert!(connect["elapsed_s"].as_f64() >= Some(0.18), "{connect:#}");
+}

@@ -1,0 +1,57 @@
+//! Any TCP server that echoes is a target: socat's and ncat's are, where they are installed.
+
+mod support;
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use support::measure;
+
+/// A stranger's server, ended with its group of processes when dropped.
+struct Stranger(Child);
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing left to end.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts `program` on a free port, which replaces PORT in its arguments; `None` where it is not installed.
+fn stranger(program: &str, arguments: &[&str]) -> Option<(Stranger, SocketAddr)> {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let arguments = arguments.iter().map(|argument| argument.replace("PORT", &address.port().to_string()));
+    let Ok(child) = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn() else {
+        println!("skipped: {program} is not installed");
+        return None;
+    };
+    let mut stranger = Stranger(child);
+    while TcpStream::connect(address).is_err() {
+        assert!(matches!(stranger.0.try_wait(), Ok(None)), "{program} ended before it listened");
+        std::thread::yield_now();
+    }
+    Some((stranger, address))
+}
+
+fn is_measured(address: SocketAddr) {
+    let (code, results) = measure(&format!("rr {address} -c 4 -d 200ms -s 1KiB --connect-rate 100"));
+    assert_eq!(code, Some(0), "{results:#}");
+    let (code, results) = measure(&format!("open {address} -c 4 -R 200 -d 200ms --connect-rate 100"));
+    assert_eq!(code, Some(0), "{results:#}");
+}
+
+#[test]
+fn socat() {
+    if let Some((_server, address)) = stranger("socat", &["TCP-LISTEN:PORT,fork,reuseaddr,bind=127.0.0.1", "EXEC:cat"])
+    {
+        is_measured(address);
+    }
+}
+
+#[test]
+fn ncat() {
+    if let Some((_server, address)) = stranger("ncat", &["-l", "-k", "-e", "/bin/cat", "127.0.0.1", "PORT"]) {
+        is_measured(address);
+    }
+}
