@@ -233,10 +233,10 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         let Reactor { table, ready, acceptor, desk, .. } = self;
         let events = desk.kernel.wait(timeout, |event| match event {
             Event::Incoming => acceptor.note(),
-            Event::Stream { key, readable, writable, ended } => {
+            Event::Stream { key, readable, writable, ended, broken } => {
                 // An event for somebody who has left finds nobody.
                 if let Some(resident) = table.find(key) {
-                    resident.connection.note(readable, writable, ended);
+                    resident.connection.note(readable, writable, ended, broken);
                     if resident.connection.enqueue() {
                         ready.push(key);
                     }

@@ -44,6 +44,7 @@ pub struct TestClient<H: Handler> {
     limits: Limits,
     buffer: Vec<u8>,
     gathered: Vec<u8>,
+    now: u32,
 }
 
 const KEY: Key = Key { slot: 0, generation: 0 };
@@ -64,6 +65,7 @@ impl<H: Handler> TestClient<H> {
             limits: Limits { output_low: Some(limits.output_low()), ..limits },
             buffer: vec![0; limits.read_budget],
             gathered: Vec::new(),
+            now: 0,
         };
         let answer = client.with(|handler, connection, _, turn| {
             connection.hand(turn, KEY, None, |client| handler.handle_incoming(client, &address))
@@ -101,6 +103,10 @@ impl<H: Handler> TestClient<H> {
 
     /// Lets the client's own timer, or its idle time, run out: `handle_timeout` is called.
     pub fn time_out(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.begin_timer(self.now);
+            self.now += connection.ticks_left(self.now, &self.limits).unwrap_or(0);
+        }
         let next = self.with(|handler, connection, session, turn| connection.time_out(handler, session, turn, KEY));
         match next {
             Some(Next::Close(reason)) => self.close(reason),
@@ -153,7 +159,7 @@ impl<H: Handler> TestClient<H> {
 
     fn edge(&mut self, readable: bool, ended: bool) {
         if let Some(connection) = &mut self.connection {
-            connection.note(readable, true, ended);
+            connection.note(readable, true, ended, false);
             self.serve();
         }
     }
@@ -189,7 +195,7 @@ impl<H: Handler> TestClient<H> {
             limits: &self.limits,
             plain_read: self.limits.plain_read(),
             shard: 0,
-            now: 0,
+            now: self.now,
         };
         let connection = self.connection.as_mut()?;
         Some(act(&mut self.handler, connection, &mut self.session, &mut turn))

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{ARMED, BLOCKED, CUT, Connection, EOF, PAUSED, PRESSED, REGISTERED, RESUMED, TIMER, TIMER_NEW, Turn};
+use super::{ARMED, BLOCKED, CUT, Connection, EOF, PAUSED, PRESSED, RESUMED, TIMER, TIMER_NEW, Turn};
 use crate::buffer::Buffer;
 use crate::client::{Client, ClientId, Wishes};
 use crate::kernel::Kernel;
@@ -211,7 +211,7 @@ impl<S> Connection<S> {
     where
         K: Kernel<Stream = S>,
     {
-        if self.has(BLOCKED) && self.has(REGISTERED) && !self.has(ARMED) {
+        if self.has(BLOCKED) && !self.has(ARMED) {
             turn.kernel.rearm(&self.stream, key).map_err(|error| CloseReason::of_error(&error))?;
             self.set(ARMED);
         }

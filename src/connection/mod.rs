@@ -89,8 +89,9 @@ const PAUSED: u16 = 1 << 3;
 const RESUMED: u16 = 1 << 4;
 /// It stands in the queue of those to be served.
 const QUEUED: u16 = 1 << 5;
-const REGISTERED: u16 = 1 << 6;
-/// Registered for writing, too.
+/// The connection broke in both directions: nothing that is sent arrives, and a read after the end would not tell.
+const BROKEN: u16 = 1 << 6;
+/// Its registration says that it waits for room to write; or it has none yet, and needs nothing to be changed.
 const ARMED: u16 = 1 << 7;
 /// The socket is full, and no edge has said otherwise.
 const BLOCKED: u16 = 1 << 8;
@@ -108,15 +109,14 @@ const TIMER: u16 = 1 << 14;
 /// The timer counts from now on; nobody has asked what time it is yet.
 const TIMER_NEW: u16 = 1 << 15;
 
-/// How long a peer may take to finish after we have. Closing at once, with input unread, would make the kernel send a
-/// reset, and a reset can overtake the last of our answer (RFC 2525, section 2.17).
+/// How long a peer may take to finish after we have, and after it last acknowledged something.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a peer may take none of the output that is left when its handler is done.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl<S> Connection<S> {
     pub(crate) fn new(stream: S, address: Peer, now: u32) -> Connection<S> {
-        Connection { stream, address, spill: None, active_at: now, due_at: 0, flags: 0, ending: 0 }
+        Connection { stream, address, spill: None, active_at: now, due_at: 0, flags: ARMED, ending: 0 }
     }
 
     pub(crate) fn into_stream(self) -> S {
@@ -150,7 +150,7 @@ impl<S> Connection<S> {
     /// Whether it owns no buffer and nothing is out of the ordinary but `flags`.
     #[inline]
     fn is_plainly(&self, flags: u16) -> bool {
-        self.flags & !(REGISTERED | ARMED | TIMER) == flags && self.spill.is_none()
+        self.flags & !(ARMED | TIMER) == flags && self.spill.is_none()
     }
 
     /// Whether a read would be welcome now.
@@ -160,12 +160,15 @@ impl<S> Connection<S> {
 
     /// Remembers what an edge said; it will not be said again.
     #[inline]
-    pub(crate) fn note(&mut self, readable: bool, writable: bool, ended: bool) {
+    pub(crate) fn note(&mut self, readable: bool, writable: bool, ended: bool, broken: bool) {
         if readable {
             self.set(READABLE);
         }
         if ended {
             self.set(READABLE | ENDED);
+        }
+        if broken {
+            self.set(BROKEN);
         }
         if writable || ended {
             self.clear(BLOCKED);
@@ -188,7 +191,9 @@ impl<S> Connection<S> {
     /// Asks the kernel for its events. Only now: what was sent before had no need of them.
     pub(crate) fn register<K: Kernel<Stream = S>>(&mut self, kernel: &mut K, key: Key) -> io::Result<()> {
         kernel.register(&self.stream, key, self.has(BLOCKED))?;
-        self.set(if self.has(BLOCKED) { REGISTERED | ARMED } else { REGISTERED });
+        if !self.has(BLOCKED) {
+            self.clear(ARMED);
+        }
         Ok(())
     }
 
@@ -395,6 +400,8 @@ impl<S> Connection<S> {
         let kept = self.hand(turn, key, None, |client| handler.handle_eof(client, session))?;
         if !kept {
             self.end(CloseReason::PeerClosed);
+        } else if self.has(BROKEN) {
+            return Err(CloseReason::Reset);
         }
         Ok(())
     }
@@ -410,7 +417,11 @@ impl<S> Connection<S> {
         };
         let input_room = turn.limits.input_max - left_over;
         if input_room == 0 {
-            return Err(CloseReason::InputFull);
+            // As much as is allowed may be left, and the end may follow; one byte more may not.
+            return match turn.kernel.receive(&self.stream, &mut turn.buffer[..1]) {
+                Ok(count) if count > 0 => Err(CloseReason::InputFull),
+                received => self.sort_out(turn, received),
+            };
         }
         // An answer as long as its question must fit, so no longer question is taken than there is room for.
         let output_room = turn.limits.output_max - queued;
@@ -455,7 +466,7 @@ impl<S> Connection<S> {
                 self.clear(READABLE);
                 Ok(Received::Nothing)
             }
-            Err(error) => Err(if self.has(CUT) { self.ending() } else { CloseReason::of_error(&error) }),
+            Err(error) => Err(CloseReason::of_error(&error)),
         }
     }
 
@@ -465,6 +476,9 @@ impl<S> Connection<S> {
             return Err(self.ending());
         }
         let known = self.has(EOF);
+        if known && self.has(BROKEN) {
+            return Err(CloseReason::Reset);
+        }
         self.set(EOF);
         Ok(if known { Received::Nothing } else { Received::End })
     }
@@ -500,15 +514,36 @@ impl<S> Connection<S> {
         if self.queued() > 0 {
             return Ok(Next::Rest);
         }
-        if !self.has(READABLE) || self.has(EOF) {
-            return Err(self.ending());
-        }
         if !self.has(LINGERING) {
+            if !self.needs_lingering(turn) {
+                return Err(self.ending());
+            }
             turn.kernel.finish_sending(&self.stream).map_err(|_| self.ending())?;
             self.set(LINGERING);
-            self.start_timer(ticks(LINGER_TIMEOUT));
+            self.linger_on(turn);
         }
         self.linger(turn)
+    }
+
+    /// Closing while the peer still sends makes the kernel answer with a reset, which can destroy what is on its way to
+    /// the peer, and at some peers even what has arrived (RFC 2525, section 2.17). Who has been answered may well send more;
+    /// of one that is let go for another reason it is enough to know that it has everything.
+    fn needs_lingering<K>(&self, turn: &Turn<'_, K>) -> bool
+    where
+        K: Kernel<Stream = S>,
+    {
+        let answered = matches!(self.ending(), CloseReason::Finished | CloseReason::Refused);
+        !self.has(EOF | BROKEN) && (answered || self.has(READABLE) || turn.kernel.unacknowledged(&self.stream) > 0)
+    }
+
+    /// Waits for the peer's end, a while from now.
+    fn linger_on<K>(&mut self, turn: &Turn<'_, K>)
+    where
+        K: Kernel<Stream = S>,
+    {
+        // Nothing else is timed any more, so the place of the last activity is free for what is on its way.
+        self.active_at = turn.kernel.unacknowledged(&self.stream) as u32;
+        self.start_timer(ticks(LINGER_TIMEOUT));
     }
 
     /// Throws away what the peer still sends, until it finishes.
@@ -516,15 +551,20 @@ impl<S> Connection<S> {
     where
         K: Kernel<Stream = S>,
     {
+        if !self.has(READABLE) {
+            return Ok(Next::Rest);
+        }
         let received = turn.kernel.receive(&self.stream, turn.buffer);
         turn.counters.read(*received.as_ref().unwrap_or(&0));
         match received {
             Ok(0) => Err(self.ending()),
             Ok(count) if count == turn.buffer.len() || self.has(ENDED) => Ok(Next::Again),
-            Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                Err(self.ending())
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Next::Again),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(self.ending()),
+            _ => {
+                self.clear(READABLE);
+                Ok(Next::Rest)
             }
-            _ => Ok(Next::Rest),
         }
     }
 }

@@ -25,7 +25,7 @@ impl<S> Connection<S> {
         if self.has(TIMER_NEW) {
             self.clear(TIMER_NEW);
             self.due_at = self.due_at.wrapping_add(now);
-            if self.has(FINISHING) {
+            if self.has(FINISHING) && !self.has(LINGERING) {
                 self.active_at = now;
             }
         }
@@ -42,6 +42,23 @@ impl<S> Connection<S> {
         own.into_iter().chain(idle.filter(|_| !self.has(FINISHING))).map(left).min()
     }
 
+    /// Its end has taken too long, or nearly.
+    fn give_up<K>(&mut self, turn: &Turn<'_, K>) -> Next
+    where
+        K: Kernel<Stream = S>,
+    {
+        if !self.has(LINGERING) {
+            // It has not taken what was queued for it: as good as gone.
+            return Next::Close(CloseReason::Vanished);
+        }
+        let on_its_way = turn.kernel.unacknowledged(&self.stream) as u32;
+        if (1..self.active_at).contains(&on_its_way) {
+            self.linger_on(turn);
+            return Next::Rest;
+        }
+        Next::Close(self.ending())
+    }
+
     /// A moment has come at which [`ticks_left`](Connection::ticks_left) is zero.
     pub(crate) fn time_out<K, H>(
         &mut self,
@@ -54,11 +71,7 @@ impl<S> Connection<S> {
         K: Kernel<Stream = S>,
         H: Handler,
     {
-        let Some(session) = session.as_mut().filter(|_| !self.has(FINISHING)) else {
-            // A peer that has everything just did not finish in time; one that has not is as good as gone.
-            let flushed = self.has(LINGERING);
-            return Next::Close(if flushed { self.ending() } else { CloseReason::Vanished });
-        };
+        let Some(session) = session.as_mut().filter(|_| !self.has(FINISHING)) else { return self.give_up(turn) };
         let own = self.has(TIMER) && self.due_at.wrapping_sub(turn.now).cast_signed() <= 0;
         if own {
             self.clear(TIMER);

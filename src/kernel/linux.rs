@@ -65,6 +65,7 @@ impl Kernel for Linux {
                     readable: event.is_readable(),
                     writable: event.is_writable(),
                     ended: event.is_read_closed() || event.is_error(),
+                    broken: event.is_write_closed() || event.is_error(),
                 }),
             }
         }
@@ -104,6 +105,11 @@ impl Kernel for Linux {
     #[inline]
     fn send(&mut self, stream: &Socket, bytes: &[u8]) -> io::Result<usize> {
         sys::send(stream.as_fd(), bytes)
+    }
+
+    fn unacknowledged(&self, stream: &Socket) -> usize {
+        // An error would be that of a socket which is no socket; then there is nothing to wait for.
+        sys::unacknowledged(stream.as_fd()).unwrap_or(0)
     }
 
     fn finish_sending(&mut self, stream: &Socket) -> io::Result<()> {

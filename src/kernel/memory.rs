@@ -77,6 +77,10 @@ impl Kernel for Memory {
         Ok(count)
     }
 
+    fn unacknowledged(&self, _stream: &MemoryStream) -> usize {
+        0
+    }
+
     fn finish_sending(&mut self, _stream: &MemoryStream) -> io::Result<()> {
         Ok(())
     }

@@ -42,6 +42,9 @@ pub(crate) trait Kernel {
 
     fn send(&mut self, stream: &Self::Stream, bytes: &[u8]) -> io::Result<usize>;
 
+    /// How many bytes that were sent the peer has not acknowledged.
+    fn unacknowledged(&self, stream: &Self::Stream) -> usize;
+
     /// Tells the peer that nothing more will come, and goes on receiving.
     fn finish_sending(&mut self, stream: &Self::Stream) -> io::Result<()>;
 
@@ -64,5 +67,7 @@ pub(crate) enum Event {
         writable: bool,
         /// The peer finished, or the connection broke: what is there must be read up to its end or its error.
         ended: bool,
+        /// The connection broke, in both directions. After an end of the input a read no longer tells.
+        broken: bool,
     },
 }
