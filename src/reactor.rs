@@ -302,15 +302,20 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         }
         let (handler, mut turn) = (&mut self.handler, self.desk.turn());
         let writes = turn.counters.writes();
-        let answer = connection.hand(&mut turn, key, None, |client| handler.handle_incoming(client, &address));
-        let (session, failure) = match answer {
-            Ok(Some(session)) => (Some(session), None),
-            Ok(None) if turn.counters.writes() == writes => (None, Some(CloseReason::Refused)),
-            Ok(None) => {
+        let mut session = None;
+        let answer = connection.hand(&mut turn, key, None, |client| {
+            // Kept here, so that a session outlives whatever goes wrong after the handler has given it.
+            session = handler.handle_incoming(client, &address);
+            session.is_some()
+        });
+        let failure = match answer {
+            Ok(true) => None,
+            Ok(false) if turn.counters.writes() == writes => Some(CloseReason::Refused),
+            Ok(false) => {
                 connection.refuse();
-                (None, None)
+                None
             }
-            Err(reason) => (None, Some(reason)),
+            Err(reason) => Some(reason),
         };
         let registered = failure.map_or_else(
             || connection.register(&mut self.desk.kernel, key).map_err(|error| CloseReason::of_error(&error)),
