@@ -321,13 +321,13 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             || connection.register(&mut self.desk.kernel, key).map_err(|error| CloseReason::of_error(&error)),
             Err,
         );
-        let resident = Resident { connection, session };
-        if let Err(reason) = registered {
-            return self.bury(resident, key, reason);
-        }
         let idle = self.desk.limits.idle_timeout.is_some();
-        let (turn_due, timed) = (resident.connection.needs_turn(), resident.connection.has_new_timer() || idle);
-        self.table.insert(resident);
+        let (turn_due, timed) = (connection.needs_turn(), connection.has_new_timer() || idle);
+        // Even if it has ended already: its handler has seen its id, which must not become the next one's.
+        self.table.insert(Resident { connection, session });
+        if let Err(reason) = registered {
+            return self.close(key, reason);
+        }
         if timed {
             self.set_timer(key);
         }
