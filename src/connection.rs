@@ -213,6 +213,11 @@ impl<S> Connection<S> {
         self.set(READABLE);
     }
 
+    /// Whether something that was sent never reached the kernel: an orderly end would pass off the rest as the whole.
+    pub(crate) fn lost_output(&self) -> bool {
+        self.has(CUT) || self.queued() > 0
+    }
+
     pub(crate) fn is_finishing(&self) -> bool {
         self.has(FINISHING)
     }

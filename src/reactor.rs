@@ -384,7 +384,8 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
                 drop_panic(panic);
             }
         }
-        self.desk.kernel.close(connection.into_stream(), reason.resets());
+        let reset = reason.resets() || connection.lost_output();
+        self.desk.kernel.close(connection.into_stream(), reset);
     }
 
     fn close_all(&mut self, reason: CloseReason) {
