@@ -364,7 +364,8 @@ impl<S> Connection<S> {
                 })
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Received::Nothing),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            // Who can neither be sent to nor has anything more to say is not waited for.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.has(CUT) => {
                 self.clear(READABLE);
                 Ok(Received::Nothing)
             }
