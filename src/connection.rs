@@ -649,10 +649,10 @@ impl<S> Connection<S> {
         match received {
             Ok(0) => Err(self.ending()),
             Ok(count) if count == turn.buffer.len() || self.has(ENDED) => Ok(Next::Again),
-            Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                Err(self.ending())
-            }
-            _ => Ok(Next::Rest),
+            Ok(_) => Ok(Next::Rest),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Next::Rest),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Next::Again),
+            Err(_) => Err(self.ending()),
         }
     }
 }
