@@ -346,7 +346,7 @@ impl<S> Connection<S> {
         let received = turn.kernel.receive(&self.stream, buffer);
         turn.counters.read(*received.as_ref().unwrap_or(&0));
         match received {
-            Ok(0) => self.end_of_input(),
+            Ok(0) => self.end_of_input(turn),
             Ok(count) => {
                 *budget -= count;
                 self.active_at = turn.now;
@@ -373,14 +373,26 @@ impl<S> Connection<S> {
         }
     }
 
-    fn end_of_input(&mut self) -> Result<Received, CloseReason> {
-        self.clear(READABLE);
+    fn end_of_input<K>(&mut self, turn: &mut Turn<'_, K>) -> Result<Received, CloseReason>
+    where
+        K: Kernel<Stream = S>,
+    {
         if self.has(CUT) {
             return Err(self.ending());
         }
-        let known = self.has(EOF);
-        self.set(EOF);
-        Ok(if known { Received::Nothing } else { Received::End })
+        if !self.has(EOF) {
+            // Still readable: if the handler keeps it, it is looked at once more.
+            self.set(EOF);
+            return Ok(Received::End);
+        }
+        self.clear(READABLE);
+        // There may have been a reset: recv(2) goes on telling of the end that it has told of, but send(2) fails.
+        match turn.kernel.send(&self.stream, &[]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.set(READABLE),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(CloseReason::of_error(&error)),
+            _ => {}
+        }
+        Ok(Received::Nothing)
     }
 
     /// Lets the handler act, and ends the connection if it says so.
