@@ -585,3 +585,6 @@ fn tick(now: Duration) -> u64 {
 fn moment(tick: u64) -> Duration {
     Duration::from_millis(tick * TICK.as_millis() as u64)
 }
+
+#[cfg(test)]
+mod simulation;

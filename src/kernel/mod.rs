@@ -2,6 +2,8 @@
 
 mod linux;
 mod memory;
+#[cfg(test)]
+pub(crate) mod simulated;
 
 pub(crate) use linux::Linux;
 pub(crate) use memory::{Memory, MemoryStream};
