@@ -68,7 +68,8 @@ impl<'a> Output<'a> {
     /// for it would only cost a copy.
     #[inline]
     pub(crate) fn send(&mut self, message: &[u8], last: bool) -> bool {
-        if !matches!(self.state, OutputState::Open) || self.waiting() != 0 || !(last || message.len() >= DIRECT) {
+        let straight = last && !message.is_empty() || message.len() >= DIRECT;
+        if !straight || !matches!(self.state, OutputState::Open) || self.waiting() != 0 {
             return self.queue(message);
         }
         let sent = self.push_out(message);

@@ -233,10 +233,10 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         let Reactor { table, ready, acceptor, desk, .. } = self;
         let events = desk.kernel.wait(timeout, |event| match event {
             Event::Incoming => acceptor.note(),
-            Event::Stream { key, readable, writable, ended, broken } => {
+            Event::Stream { key, readable, writable, ended } => {
                 // An event for somebody who has left finds nobody.
                 if let Some(resident) = table.find(key) {
-                    resident.connection.note(readable, writable, ended, broken);
+                    resident.connection.note(readable, writable, ended);
                     if resident.connection.enqueue() {
                         ready.push(key);
                     }
@@ -304,27 +304,32 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         }
         let (handler, mut turn) = (&mut self.handler, self.desk.turn());
         let writes = turn.counters.writes();
-        let answer = connection.hand(&mut turn, key, None, |client| handler.handle_incoming(client, &address));
-        let (session, failure) = match answer {
-            Ok(Some(session)) => (Some(session), None),
-            Ok(None) if turn.counters.writes() == writes => (None, Some(CloseReason::Refused)),
-            Ok(None) => {
+        let mut session = None;
+        let answer = connection.hand(&mut turn, key, None, |client| {
+            // Kept here, so that a session outlives whatever goes wrong after the handler has given it.
+            session = handler.handle_incoming(client, &address);
+            session.is_some()
+        });
+        let failure = match answer {
+            Ok(true) => None,
+            Ok(false) if turn.counters.writes() == writes => Some(CloseReason::Refused),
+            Ok(false) => {
                 connection.refuse();
-                (None, None)
+                None
             }
-            Err(reason) => (None, Some(reason)),
+            Err(reason) => Some(reason),
         };
         let registered = failure.map_or_else(
             || connection.register(&mut self.desk.kernel, key).map_err(|error| CloseReason::of_error(&error)),
             Err,
         );
-        let resident = Resident { connection, session };
-        if let Err(reason) = registered {
-            return self.bury(resident, key, reason);
-        }
         let idle = self.desk.limits.idle_timeout.is_some();
-        let (turn_due, timed) = (resident.connection.needs_turn(), resident.connection.has_new_timer() || idle);
-        self.table.insert(resident);
+        let (turn_due, timed) = (connection.needs_turn(), connection.has_new_timer() || idle);
+        // Even if it has ended already: its handler has seen its id, which must not become the next one's.
+        self.table.insert(Resident { connection, session });
+        if let Err(reason) = registered {
+            return self.close(key, reason);
+        }
         if timed {
             self.set_timer(key);
         }
@@ -396,7 +401,8 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
                 drop_panic(panic);
             }
         }
-        self.desk.kernel.close(connection.into_stream(), reason.resets());
+        let reset = reason.resets() || connection.lost_output();
+        self.desk.kernel.close(connection.into_stream(), reset);
     }
 
     fn close_all(&mut self, reason: CloseReason) {
@@ -597,3 +603,6 @@ fn tick(now: Duration) -> u64 {
 fn moment(tick: u64) -> Duration {
     Duration::from_millis(tick * TICK.as_millis() as u64)
 }
+
+#[cfg(test)]
+mod simulation;

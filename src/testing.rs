@@ -159,7 +159,7 @@ impl<H: Handler> TestClient<H> {
 
     fn edge(&mut self, readable: bool, ended: bool) {
         if let Some(connection) = &mut self.connection {
-            connection.note(readable, true, ended, false);
+            connection.note(readable, true, ended);
             self.serve();
         }
     }

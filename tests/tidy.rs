@@ -57,8 +57,11 @@ impl Source {
         self.path.display().to_string()
     }
 
-    /// Up to the unit tests at its foot.
+    /// Up to the unit tests at its foot; nothing of a file that is only a test.
     fn production(&self) -> &str {
+        if self.path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("simulation")) {
+            return "";
+        }
         self.text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default()
     }
 

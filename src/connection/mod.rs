@@ -89,8 +89,6 @@ const PAUSED: u16 = 1 << 3;
 const RESUMED: u16 = 1 << 4;
 /// It stands in the queue of those to be served.
 const QUEUED: u16 = 1 << 5;
-/// The connection broke in both directions: nothing that is sent arrives, and a read after the end would not tell.
-const BROKEN: u16 = 1 << 6;
 /// Its registration says that it waits for room to write; or it has none yet, and needs nothing to be changed.
 const ARMED: u16 = 1 << 7;
 /// The socket is full, and no edge has said otherwise.
@@ -160,15 +158,12 @@ impl<S> Connection<S> {
 
     /// Remembers what an edge said; it will not be said again.
     #[inline]
-    pub(crate) fn note(&mut self, readable: bool, writable: bool, ended: bool, broken: bool) {
+    pub(crate) fn note(&mut self, readable: bool, writable: bool, ended: bool) {
         if readable {
             self.set(READABLE);
         }
         if ended {
             self.set(READABLE | ENDED);
-        }
-        if broken {
-            self.set(BROKEN);
         }
         if writable || ended {
             self.clear(BLOCKED);
@@ -222,6 +217,11 @@ impl<S> Connection<S> {
     pub(crate) fn refuse(&mut self) {
         self.end(CloseReason::Refused);
         self.set(READABLE);
+    }
+
+    /// Whether something that was sent never reached the kernel: an orderly end would pass off the rest as the whole.
+    pub(crate) fn lost_output(&self) -> bool {
+        self.has(CUT) || self.queued() > 0
     }
 
     pub(crate) fn is_finishing(&self) -> bool {
@@ -400,8 +400,6 @@ impl<S> Connection<S> {
         let kept = self.hand(turn, key, None, |client| handler.handle_eof(client, session))?;
         if !kept {
             self.end(CloseReason::PeerClosed);
-        } else if self.has(BROKEN) {
-            return Err(CloseReason::Reset);
         }
         Ok(())
     }
@@ -419,7 +417,10 @@ impl<S> Connection<S> {
         if input_room == 0 {
             // As much as is allowed may be left, and the end may follow; one byte more may not.
             return match turn.kernel.receive(&self.stream, &mut turn.buffer[..1]) {
-                Ok(count) if count > 0 => Err(CloseReason::InputFull),
+                Ok(count) if count > 0 => {
+                    turn.counters.read(count);
+                    Err(CloseReason::InputFull)
+                }
                 received => self.sort_out(turn, received),
             };
         }
@@ -454,33 +455,43 @@ impl<S> Connection<S> {
 
     /// What it means that a read brought nothing.
     #[cold]
-    fn sort_out<K>(&mut self, turn: &Turn<'_, K>, received: io::Result<usize>) -> Result<Received, CloseReason>
+    fn sort_out<K>(&mut self, turn: &mut Turn<'_, K>, received: io::Result<usize>) -> Result<Received, CloseReason>
     where
         K: Kernel<Stream = S>,
     {
         turn.counters.read(0);
         match received {
-            Ok(_) => self.end_of_input(),
+            Ok(_) => self.end_of_input(turn),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Received::Nothing),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            // Who can neither be sent to nor has anything more to say is not waited for.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.has(CUT) => {
                 self.clear(READABLE);
                 Ok(Received::Nothing)
             }
-            Err(error) => Err(CloseReason::of_error(&error)),
+            Err(error) => Err(if self.has(CUT) { self.ending() } else { CloseReason::of_error(&error) }),
         }
     }
 
-    fn end_of_input(&mut self) -> Result<Received, CloseReason> {
-        self.clear(READABLE);
+    fn end_of_input<K>(&mut self, turn: &mut Turn<'_, K>) -> Result<Received, CloseReason>
+    where
+        K: Kernel<Stream = S>,
+    {
         if self.has(CUT) {
             return Err(self.ending());
         }
-        let known = self.has(EOF);
-        if known && self.has(BROKEN) {
-            return Err(CloseReason::Reset);
+        if !self.has(EOF) {
+            // Still readable: if the handler keeps it, it is looked at once more.
+            self.set(EOF);
+            return Ok(Received::End);
         }
-        self.set(EOF);
-        Ok(if known { Received::Nothing } else { Received::End })
+        self.clear(READABLE);
+        // There may have been a reset: recv(2) goes on telling of the end that it has told of, but send(2) fails.
+        match turn.kernel.send(&self.stream, &[]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.set(READABLE),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(CloseReason::of_error(&error)),
+            _ => {}
+        }
+        Ok(Received::Nothing)
     }
 
     /// Nothing can be sent any more. What came in before that is still there and is shown to the handler first.
@@ -533,7 +544,7 @@ impl<S> Connection<S> {
         K: Kernel<Stream = S>,
     {
         let answered = matches!(self.ending(), CloseReason::Finished | CloseReason::Refused);
-        !self.has(EOF | BROKEN) && (answered || self.has(READABLE) || turn.kernel.unacknowledged(&self.stream) > 0)
+        !self.has(EOF) && (answered || self.has(READABLE) || turn.kernel.unacknowledged(&self.stream) > 0)
     }
 
     /// Waits for the peer's end, a while from now.
@@ -566,6 +577,29 @@ impl<S> Connection<S> {
                 Ok(Next::Rest)
             }
         }
+    }
+}
+
+/// What the simulation compares with what its kernel knows.
+#[cfg(test)]
+impl<S> Connection<S> {
+    /// Bytes of input left over, and of output queued.
+    pub(crate) fn spilled(&self) -> (usize, usize) {
+        (self.left_over(), self.queued())
+    }
+
+    /// Whether it would sleep for ever over something that no event will tell of, if there is something to read or room
+    /// to write.
+    pub(crate) fn is_stuck(&self, readable: bool, writable: bool) -> bool {
+        let reads = self.wants_input() || self.has(LINGERING);
+        readable && reads
+            || writable && self.queued() > 0
+            || self.has(PRESSED) && !self.has(FINISHING) && self.queued() == 0
+    }
+
+    /// Whether it is open to input.
+    pub(crate) fn reads(&self) -> bool {
+        self.wants_input()
     }
 }
 

@@ -24,7 +24,8 @@ impl<S> Connection<S> {
     pub(crate) fn begin_timer(&mut self, now: u32) {
         if self.has(TIMER_NEW) {
             self.clear(TIMER_NEW);
-            self.due_at = self.due_at.wrapping_add(now);
+            // One more, because part of the present tick is over: a timer may be late, but never early.
+            self.due_at = self.due_at.wrapping_add(now).wrapping_add(1);
             if self.has(FINISHING) && !self.has(LINGERING) {
                 self.active_at = now;
             }

@@ -65,7 +65,6 @@ impl Kernel for Linux {
                     readable: event.is_readable(),
                     writable: event.is_writable(),
                     ended: event.is_read_closed() || event.is_error(),
-                    broken: event.is_write_closed() || event.is_error(),
                 }),
             }
         }

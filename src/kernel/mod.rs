@@ -67,7 +67,5 @@ pub(crate) enum Event {
         writable: bool,
         /// The peer finished, or the connection broke: what is there must be read up to its end or its error.
         ended: bool,
-        /// The connection broke, in both directions. After an end of the input a read no longer tells.
-        broken: bool,
     },
 }

@@ -1,0 +1,378 @@
+//! The simulated kernel: what it says of the network, how it fails, and what it checks of every call.
+
+use std::io;
+
+use super::*;
+use crate::kernel::Kernel;
+
+/// Waiting.
+impl World {
+    fn check_sleep(&mut self, timeout: Duration) {
+        if self.fault.is_some() || self.stopping {
+            return;
+        }
+        let until = self.now + timeout;
+        let late = |wire: &Wire| wire.account.due.is_some_and(|due| due + TIMER_SLACK < until);
+        let late = self.wires.iter().position(|wire| !wire.closed && !wire.account.over && late(wire));
+        if let Some(n) = late.filter(|&n| !self.wires[n].account.disconnected && !self.everyone_disconnected) {
+            self.fail(format!("it would sleep past the timer of {n}"));
+        }
+        if !self.backlog.is_empty() && !self.incoming && timeout > ACCEPT_PAUSE_MAX {
+            self.fail(format!("it would sleep while {:?} wait to be accepted", self.backlog));
+        }
+    }
+
+    /// Polls that bring nothing, without anything having been done in between, are a loop that spins.
+    fn check_spin(&mut self) {
+        let (progress, polls) = self.idle_polls;
+        self.idle_polls = if progress == self.progress { (progress, polls + 1) } else { (self.progress, 0) };
+        assert!(self.idle_polls.1 < IDLE_POLLS_MAX, "it spins");
+    }
+
+    /// Lets time pass until something can be told or `timeout` is over; `meddle` is somebody on another thread.
+    fn sleep(world: &SharedWorld, timeout: Duration, meddle: &mut dyn FnMut(bool) -> bool) -> bool {
+        let until = world.borrow().now + timeout;
+        loop {
+            let quiet = {
+                let this = &mut *world.borrow_mut();
+                if !this.edges.is_empty() || this.incoming || this.now >= until || this.dice.chance(200) {
+                    return false;
+                }
+                !this.step()
+            };
+            if meddle(quiet) {
+                return true;
+            }
+            let this = &mut *world.borrow_mut();
+            this.quiet_waits = if quiet { this.quiet_waits + 1 } else { 0 };
+            let span = if quiet { u64::MAX } else { this.dice.pick(&[100, 20_000]) };
+            let step = Duration::from_micros(this.dice.below(span)).min(until.saturating_sub(this.now));
+            this.now = if quiet { until } else { this.now + step };
+            if this.dice.chance(this.temper.jumps) {
+                let far = this.dice.pick(&[100, 40_000, 4_000_000]);
+                this.now += Duration::from_millis(this.dice.below(far));
+            }
+        }
+    }
+
+    /// Picks what this wait tells: edges in any order, few at a time, among events that mean nothing.
+    fn collect(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        let most =
+            if self.dice.chance(3) { self.dice.up_to(self.temper.batch as u64) as usize } else { self.temper.batch };
+        while events.len() < most {
+            if self.dice.chance(self.temper.spurious) {
+                let event = self.nonsense();
+                events.extend(event);
+            } else if self.incoming && self.dice.chance(2) {
+                self.incoming = false;
+                events.push(Event::Incoming);
+            } else if !self.edges.is_empty() {
+                let at = self.dice.below(self.edges.len() as u64) as usize;
+                let n = self.edges.swap_remove(at);
+                let event = self.event(n);
+                events.extend(event);
+            } else if !self.incoming {
+                break;
+            }
+        }
+        self.tell(|| format!("events {events:?}"));
+        events
+    }
+
+    fn nonsense(&mut self) -> Option<Event> {
+        let dice = &mut self.dice;
+        let (readable, writable, ended) = (dice.chance(2), dice.chance(2), dice.chance(4));
+        let key = match dice.below(3) {
+            0 => return Some(Event::Incoming),
+            1 if self.graves.is_empty() => return None,
+            1 => dice.pick(&self.graves),
+            _ => dice.pick(&self.wires.iter().map(|wire| wire.key).collect::<Vec<_>>())?,
+        };
+        Some(Event::Stream { key, readable, writable, ended })
+    }
+}
+
+/// The kernel, as the loop holds it.
+pub(crate) struct Simulated {
+    pub(crate) world: SharedWorld,
+    /// Somebody on another thread, who acts while the loop waits; told whether nothing else will happen, and true if
+    /// the loop has to wake up.
+    pub(crate) meddle: Box<dyn FnMut(bool) -> bool>,
+}
+
+pub(crate) struct SimulatedStream {
+    slot: usize,
+    connection: usize,
+}
+
+pub(crate) fn connection_of(peer: &Peer) -> usize {
+    usize::from(peer.port()) - 1
+}
+
+fn errno(errno: i32) -> io::Error {
+    io::Error::from_raw_os_error(errno)
+}
+
+impl Kernel for Simulated {
+    type Stream = SimulatedStream;
+
+    fn wait(&mut self, timeout: Duration, note: impl FnMut(Event)) -> io::Result<usize> {
+        {
+            let this = &mut *self.world.borrow_mut();
+            assert!(this.fault.is_none(), "{}", this.fault.as_ref().map_or("", |fault| fault));
+            this.enter();
+            this.tell(|| format!("wait {timeout:?}"));
+            if this.dice.chance(this.temper.wait_errors) {
+                (this.wait_failed, this.stopping) = (true, true);
+                return Err(errno(libc::EBADF));
+            }
+            if !timeout.is_zero() {
+                this.check_sleep(timeout);
+            }
+        }
+        let woken = !timeout.is_zero() && World::sleep(&self.world, timeout, &mut self.meddle);
+        let mut this = self.world.borrow_mut();
+        let events = this.collect();
+        if events.is_empty() && timeout.is_zero() {
+            this.check_spin();
+        } else {
+            this.progress += 1;
+        }
+        drop(this);
+        let count = events.len();
+        events.into_iter().for_each(note);
+        Ok(count + usize::from(woken))
+    }
+
+    fn batch(&self) -> usize {
+        self.world.borrow().temper.batch
+    }
+
+    fn register(&mut self, stream: &SimulatedStream, key: Key, writing: bool) -> io::Result<()> {
+        let this = &mut *self.world.borrow_mut();
+        this.enter();
+        let n = this.check_stream(stream, "register");
+        if let Some(error) = this.fails_for_good(&[libc::ENOSPC, libc::ENOMEM]) {
+            this.wires[n].failed = true;
+            return Err(errno(error));
+        }
+        this.tell(|| format!("register {n} as {key:?}, writing {writing}"));
+        let fresh = this.wires[n].key.is_none();
+        this.expect(fresh, || format!("{n} is registered twice"));
+        (this.wires[n].key, this.wires[n].writing) = (Some(key), writing);
+        this.raise(n);
+        Ok(())
+    }
+
+    fn rearm(&mut self, stream: &SimulatedStream, key: Key) -> io::Result<()> {
+        let this = &mut *self.world.borrow_mut();
+        this.enter();
+        let n = this.check_stream(stream, "rearm");
+        if let Some(error) = this.fails_for_good(&[libc::ENOSPC, libc::ENOMEM]) {
+            this.wires[n].failed = true;
+            return Err(errno(error));
+        }
+        this.tell(|| format!("rearm {n}"));
+        let same = this.wires[n].key == Some(key);
+        this.expect(same, || format!("{n} is armed again under another key"));
+        this.wires[n].writing = true;
+        this.raise(n);
+        Ok(())
+    }
+
+    fn accept(&mut self) -> io::Result<(SimulatedStream, Peer)> {
+        let this = &mut *self.world.borrow_mut();
+        this.enter();
+        if !this.listening {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EINVAL];
+        let passed_on = [libc::ECONNABORTED, libc::EPROTO, libc::ECONNRESET, libc::ETIMEDOUT, libc::EPERM];
+        if let Some(error) = this.fails(&[&exhausted[..], &passed_on[..], &[libc::EINTR]].concat()) {
+            this.accept_failed = true;
+            this.tell(|| format!("accept fails with {error}"));
+            if passed_on.contains(&error)
+                && let Some(n) = this.backlog.pop_front()
+            {
+                this.wires[n].closed = true;
+            }
+            return Err(errno(error));
+        }
+        let Some(n) = this.backlog.pop_front() else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let slot = this.free.pop().unwrap_or_else(|| {
+            this.slots.push(None);
+            this.slots.len() - 1
+        });
+        this.slots[slot] = Some(n);
+        this.wires[n].accepted = true;
+        (this.accepted, this.progress) = (this.accepted + 1, this.progress + 1);
+        this.tell(|| format!("accept {n}"));
+        Ok((SimulatedStream { slot, connection: n }, SocketAddr::from(([10, 0, 0, 1], n as u16 + 1)).into()))
+    }
+
+    fn stop_listening(&mut self) {
+        let this = &mut *self.world.borrow_mut();
+        let lost = this.awaited.iter().find(|n| this.backlog.contains(n)).copied();
+        if let Some(n) = lost.filter(|_| !this.accept_failed) {
+            this.fail(format!("{n} was in the queue when the stop came, and was not taken"));
+        }
+        this.listening = false;
+        for n in std::mem::take(&mut this.backlog) {
+            this.wires[n].closed = true;
+        }
+    }
+
+    fn receive(&mut self, stream: &SimulatedStream, buffer: &mut [u8]) -> io::Result<usize> {
+        let this = &mut *self.world.borrow_mut();
+        this.enter();
+        let n = this.check_stream(stream, "receive");
+        this.expect(!buffer.is_empty(), || format!("{n} is read into nothing, which looks like its end"));
+        if let Some(error) = this.fails(&[libc::EINTR, libc::EAGAIN]) {
+            // Whoever is told that there is nothing is owed an edge when there is.
+            let wire = &mut this.wires[n];
+            if error == libc::EAGAIN && wire.has_input() {
+                (wire.renew, wire.told) = (true, wire.read);
+            }
+            return Err(errno(error));
+        }
+        if let Some(error) = this.fails_for_good(&[libc::ECONNRESET, libc::ETIMEDOUT, libc::ENOMEM, libc::EHOSTUNREACH])
+        {
+            this.tell(|| format!("receive {n} fails with {error}"));
+            this.wires[n].failed = true;
+            return Err(errno(error));
+        }
+        let wire = &mut this.wires[n];
+        let count = (wire.arrived - wire.read).min(buffer.len() as u64);
+        for (at, byte) in (wire.read..wire.read + count).zip(buffer) {
+            *byte = keyed(n, false, at);
+        }
+        wire.read += count;
+        this.progress += u64::from(count > 0);
+        this.tell(|| format!("receive {n}: {count}"));
+        let wire = &mut this.wires[n];
+        match count {
+            // Linux: who has seen the FIN is never told of a reset by recv(2).
+            0 if wire.finished => wire.eof_read = true,
+            0 if std::mem::take(&mut wire.error) => {
+                wire.failed = true;
+                return Err(errno(libc::ECONNRESET));
+            }
+            0 if !wire.reset => return Err(io::ErrorKind::WouldBlock.into()),
+            _ => {}
+        }
+        Ok(count as usize)
+    }
+
+    fn send(&mut self, stream: &SimulatedStream, bytes: &[u8]) -> io::Result<usize> {
+        let this = &mut *self.world.borrow_mut();
+        this.enter();
+        let n = this.check_stream(stream, "send");
+        let wire = &mut this.wires[n];
+        let at = wire.taken;
+        let slipped = bytes.iter().zip(at..).find(|&(&byte, at)| byte != keyed(n, true, at)).map(|(_, at)| at);
+        let shut = wire.shut;
+        this.expect(slipped.is_none(), || {
+            format!("{n} is sent the wrong byte at {slipped:?}, {} from {at}", bytes.len())
+        });
+        this.expect(!shut, || format!("{n} is sent something after the end"));
+        let wire = &mut this.wires[n];
+        if wire.reset {
+            wire.failed = true;
+            return Err(errno(if std::mem::take(&mut wire.error) { libc::ECONNRESET } else { libc::EPIPE }));
+        }
+        if let Some(error) = this.fails_for_good(&[libc::ECONNRESET, libc::ENOBUFS, libc::ETIMEDOUT, libc::EPERM]) {
+            this.tell(|| format!("send {n} fails with {error}"));
+            this.wires[n].failed = true;
+            return Err(errno(error));
+        }
+        if let Some(error) = this.fails(&[libc::EINTR, libc::EAGAIN]).filter(|_| !bytes.is_empty()) {
+            this.wires[n].full |= error == libc::EAGAIN;
+            return Err(errno(error));
+        }
+        let wire = &mut this.wires[n];
+        let mut count = wire.room().min(bytes.len() as u64);
+        if count > 1 && this.dice.chance(this.temper.errors) {
+            count = this.dice.up_to(count);
+        }
+        let wire = &mut this.wires[n];
+        wire.taken += count;
+        wire.full |= count < bytes.len() as u64;
+        this.progress += u64::from(count > 0);
+        this.tell(|| format!("send {n}: {count} of {}", bytes.len()));
+        if count == 0 && !bytes.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(count as usize)
+    }
+
+    fn unacknowledged(&self, stream: &SimulatedStream) -> usize {
+        let this = &mut *self.world.borrow_mut();
+        let n = this.check_stream(stream, "unacknowledged");
+        (this.wires[n].taken - this.wires[n].drained) as usize
+    }
+
+    fn finish_sending(&mut self, stream: &SimulatedStream) -> io::Result<()> {
+        let this = &mut *self.world.borrow_mut();
+        this.enter();
+        let n = this.check_stream(stream, "finish_sending");
+        this.tell(|| format!("finish_sending {n}"));
+        if let Some(error) = this.fails_for_good(&[libc::ENOTCONN]) {
+            this.wires[n].failed = true;
+            return Err(errno(error));
+        }
+        this.wires[n].shut = true;
+        this.check_whole(n);
+        Ok(())
+    }
+
+    fn close(&mut self, stream: SimulatedStream, reset: bool) {
+        let this = &mut *self.world.borrow_mut();
+        this.enter();
+        let n = this.check_stream(&stream, "close");
+        this.tell(|| format!("close {n}, reset {reset}, {:?}", this.wires[n].account.reason));
+        if !reset {
+            this.check_whole(n);
+            this.check_unread(n);
+        }
+        this.slots[stream.slot] = None;
+        this.free.push(stream.slot);
+        this.wires[n].closed = true;
+        this.graves.extend(this.wires[n].key);
+        this.progress += 1;
+    }
+
+    fn now(&self) -> Duration {
+        let this = &mut *self.world.borrow_mut();
+        this.now += Duration::from_nanos(this.dice.below(2_000));
+        this.now
+    }
+}
+
+impl World {
+    fn check_stream(&mut self, stream: &SimulatedStream, what: &str) -> usize {
+        let n = stream.connection;
+        let holds = self.slots[stream.slot] == Some(n);
+        self.expect(holds, || format!("{what} on {n}, which is closed"));
+        n
+    }
+
+    /// An orderly end says to the peer that what it got is the whole.
+    fn check_whole(&mut self, n: usize) {
+        let wire = &self.wires[n];
+        let (sent, taken) = (wire.account.sent, wire.taken);
+        let whole = wire.reset || sent <= taken && !wire.account.broken;
+        let reason = wire.account.reason;
+        self.expect(whole, || format!("{n} ends in good order after {taken} of {sent} bytes, {reason:?}"));
+    }
+
+    /// Closing over unread input makes the kernel send a reset, which may overtake what the peer has not read.
+    fn check_unread(&mut self, n: usize) {
+        let wire = &self.wires[n];
+        let too_late = self.stop_by.is_some_and(|stop_by| stop_by <= self.now);
+        let excused = wire.reset || wire.failed || wire.shut || self.wait_failed || too_late;
+        let lost = wire.told > wire.read && wire.taken > wire.drained && !excused;
+        let (told, read) = (wire.told, wire.read);
+        self.expect(!lost, || format!("{n} is closed over input that it was told of: {told} came, {read} read"));
+    }
+}
