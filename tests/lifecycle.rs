@@ -3,7 +3,7 @@
 mod support;
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -96,6 +96,20 @@ fn input_full_when_more_is_left_than_may_be() {
         // The reset may come while it still sends.
         let _ = { stream }.write_all(&bytes(1, 0, 1001));
         expect_reset(stream);
+    });
+}
+
+#[test]
+fn as_much_as_input_max_may_be_left_until_the_peer_finishes() {
+    let script = Script::echo().readable(|_| true).eof(|client| {
+        let rest = client.recv();
+        !client.send(rest)
+    });
+    ends(builder().input_max(1000), &script, CloseReason::PeerClosed, |_, stream| {
+        say(stream, 1000);
+        stream.shutdown(Shutdown::Write).unwrap();
+        expect(stream, 1, 0, 1000);
+        expect_end(stream);
     });
 }
 

@@ -82,6 +82,21 @@ fn a_half_that_the_handler_keeps_open_can_still_send() {
 }
 
 #[test]
+fn a_half_that_the_handler_keeps_open_ends_when_the_peer_resets_it() {
+    let script = Script::echo().eof(|_| true);
+    let server = script.start(builder());
+    for count in 1..=10 {
+        let stream = connect(server.local_addr());
+        support::converse(&stream, 1, 100, || 100);
+        stream.shutdown(Shutdown::Write).unwrap();
+        reset(stream);
+        script.log.wait_closed(count);
+    }
+    assert_eq!(script.log.reasons(), [CloseReason::Reset; 10]);
+    script.log.stop_and_check(server);
+}
+
+#[test]
 fn reset_at_rest() {
     let script = Script::echo();
     let server = script.start(builder());

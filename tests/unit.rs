@@ -1,5 +1,7 @@
 //! A handler can be tested without a socket, and behaves there as it does in a server.
 
+use std::time::Duration;
+
 use esockets::testing::TestClient;
 use esockets::{Client, ClientId, CloseReason, Handler, Peer};
 
@@ -119,6 +121,23 @@ fn idle_time_runs_out_when_the_test_says_so() {
     let mut idle = client();
     idle.time_out();
     check_closed(idle, CloseReason::Idle);
+}
+
+#[test]
+fn the_clients_own_timer_runs_out_when_the_test_says_so() {
+    let mut expired = client();
+    expired.act(|client| client.set_timeout(Some(Duration::from_secs(1))));
+    expired.time_out();
+    check_closed(expired, CloseReason::Expired);
+}
+
+#[test]
+fn as_much_as_input_max_may_be_left() {
+    let mut full = client();
+    full.send(&vec![b'x'; 64 << 10]);
+    assert!(full.is_open(), "{:?}", full.closed());
+    full.finish();
+    check_closed(full, CloseReason::PeerClosed);
 }
 
 #[test]
