@@ -122,9 +122,9 @@ impl<'a> Client<'a> {
         self.input = &self.input[count.min(self.input.len())..];
     }
 
-    /// Sends a whole message. True: it is on its way or queued. False: it is not, and none of it ever will be, because
-    /// the connection is broken, or because it would have made more than [`output_max`](crate::Builder::output_max) wait;
-    /// in that case the connection is reset as soon as the handler returns, with
+    /// Sends a whole message. True: it is on its way or queued. False: it will not arrive whole, because the connection is
+    /// broken, or because it would have made more than [`output_max`](crate::Builder::output_max) wait; in that case the
+    /// connection is reset as soon as the handler returns, with
     /// [`CloseReason::OutputFull`](crate::CloseReason::OutputFull), because what follows would not be what was meant. Ask
     /// [`output_room`](Client::output_room) first where that can happen.
     ///

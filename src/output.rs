@@ -27,7 +27,7 @@ pub(crate) enum OutputState {
     Open,
     /// It is full; it will say when it is not.
     Blocked,
-    /// A message did not fit under the limit and was not taken: the stream has a hole now.
+    /// A message did not fit under the limit, or not to its end: the stream has a hole now.
     Overflown,
     /// The socket refused for good.
     Broken,
@@ -64,7 +64,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Takes a message whole, or not at all. `last` says that no other is likely to follow in this call, so that waiting
+    /// Takes a message, to the last byte; false if that is impossible. `last` says that no other is likely to follow in this call, so that waiting
     /// for it would only cost a copy.
     #[inline]
     pub(crate) fn send(&mut self, message: &[u8], last: bool) -> bool {
@@ -76,10 +76,14 @@ impl<'a> Output<'a> {
         if sent == message.len() { true } else { self.queue(&message[sent..]) }
     }
 
-    fn queue(&mut self, message: &[u8]) -> bool {
+    fn queue(&mut self, mut message: &[u8]) -> bool {
         if message.len() > self.room() {
             // Gathered bytes may be in the way only because nobody has tried to send them yet.
             self.flush();
+            if matches!(self.state, OutputState::Open) && message.len() > self.room() {
+                let sent = self.push_out(message);
+                message = &message[sent..];
+            }
         }
         if self.is_open() && message.len() > self.room() {
             self.state = OutputState::Overflown;
@@ -182,6 +186,14 @@ mod tests {
     fn nothing_overtakes_what_is_queued() {
         let (pipe, gathered, _) = run(1000, 1, |output| assert!(output.send(&[7; 99], true)));
         assert_eq!((pipe.calls, gathered.len()), (0, 99));
+    }
+
+    #[test]
+    fn a_message_beyond_the_limit_fits_if_the_socket_takes_it() {
+        let (pipe, gathered, state) = run(1000, 0, |output| {
+            assert!(output.send(&[1; 10], false) && output.send(&[2; 500], false));
+        });
+        assert_eq!((pipe.taken.len(), gathered.len(), state), (510, 0, OutputState::Open));
     }
 
     #[test]

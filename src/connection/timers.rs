@@ -35,7 +35,7 @@ impl<S> Connection<S> {
     /// In how many ticks from `now` it has to be looked at; zero if it is due.
     pub(crate) fn ticks_left(&self, now: u32, limits: &Limits) -> Option<u32> {
         let own = self.has(TIMER).then_some(self.due_at);
-        let idle = limits.idle_timeout.map(|timeout| self.active_at.wrapping_add(ticks(timeout)));
+        let idle = limits.idle_timeout.map(|timeout| self.active_at.wrapping_add(ticks(timeout) + 1));
         let left = |due: u32| due.wrapping_sub(now).cast_signed().max(0).cast_unsigned();
         if self.has(FINISHING) && !self.has(LINGERING) {
             return Some(left(self.active_at.wrapping_add(ticks(FLUSH_TIMEOUT))));
