@@ -5,7 +5,7 @@
 //! What `handle_readable` does not consume is kept and stands in front of the next input. That is all that framing needs:
 //! look for a whole message, take it, and leave the rest.
 
-use esockets::{Client, Handler, Peer, Server};
+use esockets::{Builder, Client, Handler, Peer, Server};
 
 struct Lines;
 
@@ -34,9 +34,13 @@ impl Handler for Lines {
     }
 }
 
+fn builder() -> Builder {
+    Server::builder().input_max(8 << 10)
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = std::env::args().nth(1).map_or(Ok(1234), |port| port.parse())?;
-    let server = Server::builder().port(port).input_max(8 << 10).start(|_shard| Lines)?;
+    let server = builder().port(port).start(|_shard| Lines)?;
     println!("listening on {}", server.local_addr());
     server.join()?;
     Ok(())
@@ -45,6 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use esockets::CloseReason;
     use esockets::testing::TestClient;
 
     #[test]
@@ -57,5 +62,14 @@ mod tests {
         assert_eq!(client.received(), b"5 bytes\n3 bytes\n");
         client.send(b"\n");
         assert_eq!(client.received(), b"2 bytes\n");
+    }
+
+    #[test]
+    fn a_line_that_does_not_end_ends_the_connection() {
+        let mut client = TestClient::connect_to(&builder(), Lines);
+        client.send(&[b'x'; 8 << 10]);
+        assert!(client.is_open());
+        client.send(b"y");
+        assert_eq!(client.closed(), Some(CloseReason::InputFull));
     }
 }

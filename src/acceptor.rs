@@ -11,6 +11,8 @@ pub(crate) struct Acceptor {
     /// While the system is out of something, the moment of the next attempt.
     retry_at: Option<Duration>,
     pause: Duration,
+    /// Connections in a row that failed before they were accepted.
+    skipped: u32,
 }
 
 /// What to do after an attempt to accept failed.
@@ -28,10 +30,12 @@ pub(crate) enum Failure {
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// The longest: ten vain system calls a second cost nothing, and those who wait are served within 200 ms.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
+/// So many failures in a row are no longer the connections' own: a filter that forbids accept(2) says EPERM each time.
+const SKIPPED_MAX: u32 = 64;
 
 impl Acceptor {
     pub(crate) fn new() -> Acceptor {
-        Acceptor { waiting: false, retry_at: None, pause: PAUSE_MIN }
+        Acceptor { waiting: false, retry_at: None, pause: PAUSE_MIN, skipped: 0 }
     }
 
     /// An edge said that somebody waits.
@@ -52,6 +56,7 @@ impl Acceptor {
     pub(crate) fn succeeded(&mut self) {
         self.retry_at = None;
         self.pause = PAUSE_MIN;
+        self.skipped = 0;
     }
 
     /// Learns from an error, at the moment `now`.
@@ -62,8 +67,11 @@ impl Acceptor {
                 self.succeeded();
                 Failure::Drained
             }
-            Failure::Skipped => Failure::Skipped,
-            Failure::Paused => {
+            Failure::Skipped if self.skipped < SKIPPED_MAX => {
+                self.skipped += 1;
+                Failure::Skipped
+            }
+            Failure::Skipped | Failure::Paused => {
                 self.pause(now);
                 Failure::Paused
             }
@@ -124,6 +132,15 @@ mod tests {
         }
         assert_eq!(fail(&mut acceptor, libc::EAGAIN), Failure::Drained);
         assert!(!acceptor.is_due(|| NOW + PAUSE_MAX) && acceptor.retry_at().is_none());
+    }
+
+    #[test]
+    fn an_error_that_is_always_there_does_not_make_it_spin() {
+        let mut acceptor = Acceptor::new();
+        acceptor.note();
+        let failures = [(); SKIPPED_MAX as usize + 1].map(|()| fail(&mut acceptor, libc::EPERM));
+        assert_eq!(failures[SKIPPED_MAX as usize - 1..], [Failure::Skipped, Failure::Paused]);
+        assert!(!acceptor.is_due(|| NOW));
     }
 
     #[test]

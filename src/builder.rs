@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::config::{Config, Cores, Selector};
+use crate::config::{Config, Cores, Limits, Selector};
 use crate::error::Error;
 use crate::handler::{Closures, Handler};
 use crate::peer::Peer;
@@ -51,7 +51,7 @@ impl<P> Builder<P> {
     /// connections out among them all (SO_REUSEPORT, see socket(7)). Default: false, so that a second server is refused
     /// with AddrInUse instead of silently taking half of the connections.
     ///
-    /// The first to start must have asked for it as well. A program that sets SO_REUSEPORT by itself and runs as the same
+    /// All of them must have asked for it. A program that sets SO_REUSEPORT by itself and runs as the same
     /// user can always join: run a server as a user of its own where that matters.
     pub fn share_port(mut self, share: bool) -> Self {
         self.config.share_port = share;
@@ -148,7 +148,8 @@ impl<P> Builder<P> {
 
     /// Calls `handle_timeout` when no byte has gone either way for so long; unless the handler objects, the connection
     /// is closed with [`Idle`](crate::CloseReason::Idle). Default: `None`, for connections that may be silent for ever.
-    /// At least 1 ms; kept to 10 ms. Costs 16 bytes for each connection and a look at the clock in each turn.
+    /// A peer that is sent something but never answers is not idle; [`Client::set_timeout`] is for that. At least 1 ms;
+    /// kept to 10 ms. Costs 16 bytes for each connection and a look at the clock in each turn.
     pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.config.limits.idle_timeout = timeout;
         self
@@ -208,6 +209,11 @@ impl<P> Builder<P> {
 }
 
 impl Builder {
+    /// What a test without a server needs to know.
+    pub(crate) fn limits(&self) -> Limits {
+        self.config.limits
+    }
+
     /// Starts the server and returns when every shard listens. `make` is called once on each shard's own thread, so that
     /// the handler need not be `Send`.
     ///
@@ -254,6 +260,16 @@ impl<I> Builder<Closures<I, ()>> {
         R: FnMut(&mut Client<'_>) -> bool + Clone + Send + 'static,
     {
         Builder { config: self.config, protocol: Closures { incoming: self.protocol.incoming, readable } }
+    }
+}
+
+impl<R> Builder<Closures<KeepAll, R>> {
+    /// Decides about new connections: true keeps, false disconnects. Each shard has its own clone of the closure.
+    pub fn handle_incoming<I>(self, incoming: I) -> Builder<Closures<I, R>>
+    where
+        I: FnMut(&mut Client<'_>, &Peer) -> bool + Clone + Send + 'static,
+    {
+        Builder { config: self.config, protocol: Closures { incoming, readable: self.protocol.readable } }
     }
 }
 

@@ -5,7 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 
 /// Why a server did not start, or did not end well.
-#[derive(Debug)]
+///
+/// Its `Debug` says the same as its `Display`, in words, because that is what a `main` that returns it prints.
 #[non_exhaustive]
 pub enum Error {
     /// A knob of the builder has a value that makes no sense.
@@ -76,6 +77,12 @@ impl fmt::Display for Error {
             }
             Error::Died { shard, message } => write!(f, "the thread of shard {shard} panicked: {message}"),
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -91,8 +91,10 @@ pub(crate) struct Reactor<K: Kernel, H: Handler> {
     spin: Option<Spin>,
     /// When stopping has to be over.
     stop_at: Option<Duration>,
-    /// Turns in a row that brought as many events as fit.
-    full_turns: u32,
+    /// Turns in a row, since the last pause of the whole process, that brought as many events as fit.
+    full_turns: usize,
+    /// The tick of the last turn.
+    timed_at: u64,
     desk: Desk<K>,
 }
 
@@ -122,8 +124,8 @@ struct Desk<K> {
 const BUFFER: usize = 64 << 10;
 /// Messages from other threads handled in a turn.
 const MESSAGE_BUDGET: usize = 256;
-/// For so many turns timers wait for the events behind a full batch: whoever was heard must not expire unread.
-const FULL_TURNS_MAX: u32 = 64;
+/// A turn that took so long, a second, was not busy but stopped: by a signal, a debugger, or a handler that blocked.
+const PAUSE_TICKS: u64 = 100;
 
 impl<K: Kernel, H: Handler> Reactor<K, H> {
     pub(crate) fn new(
@@ -163,6 +165,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             },
             stop_at: None,
             full_turns: 0,
+            timed_at: 0,
             desk,
         }
     }
@@ -459,9 +462,13 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 impl<K: Kernel, H: Handler> Reactor<K, H> {
     /// Timers come last in a turn: after a pause of the whole process, who was heard is served before it can expire.
     fn timers(&mut self, events: usize) {
-        let full = events >= self.desk.kernel.batch();
-        self.full_turns = if full { self.full_turns + 1 } else { 0 };
-        if self.wheel.is_empty() || (full && self.full_turns < FULL_TURNS_MAX) {
+        let batch = self.desk.kernel.batch();
+        let paused = self.desk.tick - self.timed_at > PAUSE_TICKS;
+        self.timed_at = self.desk.tick;
+        // After so many full batches everyone has had its turn, because epoll puts what it has told behind the rest.
+        let all = self.table.len() / batch + 2;
+        self.full_turns = if events < batch || paused { 0 } else { self.full_turns + 1 };
+        if self.wheel.is_empty() || (events >= batch && self.full_turns < all) {
             return;
         }
         let mut expired = std::mem::take(&mut self.expired);

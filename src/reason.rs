@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io;
 
-/// Why a connection is over. Each connection has exactly one, told to
+/// Why a connection is over. Whatever the reason: if something that was sent has not even reached the kernel, the peer sees
+/// a reset and not an orderly end. Each connection has exactly one, told to
 /// [`handle_closed`](crate::Handler::handle_closed) and counted in the [statistics](crate::ShardStats::closed).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -15,13 +16,15 @@ pub enum CloseReason {
     PeerClosed,
     /// The peer reset the connection, or had closed it when we wrote (ECONNRESET, EPIPE).
     Reset,
-    /// The peer no longer answers: keepalive or retransmission gave up (ETIMEDOUT).
+    /// The peer no longer answers: keepalive or retransmission gave up (ETIMEDOUT), or it took none of what was queued for
+    /// it in the 30 s after its handler was done.
     Vanished,
     /// No byte went either way for [`idle_timeout`](crate::Builder::idle_timeout).
     Idle,
     /// The timer that the handler had set ran out, see [`Client::set_timeout`](crate::Client::set_timeout).
     Expired,
-    /// The handler left more unconsumed than [`input_max`](crate::Builder::input_max) allows.
+    /// The handler left as much unconsumed as [`input_max`](crate::Builder::input_max) allows, and the peer sent more. The
+    /// peer sees a reset.
     InputFull,
     /// The handler sent more than [`output_max`](crate::Builder::output_max) allows to wait. The peer sees a reset.
     OutputFull,

@@ -11,6 +11,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use socket2::Socket;
+
+use crate::claim::{self, Claim};
 use crate::config::Config;
 use crate::connection::drop_panic;
 use crate::error::Error;
@@ -197,12 +200,12 @@ impl<M: Send + 'static> Birth<M> {
         F: FnOnce(&ShardInfo) -> H,
     {
         let shard = self.info.index;
-        let prepared = self.prepare().and_then(|(address, kernel)| {
+        let prepared = self.prepare().and_then(|(address, kernel, claim)| {
             let made = catch_unwind(AssertUnwindSafe(|| make(&self.info)));
             let handler = made.map_err(|panic| Error::Died { shard, message: message_of(panic) })?;
-            Ok((address, kernel, handler))
+            Ok((address, kernel, claim, handler))
         });
-        let (address, kernel, handler) = match prepared {
+        let (address, kernel, _claim, handler) = match prepared {
             Ok(parts) => parts,
             Err(error) => {
                 let _ = self.report.send(Err(error));
@@ -220,7 +223,7 @@ impl<M: Send + 'static> Birth<M> {
 
     /// Pins the thread, then opens what the shard owns: on its own thread, because only that will ever use it.
     #[expect(unsafe_code, reason = "what the builder's unsafe knob asked for; the call is in `sys`")]
-    fn prepare(&self) -> Result<(SocketAddr, Linux), Error> {
+    fn prepare(&self) -> Result<(SocketAddr, Linux, Option<Claim>), Error> {
         let shard = self.info.index;
         if let Some(id) = self.info.core
             && !core_affinity::set_for_current(core_affinity::CoreId { id })
@@ -238,12 +241,24 @@ impl<M: Send + 'static> Birth<M> {
         let listen_error = |source| Error::Listen { address: self.address, source };
         let listener = socket::listen(self.address, &self.listen).map_err(listen_error)?;
         let address = socket::local_addr(&listener).map_err(listen_error)?;
+        let claim = self.claim(&listener, address).map_err(listen_error)?;
         let kernel = Linux::new(listener, Arc::clone(&self.wakers[shard])).map_err(|source| Error::Shard {
             shard,
             act: "make its epoll instance",
             source,
         })?;
-        Ok((address, kernel))
+        Ok((address, kernel, claim))
+    }
+
+    /// Opens the address to the other shards, and closes it to other servers: before it is open it is claimed, and who
+    /// would share it looks for claims after having joined, so that neither can overlook the other.
+    fn claim(&self, listener: &Socket, address: SocketAddr) -> io::Result<Option<Claim>> {
+        let claim = if self.listen.shared { None } else { Some(Claim::new(address)?) };
+        if self.config.share_port && claim::is_claimed(address) {
+            return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
+        }
+        socket::open_to_others(listener)?;
+        Ok(claim)
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Listen {
     pub nodelay: bool,
     /// SO_KEEPALIVE, and when to probe; `None` leaves a vanished peer undetected.
     pub keepalive: Option<Keepalive>,
-    /// Whether others may bind the address too. Without it the bind is refused with EADDRINUSE when anyone has it.
+    /// Whether it joins others who listen on the address. Without it EADDRINUSE refuses it when anyone does.
     pub shared: bool,
 }
 
@@ -40,11 +40,12 @@ impl Default for Keepalive {
     }
 }
 
-/// A non-blocking TCP socket that listens on `address`, a member of a SO_REUSEPORT group that others can join.
+/// A non-blocking TCP socket that listens on `address`; further ones can join it there, with `options.shared` (a
+/// SO_REUSEPORT group, see socket(7)), once [`open_to_others`] has been called.
 ///
-/// When `options.shared` is false the address is taken exclusively first and opened to the group afterwards: the kernel
-/// itself refuses the bind if anyone else holds the address, without a moment between a check and the bind. Further
-/// members (the other shards) then pass `shared: true`. An IPv6 wildcard listens on IPv4 as well (IPV6_V6ONLY off).
+/// Without `options.shared` the kernel itself refuses the address if anyone else listens there, by the check that it makes
+/// in listen(2): there is no moment between a check and the taking. An IPv6 wildcard listens on IPv4 as well (IPV6_V6ONLY
+/// off).
 ///
 /// # Errors
 /// Those of socket(2), bind(2) and listen(2); most often AddrInUse, PermissionDenied (ports below 1024) and
@@ -67,10 +68,17 @@ pub fn listen(address: SocketAddr, options: &Listen) -> io::Result<Socket> {
         socket.set_tcp_keepalive(&probing.with_retries(keepalive.probes))?;
     }
     socket.bind(&address.into())?;
-    // The kernel compares the flags that sockets have now, not those at their bind: from here on others may join.
-    socket.set_reuse_port(true)?;
     socket.listen(i32::try_from(options.queue_size).unwrap_or(i32::MAX))?;
     Ok(socket)
+}
+
+/// Lets others join the address that `listener` has taken for itself. The kernel compares the flags that sockets have now,
+/// not those at their bind.
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub fn open_to_others(listener: &Socket) -> io::Result<()> {
+    listener.set_reuse_port(true)
 }
 
 /// The address that `socket` is bound to; how a listener on port 0 learns its port.
@@ -149,7 +157,30 @@ mod tests {
         let address = local_addr(&first).unwrap();
         let second = listen(address, &options(false)).map_err(|e| e.kind());
         assert_eq!(second.err(), Some(io::ErrorKind::AddrInUse));
+        let member = listen(address, &options(true)).map_err(|e| e.kind());
+        assert_eq!(member.err(), Some(io::ErrorKind::AddrInUse), "it is not open yet");
+        open_to_others(&first).unwrap();
         listen(address, &options(true)).unwrap();
+    }
+
+    #[test]
+    fn of_many_who_want_an_address_at_once_one_gets_it() {
+        for _ in 0..200 {
+            let free = local_addr(&listen(loopback(), &options(false)).unwrap()).unwrap();
+            let start = std::sync::Barrier::new(2);
+            let race = || {
+                start.wait();
+                let mine = listen(free, &options(false));
+                mine.inspect(|mine| open_to_others(mine).unwrap())
+            };
+            let winners = std::thread::scope(|scope| {
+                let racers = [scope.spawn(race), scope.spawn(race)];
+                // Whoever has it keeps it until both have tried.
+                let results = racers.map(|racer| racer.join().unwrap());
+                results.iter().filter(|result| result.is_ok()).count()
+            });
+            assert!(winners <= 1, "{winners} listen on {free}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A client without a socket: bytes in, bytes out, on the code that serves real ones.
 
+use crate::builder::Builder;
 use crate::client::{Client, ClientId};
 use crate::config::Limits;
 use crate::connection::{Connection, Next, Turn};
@@ -7,6 +8,8 @@ use crate::handler::Handler;
 use crate::kernel::{Memory, MemoryStream};
 use crate::peer::Peer;
 use crate::reason::CloseReason;
+use crate::server::Server;
+use crate::shard::{Roster, Shard, Visit};
 use crate::slab::Key;
 use crate::stats::Counters;
 
@@ -48,12 +51,18 @@ pub struct TestClient<H: Handler> {
 }
 
 const KEY: Key = Key { slot: 0, generation: 0 };
+const ID: ClientId = ClientId { shard: 0, key: KEY };
 
 impl<H: Handler> TestClient<H> {
     /// Connects to a handler, with a server's default limits and from 127.0.0.1:1; `handle_incoming` has been called when
     /// it returns.
     pub fn connect(handler: H) -> TestClient<H> {
-        let limits = Limits::default();
+        TestClient::connect_to(&Server::builder(), handler)
+    }
+
+    /// The same with the limits of this server: `input_max`, `output_max`, `output_low`, `read_budget`, `idle_timeout`.
+    pub fn connect_to(server: &Builder, handler: H) -> TestClient<H> {
+        let limits = server.limits();
         let address = Peer::from(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
         let mut client = TestClient {
             handler,
@@ -112,6 +121,31 @@ impl<H: Handler> TestClient<H> {
             Some(Next::Close(reason)) => self.close(reason),
             Some(_) => self.serve(),
             None => {}
+        }
+    }
+
+    /// Sends the handler a message, as another thread does with a [`Remote`](crate::Remote): `handle_message` is called,
+    /// and this client is the only one on the shard.
+    pub fn message(&mut self, message: H::Message) {
+        let mut lone = Lone {
+            closed: None,
+            connection: &mut self.connection,
+            session: &mut self.session,
+            turn: Turn {
+                kernel: &mut self.kernel,
+                buffer: &mut self.buffer,
+                gathered: &mut self.gathered,
+                counters: &self.counters,
+                limits: &self.limits,
+                plain_read: self.limits.plain_read(),
+                shard: 0,
+                now: self.now,
+            },
+        };
+        self.handler.handle_message(&mut Shard::new(0, &mut lone), message);
+        match lone.closed {
+            Some(reason) => self.close(reason),
+            None => self.serve(),
         }
     }
 
@@ -179,7 +213,7 @@ impl<H: Handler> TestClient<H> {
         self.connection = None;
         self.closed = Some(reason);
         if let Some(session) = self.session.take() {
-            self.handler.handle_closed(session, ClientId { shard: 0, key: KEY }, reason);
+            self.handler.handle_closed(session, ID, reason);
         }
     }
 
@@ -199,5 +233,37 @@ impl<H: Handler> TestClient<H> {
         };
         let connection = self.connection.as_mut()?;
         Some(act(&mut self.handler, connection, &mut self.session, &mut turn))
+    }
+}
+
+/// A shard with one connection, or none.
+struct Lone<'a, S> {
+    connection: &'a mut Option<Connection<MemoryStream>>,
+    session: &'a mut Option<S>,
+    turn: Turn<'a, Memory>,
+    /// How a visit ended it.
+    closed: Option<CloseReason>,
+}
+
+impl<S> Roster<S> for Lone<'_, S> {
+    fn len(&self) -> usize {
+        usize::from(self.connection.is_some() && self.closed.is_none())
+    }
+
+    fn visit(&mut self, id: ClientId, visit: Visit<'_, S>) -> bool {
+        let (Some(connection), Some(session)) = (self.connection.as_mut(), self.session.as_mut()) else { return false };
+        if id != ID || self.closed.is_some() || connection.is_finishing() {
+            return false;
+        }
+        match connection.hand(&mut self.turn, KEY, None, |client| visit(client, session)) {
+            Ok(true) => {}
+            Ok(false) => connection.end(CloseReason::Finished),
+            Err(reason) => self.closed = Some(reason),
+        }
+        true
+    }
+
+    fn visit_all(&mut self, visit: Visit<'_, S>) {
+        self.visit(ID, visit);
     }
 }

@@ -95,6 +95,32 @@ fn two_that_agree_share_the_port() {
 }
 
 #[test]
+fn one_that_would_share_is_refused_by_one_that_does_not() {
+    for (first, seconds) in [("127.0.0.1", ["127.0.0.1", "0.0.0.0", "::"]), ("0.0.0.0", ["127.0.0.1", "0.0.0.0", "::"])]
+    {
+        let server = Script::echo().start(builder().host(first));
+        let port = server.local_addr().port();
+        for second in seconds {
+            let error = error(builder().host(second).port(port).share_port(true));
+            assert_eq!(error.kind(), ErrorKind::AddrInUse, "{second} beside {first}");
+        }
+        server.stop();
+        server.join().unwrap();
+        Script::echo().start(builder().host(first).port(port).share_port(true));
+    }
+}
+
+#[test]
+fn closures_may_be_given_in_any_order() {
+    let readable = |client: &mut esockets::Client<'_>| {
+        let data = client.recv();
+        client.send(data)
+    };
+    let server = builder().handle_readable(readable).handle_incoming(|_, address| address.port() > 0).start().unwrap();
+    conserve(&connect(server.local_addr()), 1, 100, || 100);
+}
+
+#[test]
 fn port_zero_becomes_a_port_that_all_shards_listen_on() {
     let server = Script::echo().start(builder().shards(4));
     assert_ne!(server.local_addr().port(), 0);

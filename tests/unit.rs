@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use esockets::testing::TestClient;
-use esockets::{Client, ClientId, CloseReason, Handler, Peer};
+use esockets::{Client, ClientId, CloseReason, Handler, Peer, Server, Shard};
 
 /// Answers each line with its length; "bye" ends, "boom" panics, "flood" says more than fits.
 #[derive(Default)]
@@ -15,7 +15,8 @@ struct Lines {
 
 impl Handler for Lines {
     type Session = usize;
-    type Message = ();
+    /// A line for everybody, or, if it is empty, the end.
+    type Message = String;
 
     fn handle_incoming(&mut self, client: &mut Client<'_>, address: &Peer) -> Option<usize> {
         assert_eq!(address, client.address());
@@ -39,6 +40,10 @@ impl Handler for Lines {
             }
         }
         true
+    }
+
+    fn handle_message(&mut self, shard: &mut Shard<'_, usize>, line: String) {
+        shard.each_client(|client, _| client.send(line.as_bytes()) && !line.is_empty());
     }
 
     fn handle_writable(&mut self, _client: &mut Client<'_>, _lines: &mut usize) -> bool {
@@ -174,4 +179,22 @@ fn a_paused_client_is_shown_nothing_until_it_resumes() {
     assert!(client.received().is_empty());
     client.act(|client| client.resume());
     assert_eq!(client.received(), b"3\n");
+}
+
+#[test]
+fn messages_reach_the_client_and_can_end_it() {
+    let mut client = client();
+    client.message("news\n".into());
+    assert_eq!(client.received(), b"news\n");
+    client.message(String::new());
+    check_closed(client, CloseReason::Finished);
+}
+
+#[test]
+fn the_limits_are_those_of_the_server_that_is_named() {
+    let mut client = TestClient::connect_to(&Server::builder().input_max(4), Lines::default());
+    client.send(b"1234");
+    assert!(client.is_open());
+    client.send(b"5");
+    check_closed(client, CloseReason::InputFull);
 }

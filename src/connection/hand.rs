@@ -260,6 +260,9 @@ impl<S> Connection<S> {
     }
 }
 
+/// A call that does not wait is hardly ever interrupted; one that always is would keep the shard for ever.
+const INTERRUPTIONS_MAX: u32 = 16;
+
 /// A connection's way out, as the output of one call sees it.
 struct Line<'a, K: Kernel> {
     kernel: &'a mut K,
@@ -272,14 +275,12 @@ struct Line<'a, K: Kernel> {
 }
 
 impl<K: Kernel> Line<'_, K> {
-    /// Sending has failed; tries again if it was only interrupted.
+    /// Sending has failed.
     #[cold]
-    fn fail(&mut self, error: &io::Error, bytes: &[u8]) -> usize {
+    fn fail(&mut self, error: &io::Error) -> usize {
         self.counters.wrote(0);
-        match error.kind() {
-            io::ErrorKind::Interrupted => return self.send(bytes),
-            io::ErrorKind::WouldBlock => {}
-            _ => self.broken = Some(CloseReason::of_error(error)),
+        if error.kind() != io::ErrorKind::WouldBlock {
+            self.broken = Some(CloseReason::of_error(error));
         }
         0
     }
@@ -287,14 +288,18 @@ impl<K: Kernel> Line<'_, K> {
 
 impl<K: Kernel> Outlet for Line<'_, K> {
     fn send(&mut self, bytes: &[u8]) -> usize {
-        match self.kernel.send(self.stream, bytes) {
-            Ok(sent) => {
-                self.counters.wrote(sent);
-                self.sent = true;
-                sent
+        for _ in 0..INTERRUPTIONS_MAX {
+            match self.kernel.send(self.stream, bytes) {
+                Ok(sent) => {
+                    self.counters.wrote(sent);
+                    self.sent = true;
+                    return sent;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.fail(&error),
             }
-            Err(error) => self.fail(&error, bytes),
         }
+        self.fail(&io::Error::from_raw_os_error(libc::EINTR))
     }
 
     fn is_broken(&self) -> bool {

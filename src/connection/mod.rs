@@ -109,6 +109,8 @@ const TIMER_NEW: u16 = 1 << 15;
 
 /// How long a peer may take to finish after we have, and after it last acknowledged something.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a read that was interrupted takes from the budget of its turn, in bytes.
+const INTERRUPTION_COST: usize = 4 << 10;
 /// How long a peer may take none of the output that is left when its handler is done.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -373,7 +375,11 @@ impl<S> Connection<S> {
         H: Handler,
     {
         match self.receive(turn, budget)? {
-            Received::Nothing => Ok(()),
+            Received::Nothing => {
+                // If it was interrupted, it is tried again; but not for ever in one turn.
+                *budget -= INTERRUPTION_COST.min(*budget);
+                Ok(())
+            }
             Received::Fresh(count) => {
                 let buffer = std::mem::take(&mut turn.buffer);
                 let act = |client: &mut Client<'_>| handler.handle_readable(client, session);
