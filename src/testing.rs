@@ -204,8 +204,17 @@ impl<H: Handler> TestClient<H> {
             match next {
                 Some(Next::Again) => {}
                 Some(Next::Close(reason)) => return self.close(reason),
+                Some(Next::Rest) if self.kernel.shut && !self.kernel.finished => self.finish_too(),
                 Some(Next::Rest) | None => return,
             }
+        }
+    }
+
+    /// A peer that sees the end of what it is sent closes its side as well.
+    fn finish_too(&mut self) {
+        self.kernel.finished = true;
+        if let Some(connection) = &mut self.connection {
+            connection.note(true, true, true);
         }
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct Memory {
     pub(crate) room: usize,
     /// Whether the peer has finished sending.
     pub(crate) finished: bool,
+    /// Whether this side has finished sending; then the peer does, too, once it is asked.
+    pub(crate) shut: bool,
     pub(crate) now: Duration,
 }
 
@@ -29,7 +31,7 @@ pub(crate) struct MemoryStream;
 impl Memory {
     pub(crate) fn new() -> Memory {
         let (incoming, sent) = (VecDeque::new(), Vec::new());
-        Memory { incoming, sent, room: usize::MAX, finished: false, now: Duration::ZERO }
+        Memory { incoming, sent, room: usize::MAX, finished: false, shut: false, now: Duration::ZERO }
     }
 }
 
@@ -82,6 +84,7 @@ impl Kernel for Memory {
     }
 
     fn finish_sending(&mut self, _stream: &MemoryStream) -> io::Result<()> {
+        self.shut = true;
         Ok(())
     }
 
