@@ -2,7 +2,7 @@
 //!
 //! In reading order: `args` `target` `quantity` what is asked for; `machine` `plan` `routes` `schedule` `preflight` what
 //! will be run, and whether it fits; `load` `demo` `run` `crew` one run, from its first stage to its report; `worker` one
-//! thread's loop, with `stage` `connector` `client` `payload`; `recorder` `failure` `live` what happened; `report` what
+//! thread's loop, with `stage` `connector` `client` `payload`; `recorder` `times` `failure` `live` what happened; `report` what
 //! people and programs are told; `echo` the server, on the library beside this program. `routes`, `schedule`, `payload`,
 //! `recorder` and `report` are pure: no clock, no socket.
 #![forbid(unsafe_code)]
@@ -33,6 +33,7 @@ mod schedule;
 mod signals;
 mod stage;
 mod target;
+mod times;
 mod worker;
 
 use std::io::{Write, stderr};

@@ -184,7 +184,7 @@ impl Worker {
         // A poll sleeps whole milliseconds, rounded up: wake early enough to spin through the rest.
         let until_ns = if is_precise { until_ns - SPIN_NS / 2 } else { until_ns };
         let until_end_ns = if now_ns < self.end_ns { self.end_ns - now_ns } else { u64::MAX };
-        let until_sweep_ns = self.sweep_ns.saturating_sub(now_ns);
+        let until_sweep_ns = if self.pending > 0 { self.sweep_ns.saturating_sub(now_ns) } else { u64::MAX };
         Duration::from_nanos(until_ns.min(until_end_ns).min(until_sweep_ns).min(LOOK_UP_NS))
     }
 
@@ -226,8 +226,7 @@ impl Worker {
         let registered =
             self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(number as usize), both);
         registered.map_err(|error| Failure::of(Act::Connect, &error))?;
-        let seed = payload::seed(self.plan.seed, self.share.connection_first + u64::from(number));
-        Ok(Client::new(socket, seed, begun_ns))
+        Ok(Client::new(socket, begun_ns))
     }
 
     fn note_connect_failure(&mut self, failure: Failure) {
@@ -257,7 +256,7 @@ impl Worker {
         let Some(client) = &mut self.clients[slot as usize] else { return };
         match socket::connect_result(client.socket()) {
             Ok(()) => {
-                self.recorder.latency.saturating_record(self.clock.now_ns() - client.sent_ns());
+                self.recorder.latency.record(self.clock.now_ns() - client.sent_ns());
                 self.recorder.established += 1;
                 self.pending -= 1;
                 self.open += 1;
@@ -271,9 +270,10 @@ impl Worker {
 
     /// Sends and receives what can be, and goes on to the next request when a reply is complete.
     fn exchange(&mut self, slot: u32) {
+        let seed = self.seed(slot);
         let Some(client) = &mut self.clients[slot as usize] else { return };
         let (sent_before, received_before) = client.totals();
-        let outcome = client.flush(&mut self.scratch).and_then(|()| client.receive(&mut self.scratch));
+        let outcome = client.flush(seed, &mut self.scratch).and_then(|()| client.receive(seed, &mut self.scratch));
         let (sent, received) = client.totals();
         self.recorder.bytes_sent += sent - sent_before;
         self.recorder.bytes_received += received - received_before;
@@ -309,9 +309,9 @@ impl Worker {
         self.pending -= 1;
         self.recorder.answered += 1;
         self.recorder.answered_in_window += u64::from(now_ns < self.end_ns);
-        self.recorder.latency.saturating_record(now_ns - client.due_ns());
+        self.recorder.latency.record(now_ns - client.due_ns());
         if let Drive::Open(_) = self.drive {
-            self.recorder.service.saturating_record(now_ns - client.sent_ns());
+            self.recorder.service.record(now_ns - client.sent_ns());
         }
         now_ns
     }
@@ -345,19 +345,20 @@ impl Worker {
             }
             if let Drive::Open(arrivals) = &mut self.drive {
                 arrivals.give();
-                self.recorder.lag.saturating_record(now_ns - due_ns);
+                self.recorder.lag.record(now_ns - due_ns);
             }
             self.send(slot, due_ns, now_ns);
         }
     }
 
     fn send(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
+        let seed = self.seed(slot);
         let Some(client) = &mut self.clients[slot as usize] else { return };
         client.begin(self.plan.size, due_ns, now_ns);
         self.pending += 1;
         self.recorder.due += 1;
         let (sent_before, _) = client.totals();
-        let outcome = client.flush(&mut self.scratch);
+        let outcome = client.flush(seed, &mut self.scratch);
         self.recorder.bytes_sent += client.totals().0 - sent_before;
         if let Err(failure) = outcome {
             self.lose(slot, failure);
@@ -367,7 +368,8 @@ impl Worker {
     /// Finds what has taken too long: all clients are looked at, sixteen times in a timeout.
     fn sweep(&mut self) {
         let now_ns = self.now_ns;
-        if now_ns < self.sweep_ns {
+        // With nothing under way nothing can be late: a million connections at rest are not looked at.
+        if now_ns < self.sweep_ns || self.pending == 0 {
             return;
         }
         let timeout_ns = self.timeout_ns();
@@ -427,6 +429,11 @@ impl Worker {
 
     fn tell(&self) {
         self.live.tell(Seen { open: self.open, answered: self.recorder.answered, failed: self.failed });
+    }
+
+    /// What makes the bytes of the connection in `slot` its own.
+    fn seed(&self, slot: u32) -> u64 {
+        payload::seed(self.plan.seed, self.share.connection_first + u64::from(slot))
     }
 
     fn timeout_ns(&self) -> u64 {

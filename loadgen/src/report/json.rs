@@ -8,6 +8,7 @@ use crate::recorder::{Failures, Recorder};
 use crate::report::percentiles::Percentiles;
 use crate::report::{Report, StageResult};
 use crate::stage::Stage;
+use crate::times::Times;
 
 /// All results of a run. Fields are only ever added; a change of meaning changes `format`.
 #[derive(Debug, Serialize)]
@@ -247,8 +248,8 @@ fn failures(failures: &Failures) -> Vec<FailureFacts> {
     failures.iter().map(facts).collect()
 }
 
-fn percentiles(histogram: &hdrhistogram::Histogram<u64>) -> PercentileFacts {
-    let Percentiles { samples, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns, max_ns } = Percentiles::of(histogram);
+fn percentiles(times: &Times) -> PercentileFacts {
+    let Percentiles { samples, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns, max_ns } = Percentiles::of(times);
     PercentileFacts { samples, p50_ns, p90_ns, p99_ns, p99_9_ns: p999_ns, p99_99_ns: p9999_ns, max_ns }
 }
 
