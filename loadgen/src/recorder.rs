@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::failure::Failure;
+use crate::series::Series;
 use crate::times::Times;
 
 /// How often each way to fail was met.
@@ -40,6 +41,8 @@ pub(crate) struct Recorder {
     pub(crate) service: Times,
     /// From the moment a request was due to sending it; nanoseconds.
     pub(crate) lag: Times,
+    /// What became of connections, second by second of the run.
+    pub(crate) series: Series,
     /// How long the stage's window was open: its duration, or less if it was broken off. Merged: the longest.
     pub(crate) window_ns: u64,
     /// Processor time of the worker, user and system.
@@ -65,6 +68,7 @@ impl Recorder {
             latency: times(),
             service: times(),
             lag: times(),
+            series: Series::default(),
             window_ns: 0,
             cpu_time: Duration::ZERO,
         }
@@ -88,6 +92,7 @@ impl Recorder {
         self.latency.merge(&other.latency);
         self.service.merge(&other.service);
         self.lag.merge(&other.lag);
+        self.series.merge(&other.series);
     }
 
     /// Failures of all sorts.
@@ -116,7 +121,8 @@ pub(crate) fn total(failures: &Failures) -> u64 {
     failures.values().sum()
 }
 
-fn merge_failures(mine: &mut Failures, theirs: &Failures) {
+/// Adds `theirs` to `mine`, kind by kind.
+pub(crate) fn merge_failures(mine: &mut Failures, theirs: &Failures) {
     for (failure, count) in theirs {
         *mine.entry(*failure).or_default() += count;
     }

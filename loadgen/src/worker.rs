@@ -11,10 +11,12 @@ use esockets::{socket, sys};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::accept_queues::AcceptQueues;
 use crate::client::{Client, State};
 use crate::clock::Clock;
 use crate::connector::Connector;
 use crate::failure::{Act, Failure, Kind};
+use crate::gate::Gate;
 use crate::live::{Live, Seen};
 use crate::payload;
 use crate::plan::{Plan, Share};
@@ -108,9 +110,14 @@ impl Worker {
 
     /// Closes all connections by a reset: ten thousands of them in TIME_WAIT would be in the way of the next run.
     pub(crate) fn close(&mut self) {
-        for client in self.clients.drain(..).flatten() {
+        for client in std::mem::take(&mut self.clients).into_iter().flatten() {
             // It can fail only if the socket is gone already, which is as good.
             let _ = socket::reset_on_close(client.socket());
+            drop(client);
+            self.open = self.open.saturating_sub(1);
+            if self.open.is_multiple_of(CLOSED_BETWEEN_TELLS) {
+                self.tell();
+            }
         }
     }
 
@@ -122,8 +129,10 @@ impl Worker {
         self.drive = match stage {
             Stage::Connect => {
                 let pace = self.plan.connect_rate.map(|rate| Schedule::new(rate, worker, workers));
-                let routes = self.share.routes.clone();
-                Drive::Connect(Connector::new(self.plan.target, routes, pace, self.share.connections))
+                let (targets, routes) = (self.plan.targets.clone(), self.share.routes.clone());
+                let gate = Gate::new(AcceptQueues::of(&targets), workers, self.timeout_ns());
+                let when = (begin_ns, pace);
+                Drive::Connect(Box::new(Connector::new(targets, routes, gate, when, self.share.connections)))
             }
             Stage::Verify => Drive::Verify(Cursor::new(slots)),
             Stage::Closed { .. } => Drive::Closed(Cursor::new(slots)),
@@ -171,7 +180,7 @@ impl Worker {
         }
         let now_ns = self.clock.now_ns();
         let (next_ns, is_precise) = match &self.drive {
-            Drive::Connect(connector) => (connector.next_ns(self.pending).map(|ns| self.begin_ns + ns), false),
+            Drive::Connect(connector) => (connector.next_ns(self.pending), false),
             Drive::Verify(cursor) => ((!cursor.is_done() && self.pending < VERIFYING_MAX).then_some(now_ns), false),
             Drive::Closed(cursor) => ((!cursor.is_done() && now_ns < self.end_ns).then_some(self.begin_ns), false),
             Drive::Open(arrivals) if arrivals.has_free() => (arrivals.next_ns().map(|ns| self.begin_ns + ns), true),
@@ -205,13 +214,14 @@ impl Worker {
         for _ in 0..CONNECT_BUDGET {
             let Drive::Connect(connector) = &mut self.drive else { return };
             match connector.next_ns(self.pending) {
-                Some(next_ns) if self.begin_ns + next_ns <= self.now_ns => {}
+                Some(next_ns) if next_ns <= self.now_ns && connector.may_begin(self.now_ns) => {}
                 _ => return,
             }
             // The clock is read for each: earlier ones of this turn must not lengthen the time of later ones.
             let begun_ns = self.clock.now_ns();
             let (number, outcome) = connector.open();
             self.recorder.attempted += 1;
+            self.recorder.series.note_attempt(begun_ns);
             self.clients.push(None);
             self.pending += 1;
             match outcome.and_then(|socket| self.register(socket, number, begun_ns)) {
@@ -233,6 +243,7 @@ impl Worker {
         self.pending -= 1;
         self.failed += 1;
         note(&mut self.recorder.connect_failures, failure);
+        self.recorder.series.note_failed(self.now_ns, failure);
         if let Drive::Connect(connector) = &mut self.drive {
             connector.note_failure(self.recorder.established);
         }
@@ -256,11 +267,17 @@ impl Worker {
         let Some(client) = &mut self.clients[slot as usize] else { return };
         match socket::connect_result(client.socket()) {
             Ok(()) => {
-                self.recorder.latency.record(self.clock.now_ns() - client.sent_ns());
+                let now_ns = self.clock.now_ns();
+                let took_ns = now_ns - client.sent_ns();
+                self.recorder.latency.record(took_ns);
                 self.recorder.established += 1;
+                self.recorder.series.note_established(now_ns);
                 self.pending -= 1;
                 self.open += 1;
                 client.connected();
+                if let Drive::Connect(connector) = &mut self.drive {
+                    connector.note_established(took_ns, now_ns);
+                }
             }
             // Not ended after all: its edge is still to come.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
@@ -396,6 +413,7 @@ impl Worker {
         }
         self.open -= 1;
         self.failed += 1;
+        self.recorder.series.note_lost(self.now_ns, failure);
         if client.state() == State::Busy {
             self.pending -= 1;
             note(&mut self.recorder.request_failures, failure);
@@ -440,6 +458,9 @@ impl Worker {
         self.plan.timeout.as_nanos() as u64
     }
 }
+
+/// Closes between two words about them to whoever watches.
+const CLOSED_BETWEEN_TELLS: u64 = 64;
 
 /// Events of one wait; see design.md's measurement: 64 to 256 cost less processor time than 1,024.
 const EVENTS_MAX: usize = 128;
