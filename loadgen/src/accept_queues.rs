@@ -22,10 +22,10 @@ pub(crate) struct Queues {
 
 impl Queues {
     /// How many connects one of `workers` may begin before it looks again, so that all together leave half of each queue
-    /// free. A hash deals them out over the listeners; twice the fair share of one is not to be expected.
+    /// free. A hash deals them out over the listeners: one that gets eight times its fair share is not to be expected.
     pub(crate) fn credit(&self, workers: u64) -> u64 {
         let room = self.room.saturating_sub(self.backlog / 2);
-        let credit = room * (self.listeners / 2).max(1) / workers.max(1);
+        let credit = room * (self.listeners / 8).max(1) / workers.max(1);
         credit.max(u64::from(room > 0))
     }
 }
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(queues(1, 128, 128).credit(1), 64);
         assert_eq!(queues(1, 128, 100).credit(4), 9);
         assert_eq!(queues(1, 128, 64).credit(1), 0, "wait until some were accepted");
-        assert_eq!(queues(52, 4096, 4096).credit(51), 1044);
+        assert_eq!(queues(52, 4096, 4096).credit(51), 240);
         assert_eq!(queues(1, 5, 5).credit(8), 1, "it always goes on at last");
     }
 }

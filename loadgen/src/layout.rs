@@ -100,11 +100,11 @@ pub(crate) fn shards_sum(shards: usize, connections: u64, limit: u64) -> String 
     let product = format!("{number} × {} = {}", count(room), count(room * shards as u64));
     let margin = if shards > 1 {
         let hold = count(shards_hold(shards, limit));
-        format!(", {hold} with five standard deviations to spare (the kernel deals connections out by a hash)")
+        format!(" (dealt out by a hash, with a margin of 5 standard deviations: {hold})")
     } else {
         String::new()
     };
-    format!("{product}{margin}, for {}", count(connections))
+    format!("{product}{margin} for {}", count(connections))
 }
 
 /// How many of a table's descriptors are for connections, when so many shards keep each other's wake-ups in it.
@@ -160,7 +160,8 @@ mod tests {
         assert_eq!(both(1_000_000), Layout { threads: 51, shards: Some(52), own_tables: true });
         let sums = both(1_000_000).sums(1_000_000, LIMIT);
         assert_eq!(sums[0], "51 tables × 19,936 = 1,016,736 for 1,000,000");
-        assert!(sums[1].starts_with("server: 52 tables × 19,936 = 1,036,672, 1,000,"), "{}", sums[1]);
+        let margin = "(dealt out by a hash, with a margin of 5 standard deviations: 1,000,605)";
+        assert_eq!(sums[1], format!("server: 52 tables × 19,936 = 1,036,672 {margin} for 1,000,000"));
     }
 
     #[test]

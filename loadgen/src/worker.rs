@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -72,7 +73,7 @@ impl Worker {
             events: Events::with_capacity(EVENTS_MAX),
             clients: Vec::with_capacity(share.connections as usize),
             ready: VecDeque::new(),
-            scratch: vec![0; SCRATCH_BYTES],
+            scratch: vec![0; (plan.size as usize * 2).clamp(*SCRATCH_BYTES.start(), *SCRATCH_BYTES.end())],
             drive: Drive::Hold,
             begin_ns: 0,
             end_ns: 0,
@@ -181,7 +182,9 @@ impl Worker {
         let now_ns = self.clock.now_ns();
         let (next_ns, is_precise) = match &self.drive {
             Drive::Connect(connector) => (connector.next_ns(self.pending), false),
-            Drive::Verify(cursor) => ((!cursor.is_done() && self.pending < VERIFYING_MAX).then_some(now_ns), false),
+            Drive::Verify(cursor) => {
+                ((!cursor.is_done() && self.pending < self.verifying_max()).then_some(now_ns), false)
+            }
             Drive::Closed(cursor) => ((!cursor.is_done() && now_ns < self.end_ns).then_some(self.begin_ns), false),
             Drive::Open(arrivals) if arrivals.has_free() => (arrivals.next_ns().map(|ns| self.begin_ns + ns), true),
             Drive::Open(_) | Drive::Hold => (None, false),
@@ -344,10 +347,11 @@ impl Worker {
 
     /// Begins what is to be begun by now, a budget a turn so that replies are not kept waiting.
     fn due(&mut self) {
+        let verifying_max = self.verifying_max();
         for _ in 0..BEGIN_BUDGET {
             let now_ns = self.clock.now_ns();
             let (slot, due_ns) = match &mut self.drive {
-                Drive::Verify(cursor) if self.pending < VERIFYING_MAX => (cursor.next(), now_ns),
+                Drive::Verify(cursor) if self.pending < verifying_max => (cursor.next(), now_ns),
                 Drive::Closed(cursor) if (self.begin_ns..self.end_ns).contains(&now_ns) => (cursor.next(), now_ns),
                 Drive::Open(arrivals) => match arrivals.next_ns().map(|ns| self.begin_ns + ns) {
                     Some(due_ns) if due_ns <= now_ns => (arrivals.take_free(), due_ns),
@@ -454,6 +458,11 @@ impl Worker {
         payload::seed(self.plan.seed, self.share.connection_first + u64::from(slot))
     }
 
+    /// How many requests may be under way while every connection is verified once.
+    fn verifying_max(&self) -> u64 {
+        (VERIFYING_MAX / self.share.workers).clamp(*VERIFYING_EACH.start(), *VERIFYING_EACH.end()) as u64
+    }
+
     fn timeout_ns(&self) -> u64 {
         self.plan.timeout.as_nanos() as u64
     }
@@ -465,8 +474,9 @@ const CLOSED_BETWEEN_TELLS: u64 = 64;
 /// Events of one wait; see design.md's measurement: 64 to 256 cost less processor time than 1,024.
 const EVENTS_MAX: usize = 128;
 
-/// Bytes sent or read at once.
-const SCRATCH_BYTES: usize = 64 * 1024;
+/// Bytes sent or read at once: more than a message, so that a short read tells that nothing is left, and no more than is
+/// of use, for each of many workers has its own.
+const SCRATCH_BYTES: RangeInclusive<usize> = 4 * 1024..=64 * 1024;
 
 /// Connects begun in one turn. On loopback a connect has succeeded when the call returns, some 25 us later: to begin many
 /// before looking at the first would show up in its time.
@@ -475,9 +485,12 @@ const CONNECT_BUDGET: usize = 4;
 /// Requests begun in one turn.
 const BEGIN_BUDGET: usize = 64;
 
-/// Requests under way while every connection is verified once: enough to keep a server busy, too few to time out in
-/// its queue.
-const VERIFYING_MAX: u64 = 256;
+/// Requests under way while every connection is verified once, over all workers: enough to keep a server busy, too few to
+/// time out in its queue, or to push each other's sockets out of the processor's caches.
+const VERIFYING_MAX: usize = 1024;
+
+/// The same, of one worker.
+const VERIFYING_EACH: RangeInclusive<usize> = 16..=256;
 
 /// The last part before a due moment that is spun through; mio rounds a timeout up to a whole millisecond.
 const SPIN_NS: u64 = 2_000_000;

@@ -251,7 +251,13 @@ fn memory(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 fn server(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let Some(side) = &report.server else { return Ok(()) };
     let by_shard: Vec<String> = side.accepted.iter().map(|accepted| count(*accepted)).collect();
-    let (by_shard, into, out) = (by_shard.join(" + "), bytes(side.bytes_in), bytes(side.bytes_out));
+    let by_shard = match (side.accepted.iter().min(), side.accepted.iter().max()) {
+        (Some(least), Some(most)) if by_shard.len() > SHARDS_SHOWN => {
+            format!("{} × {} to {}", by_shard.len(), count(*least), count(*most))
+        }
+        _ => by_shard.join(" + "),
+    };
+    let (into, out) = (bytes(side.bytes_in), bytes(side.bytes_out));
     let agree = match (report.both_sides_agree(), report.ending) {
         (false, _) => ": the two sides DISAGREE",
         (true, Ending::Complete) => ": both sides agree",
@@ -301,6 +307,9 @@ fn rate_text(rate_per_s: f64) -> String {
 
 /// Columns of the picture of connects over time: more seconds are averaged.
 const SERIES_COLUMNS: usize = 40;
+
+/// Shards whose connections are shown one by one.
+const SHARDS_SHOWN: usize = 8;
 
 /// Connections for which their memory can be told from the program's.
 const MEMORY_CONNECTIONS: u64 = 10_000;
