@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::machine::is_own_address;
+
 /// What the listeners at a run's targets have, as it was at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Queues {
@@ -41,6 +43,10 @@ impl AcceptQueues {
     /// The queues of `targets`; `None` where they cannot be seen: on another machine, in another network namespace, behind
     /// a filter, or where the kernel does not answer.
     pub(crate) fn of(targets: &[SocketAddr]) -> Option<AcceptQueues> {
+        // A listener here, on all addresses, has nothing to do with the same port elsewhere.
+        if !targets.iter().all(|target| is_own_address(target.ip())) {
+            return None;
+        }
         let socket =
             Socket::new(Domain::from(AF_NETLINK), Type::DGRAM, Some(Protocol::from(NETLINK_SOCK_DIAG))).ok()?;
         // The answer is there when the question has been sent; were it not, the run must not stand still for it.
@@ -185,6 +191,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let Some(mut queues) = AcceptQueues::of(&[SocketAddr::from(([127, 0, 0, 1], port))]) else { return };
         assert_eq!(queues.look().unwrap().listeners, 1);
+        assert!(AcceptQueues::of(&[SocketAddr::from(([192, 0, 2, 1], port))]).is_none());
         let elsewhere = TcpListener::bind("127.0.0.7:0").unwrap().local_addr().unwrap();
         assert!(AcceptQueues::of(&[SocketAddr::from(([127, 0, 0, 1], elsewhere.port()))]).is_none());
     }

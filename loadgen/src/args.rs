@@ -148,7 +148,8 @@ pub(crate) struct Output {
     /// Write the results as JSON to FILE too, or to standard output with `-` (then instead of the text)
     ///
     /// One object: what ran (version, command, machine, limits), then `stages`, each with its connections, requests
-    /// (due = answered + failed + unfinished), failures by kind and errno, latency percentiles, processor time. Every
+    /// (due = answered + failed + unfinished), failures by kind and errno, latency percentiles, processor time; and
+    /// `connections`: attempted, established, failed and lost in each second. Every
     /// number's name ends in its unit; a percentile with fewer than ten samples beyond it is null.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

@@ -85,26 +85,29 @@ pub(crate) fn shards_needed(connections: u64, limit: u64) -> usize {
 /// distribution: with a mean of m its standard deviation is at most the square root of m. The mean that is counted on
 /// leaves room for five of them: a shard is full once in three million runs, one of sixty once in fifty thousand.
 pub(crate) fn shards_hold(shards: usize, limit: u64) -> u64 {
+    shards as u64 * shard_holds(shards, limit)
+}
+
+/// How many of them are each shard's, on the average.
+fn shard_holds(shards: usize, limit: u64) -> u64 {
     let room = room(limit, shards as u64);
     if shards == 1 {
         return room;
     }
     // m + 5 √m = room, solved for √m.
     let root = (DEVIATIONS.mul_add(DEVIATIONS, 4.0 * room as f64).sqrt() - DEVIATIONS) / 2.0;
-    (shards as f64 * root * root) as u64
+    (root * root) as u64
 }
 
 /// The sum for a server, for people.
 pub(crate) fn shards_sum(shards: usize, connections: u64, limit: u64) -> String {
-    let (room, number) = (room(limit, shards as u64), counted(shards as u64, "table"));
-    let product = format!("{number} × {} = {}", count(room), count(room * shards as u64));
-    let margin = if shards > 1 {
-        let hold = count(shards_hold(shards, limit));
-        format!(" (dealt out by a hash, with a margin of 5 standard deviations: {hold})")
-    } else {
-        String::new()
-    };
-    format!("{product}{margin} for {}", count(connections))
+    let (room, hold) = (room(limit, shards as u64), count(shards_hold(shards, limit)));
+    let (tables, connections) = (counted(shards as u64, "table"), count(connections));
+    if shards == 1 {
+        return format!("{tables} × {hold} for {connections}");
+    }
+    let margin = count(room - shard_holds(shards, limit));
+    format!("{tables} × ({} − {margin} because a hash deals unevenly, 5 σ) = {hold} for {connections}", count(room))
 }
 
 /// How many of a table's descriptors are for connections, when so many shards keep each other's wake-ups in it.
@@ -160,8 +163,8 @@ mod tests {
         assert_eq!(both(1_000_000), Layout { threads: 51, shards: Some(52), own_tables: true });
         let sums = both(1_000_000).sums(1_000_000, LIMIT);
         assert_eq!(sums[0], "51 tables × 19,936 = 1,016,736 for 1,000,000");
-        let margin = "(dealt out by a hash, with a margin of 5 standard deviations: 1,000,605)";
-        assert_eq!(sums[1], format!("server: 52 tables × 19,936 = 1,036,672 {margin} for 1,000,000"));
+        let sum = "52 tables × (19,936 − 694 because a hash deals unevenly, 5 σ) = 1,000,584 for 1,000,000";
+        assert_eq!(sums[1], format!("server: {sum}"));
     }
 
     #[test]

@@ -41,9 +41,9 @@ impl Progress {
         Progress { face, stage: String::new(), duration: None, goal, begun_at: now, told_at: now, answered_before: 0 }
     }
 
-    /// Lines to begin with, where there is more than one thing to say.
+    /// Lines to begin with.
     pub(crate) fn say(&self, lines: &[String]) {
-        let is_shown = !matches!(self.face, Face::Silent) && lines.len() > 1;
+        let is_shown = !matches!(self.face, Face::Silent);
         for line in lines.iter().filter(|_| is_shown) {
             // Nobody there to read it is no reason not to begin.
             let _ = writeln!(stderr(), "        {line}");

@@ -32,7 +32,9 @@ impl<'a> Run<'a> {
         is_quiet: bool,
     ) -> Result<Run<'a>, CrewError> {
         let (crew, progress) = (Crew::start(&plan)?, Progress::new(is_quiet, plan.connections));
-        progress.say(&plan.layout.sums(plan.connections, machine.descriptors_max));
+        if plan.layout.own_tables {
+            progress.say(&plan.layout.sums(plan.connections, machine.descriptors_max));
+        }
         let command = std::env::args().collect();
         let report = Report {
             command,

@@ -40,8 +40,8 @@ fn answered(results: &Value) -> Vec<u64> {
 fn a_hundred_connections_take_three_tables_and_as_many_shards_as_a_hash_asks_for() {
     let mut server = start("serve --listen 127.0.0.1:0 --connections-max 100");
     let mut stdout = lines(server.stdout.take());
-    let sum = line_with(&mut stdout, "tables × 36 =");
-    assert!(sum.contains("standard deviations") && sum.contains("for 100"), "{sum}");
+    let sum = line_with(&mut stdout, "7 tables × (36 − 20 because");
+    assert!(sum.contains("= 112 for 100"), "{sum}");
     let line = line_with(&mut stdout, "listening on ");
     let address = line.split(' ').nth(2).unwrap();
 
@@ -78,7 +78,7 @@ fn threads_that_are_too_few_are_refused_and_shards_that_are_too_few_are_named() 
     }
     let mut server = start("serve --listen 127.0.0.1:0 --shards 2 --connections-max 100");
     let mut stdout = lines(server.stdout.take());
-    let sum = line_with(&mut stdout, "2 tables × 36");
+    let sum = line_with(&mut stdout, "2 tables × (36");
     assert!(sum.contains("only about 32 fit; it takes 7 shards"), "{sum}");
     line_with(&mut stdout, "with 2 shards");
     signal(&server, "INT");

@@ -58,11 +58,14 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     writeln!(f, "{kind} · {} · {connections} · {} a message", plan.name, bytes(plan.size.into()))?;
     let (machine, threads) = (&report.machine, counted(plan.threads() as u64, "generating thread"));
     let cores = counted(machine.cores.len() as u64, "core");
+    writeln!(f, "{threads} · {cores} of {} · Linux {} · loadgen {}", machine.processor, machine.kernel, VERSION)?;
     if plan.layout.own_tables {
         let sums = plan.layout.sums(plan.connections, machine.descriptors_max);
-        sums.iter().try_for_each(|sum| writeln!(f, "descriptors: {sum}"))?;
+        for (index, sum) in sums.iter().enumerate() {
+            row(f, if index == 0 { "Descriptors" } else { "" }, sum)?;
+        }
     }
-    writeln!(f, "{threads} · {cores} of {} · Linux {} · loadgen {}", machine.processor, machine.kernel, VERSION)
+    Ok(())
 }
 
 fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fmt::Result {
@@ -328,6 +331,7 @@ const BAR_COLUMNS: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::tests::plan_inside;
     use crate::report::tests::report;
 
     #[test]
@@ -353,6 +357,10 @@ mod tests {
         open.stages[1].stage = Stage::Open { duration: Duration::from_secs(1), rate_per_s: 1000.0 };
         for line in render(&open).lines() {
             assert!(line.chars().count() <= 100, "{line}");
+        }
+        open.plan = plan_inside("-c 1M");
+        for line in render(&open).lines() {
+            assert!(line.chars().count() <= 110, "{line}");
         }
         let long = paragraph("!", &"word ".repeat(100));
         assert!(long.lines().all(|line| line.chars().count() <= COLUMNS && line.starts_with(['!', ' '])));
