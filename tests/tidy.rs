@@ -42,7 +42,13 @@ const CLOSED: [(&[&str], &[&str]); 4] = [
 ];
 
 /// The room for unsafe code; and those who give the promise that the builder's unsafe knob asks for, or pass it on.
-const UNSAFE: [&str; 4] = ["src/sys.rs", "src/server.rs", "tests/private_fd_tables.rs", "tests/beyond_the_limit.rs"];
+const UNSAFE: [&str; 5] = [
+    "src/sys.rs",
+    "src/server.rs",
+    "loadgen/src/unshared.rs",
+    "tests/private_fd_tables.rs",
+    "tests/beyond_the_limit.rs",
+];
 
 /// A function fits a screen, a file can be read at one sitting.
 const FUNCTION_LINES_MAX: usize = 70;

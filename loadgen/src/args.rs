@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::quantity::{parse_count, parse_duration, parse_rate, parse_size};
+use crate::source_list::SourceList;
 use crate::target::Target;
 
 /// Opens very many connections and measures latency at scale, against any server that echoes.
@@ -28,13 +29,15 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run an echo server to measure against, until SIGINT or SIGTERM
+    ///
+    /// SIGUSR1 makes it say how many connections are open, and what each takes of its memory.
     Serve(Serve),
     /// Closed loop: each connection sends, waits for the whole echo, and sends again
     ///
     /// Shows the throughput that the server reaches when every client waits for it. A server that stands still is asked
     /// nothing meanwhile, so for latency at a given rate use `open`.
     #[command(after_help = "Example:\n  loadgen rr 127.0.0.1:1234 -c 1k -d 10s -s 64")]
-    Rr(Load),
+    Rr(Aimed),
     /// Open loop: requests are due at a fixed rate, whether or not the server keeps up
     ///
     /// Latency counts from the moment at which a request was due, so a server that stands still shows it. Beside it
@@ -43,13 +46,22 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  loadgen open 127.0.0.1:1234 -c 1k -R 20k -d 10s")]
     Open(Open),
     /// Open connections and hold them: one verified echo on each, silence, and a verified echo again
-    #[command(after_help = "Example:\n  loadgen hold 127.0.0.1:1234 -c 10k -d 1m")]
-    Hold(Load),
+    ///
+    /// Without a target the server is in this process, and both ends of each connection are.
+    #[command(after_help = "Examples:\n  loadgen hold 127.0.0.1:1234 -c 10k -d 1m\n  loadgen hold -c 1M")]
+    Hold(Held),
+    /// Say what a run would need, what fits, and what would make more fit; nothing is run
+    ///
+    /// Takes the options of the run that it is about. Exit code 0: it fits, 1: it does not.
+    #[command(after_help = "Examples:\n  loadgen doctor -c 1M\n  loadgen doctor 127.0.0.1:1234 -c 1M")]
+    Doctor(Held),
 }
 
 /// How to run an echo server.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  loadgen serve --listen 127.0.0.1:1234 --shards 2 --cores all")]
+#[command(
+    after_help = "Examples:\n  loadgen serve --listen 127.0.0.1:1234 --shards 2 --cores all\n  loadgen serve --connections-max 1M"
+)]
 pub(crate) struct Serve {
     /// The address to listen on; port 0 lets the kernel choose one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1234")]
@@ -60,13 +72,15 @@ pub(crate) struct Serve {
     /// Pin shards to these cores: a list such as 0,2,4-7, or all, or none
     #[arg(long, value_name = "LIST|all|none", default_value = "none")]
     pub(crate) cores: CoreChoice,
+    /// How many connections it will have to hold: as many shards as the descriptor limit demands for them, each with a
+    /// descriptor table of its own when one is not enough
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub(crate) connections_max: Option<u64>,
 }
 
 /// What every load has.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Load {
-    /// The server: host:port or tcp://host:port, such as `127.0.0.1:1234` or `[::1]:1234`
-    pub(crate) target: Target,
     /// How many connections
     #[arg(short = 'c', long, value_name = "N", default_value = "50", value_parser = parse_count)]
     pub(crate) connections: u64,
@@ -82,7 +96,12 @@ pub(crate) struct Load {
     /// Connects begun per second [default: as fast as they succeed]
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) connect_rate: Option<f64>,
-    /// Worker threads [default: one per core; half as many when the target is this machine]
+    /// Source addresses, such as 10.0.0.2,10.0.1.0/24: each gives some 30,000 connections to each target more [default:
+    /// toward 127.0.0.0/8 many addresses of it, elsewhere the kernel's choice]
+    #[arg(long, value_name = "LIST|CIDR")]
+    pub(crate) source: Option<SourceList>,
+    /// Worker threads [default: one per core; half as many when the target is this machine; as many as the descriptor
+    /// limit demands]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// Pin workers to these cores: a list such as 0,2,4-7, or all, or none
@@ -92,6 +111,27 @@ pub(crate) struct Load {
     pub(crate) output: Output,
 }
 
+/// A load on a server.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Aimed {
+    /// The server: host:port or tcp://host:port, such as `127.0.0.1:1234` or `[::1]:1234`; connections are spread evenly
+    /// over several
+    #[arg(required = true, value_name = "TARGET", value_delimiter = ',')]
+    pub(crate) targets: Vec<Target>,
+    #[command(flatten)]
+    pub(crate) load: Load,
+}
+
+/// A load on a server that may be in this process.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Held {
+    /// The server, or several: host:port or tcp://host:port [default: one in this process]
+    #[arg(value_name = "TARGET", value_delimiter = ',')]
+    pub(crate) targets: Vec<Target>,
+    #[command(flatten)]
+    pub(crate) load: Load,
+}
+
 /// An open loop: a load with a rate.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Open {
@@ -99,7 +139,7 @@ pub(crate) struct Open {
     #[arg(short = 'R', long, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) rate: f64,
     #[command(flatten)]
-    pub(crate) load: Load,
+    pub(crate) aimed: Aimed,
 }
 
 /// Where results go.
@@ -108,7 +148,8 @@ pub(crate) struct Output {
     /// Write the results as JSON to FILE too, or to standard output with `-` (then instead of the text)
     ///
     /// One object: what ran (version, command, machine, limits), then `stages`, each with its connections, requests
-    /// (due = answered + failed + unfinished), failures by kind and errno, latency percentiles, processor time. Every
+    /// (due = answered + failed + unfinished), failures by kind and errno, latency percentiles, processor time; and
+    /// `connections`: attempted, established, failed and lost in each second. Every
     /// number's name ends in its unit; a percentile with fewer than ten samples beyond it is null.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -159,6 +200,8 @@ Examples:
   loadgen rr 127.0.0.1:1234 -c 1k -d 10s           as fast as 1,000 waiting clients go
   loadgen open 127.0.0.1:1234 -c 1k -R 20k         latency at 20,000 requests a second
   loadgen hold 127.0.0.1:1234 -c 10k -d 1m         do 10,000 idle connections survive?
+  loadgen hold -c 1M                               does this machine hold a million?
+  loadgen doctor -c 1M                             and if not, why not?
   loadgen rr 127.0.0.1:1234 --json - --quiet       results for a script
 
 Any TCP server that echoes will do:
@@ -190,8 +233,17 @@ mod tests {
     fn a_load_without_a_target_or_a_rate_is_refused() {
         let parses = |line: &str| Args::try_parse_from(line.split(' ')).is_ok();
         assert!(parses("loadgen") && parses("loadgen --quiet") && parses("loadgen rr localhost:1"));
+        assert!(parses("loadgen rr a:1,b:2 c:3 --source 10.0.0.1,10.0.1.0/24 -c 5") && parses("loadgen hold -c 1M"));
+        assert!(parses("loadgen doctor h:1 -c 1M") && parses("loadgen serve --connections-max 1M"));
         assert!(parses("loadgen open [::1]:1 -R 20k -c 1M -d 500ms -s 8MiB --connect-rate 5k"));
-        for wrong in ["loadgen rr", "loadgen open h:1", "loadgen rr h:1 -c 0", "loadgen --quiet rr h:1", "loadgen up"] {
+        for wrong in [
+            "loadgen rr",
+            "loadgen rr -c 9",
+            "loadgen open h:1",
+            "loadgen rr h:1 -c 0",
+            "loadgen --quiet rr h:1",
+            "loadgen up",
+        ] {
             assert!(!parses(wrong), "{wrong}");
         }
     }

@@ -1,4 +1,4 @@
-//! Opening connections: from which source, how fast, how many at once, and when to give up.
+//! Opening connections: which way, how fast, how many at once, and when to give up.
 
 use std::net::SocketAddr;
 
@@ -6,19 +6,17 @@ use esockets::socket;
 use socket2::Socket;
 
 use crate::failure::{Act, Failure, Kind};
+use crate::gate::Gate;
 use crate::routes::Routes;
 use crate::schedule::Schedule;
 
-/// Connects under way at once, for each worker: enough to hide a network's delay, and fewer than most servers let
-/// wait to be accepted.
-pub(crate) const CONNECTING_MAX: u64 = 128;
-
 /// One worker's connects.
-#[derive(Debug)]
 pub(crate) struct Connector {
-    target: SocketAddr,
+    targets: Vec<SocketAddr>,
     routes: Routes,
     pace: Option<Schedule>,
+    gate: Gate,
+    begin_ns: u64,
     total: u32,
     begun: u32,
     failed: u64,
@@ -26,9 +24,16 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// `total` connects to `target` from `routes`, begun as `pace` says or as fast as they succeed.
-    pub(crate) fn new(target: SocketAddr, routes: Routes, pace: Option<Schedule>, total: u32) -> Connector {
-        Connector { target, routes, pace, total, begun: 0, failed: 0, is_given_up: false }
+    /// `total` connects to `targets` on `routes`, begun from `begin_ns` on as `pace` says, or as fast as they succeed, and
+    /// as `gate` lets them.
+    pub(crate) fn new(
+        targets: Vec<SocketAddr>,
+        routes: Routes,
+        gate: Gate,
+        (begin_ns, pace): (u64, Option<Schedule>),
+        total: u32,
+    ) -> Connector {
+        Connector { targets, routes, pace, gate, begin_ns, total, begun: 0, failed: 0, is_given_up: false }
     }
 
     /// Whether no connect is left to begin.
@@ -36,11 +41,17 @@ impl Connector {
         self.begun == self.total || self.is_given_up
     }
 
-    /// When the next connect may begin, in nanoseconds since the stage began; `None` when none is left, or as long as
-    /// `connecting` are under way.
+    /// When the next connect may begin, by the run's clock; `None` when none is left, or as long as `connecting` are under
+    /// way.
     pub(crate) fn next_ns(&self, connecting: u64) -> Option<u64> {
-        let may = !self.is_done() && connecting < CONNECTING_MAX;
-        may.then(|| self.pace.map_or(0, |pace| pace.due_ns(u64::from(self.begun))))
+        let may = !self.is_done() && connecting < self.gate.window();
+        let due_ns = || self.begin_ns + self.pace.map_or(0, |pace| pace.due_ns(u64::from(self.begun)));
+        may.then(|| due_ns().max(self.gate.shut_until_ns()))
+    }
+
+    /// Whether one may begin now; `next_ns` says when to ask again.
+    pub(crate) fn may_begin(&mut self, now_ns: u64) -> bool {
+        self.gate.pass(now_ns)
     }
 
     /// Begins the next connect, from the next source that is free; its number is counted from 0.
@@ -50,28 +61,39 @@ impl Connector {
     pub(crate) fn open(&mut self) -> (u32, Result<Socket, Failure>) {
         let number = self.begun;
         self.begun += 1;
-        let mut last = Failure::new(Act::Connect, Kind::OutOfPorts);
-        for source in self.routes.by_ref() {
-            match socket::connect(self.target, source) {
+        let Some(route) = self.routes.next() else {
+            return (number, Err(Failure::new(Act::Connect, Kind::OutOfPorts)));
+        };
+        let mut source = route.source;
+        loop {
+            let failure = match socket::connect(self.targets[route.destination], source) {
                 Ok(socket) => return (number, Ok(socket)),
-                Err(error) => last = Failure::of(Act::Connect, &error),
-            }
+                Err(error) => Failure::of(Act::Connect, &error),
+            };
             // Something else has this source: it listens there, or has a connection from there.
-            let taken = last.kind == Kind::OutOfPorts && source.is_some();
-            if !taken {
-                break;
+            let is_taken = failure.kind == Kind::OutOfPorts && source.is_some();
+            source = if is_taken { self.routes.spare() } else { None };
+            if source.is_none() {
+                return (number, Err(failure));
             }
         }
-        (number, Err(last))
+    }
+
+    /// A connect succeeded after `took_ns`.
+    pub(crate) fn note_established(&mut self, took_ns: u64, now_ns: u64) {
+        self.gate.note_established(took_ns, now_ns);
     }
 
     /// A connect failed while `established` had succeeded: after as many failures as can be under way at once, without
     /// one success, the others would tell nothing new and are not tried.
     pub(crate) fn note_failure(&mut self, established: u64) {
         self.failed += 1;
-        self.is_given_up |= established == 0 && self.failed >= CONNECTING_MAX;
+        self.is_given_up |= established == 0 && self.failed >= FAILURES_MAX;
     }
 }
+
+/// Failures without a success before a worker gives up.
+const FAILURES_MAX: u64 = 128;
 
 #[cfg(test)]
 mod tests {
@@ -81,17 +103,18 @@ mod tests {
 
     fn connector(target: SocketAddr, pace: Option<Schedule>, total: u32) -> Connector {
         let sources = Sources::Loopback { network: 200, port_end: 1034 };
-        Connector::new(target, Routes::new(sources, 0, 1, u64::from(total)), pace, total)
+        let routes = Routes::new(sources, 1, (0, u64::from(total), u64::from(total)), (0, 1));
+        Connector::new(vec![target], routes, Gate::new(None, 1, 1_000_000_000), (5, pace), total)
     }
 
     #[test]
     fn it_begins_as_many_as_asked_and_as_fast_as_allowed() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut connector = connector(listener.local_addr().unwrap(), Some(Schedule::new(10.0, 0, 1)), 2);
-        assert_eq!(connector.next_ns(CONNECTING_MAX), None);
-        assert_eq!(connector.next_ns(0), Some(0));
+        assert_eq!(connector.next_ns(128), None);
+        assert_eq!(connector.next_ns(0), Some(5));
         assert_eq!(connector.open().0, 0);
-        assert_eq!(connector.next_ns(1), Some(100_000_000));
+        assert_eq!(connector.next_ns(1), Some(100_000_005));
         assert_eq!(connector.open().0, 1);
         assert_eq!(connector.next_ns(0), None);
         assert!(connector.is_done());
@@ -109,7 +132,7 @@ mod tests {
     #[test]
     fn failures_without_a_success_end_it() {
         let mut hopeless = connector("127.0.0.1:1".parse().unwrap(), None, 1000);
-        (1..CONNECTING_MAX).for_each(|_| hopeless.note_failure(0));
+        (1..FAILURES_MAX).for_each(|_| hopeless.note_failure(0));
         assert!(!hopeless.is_done());
         hopeless.note_failure(0);
         assert!(hopeless.is_done());

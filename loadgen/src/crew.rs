@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -15,6 +15,7 @@ use crate::plan::{Plan, Share};
 use crate::recorder::Recorder;
 use crate::signals::Signals;
 use crate::stage::Stage;
+use crate::unshared;
 use crate::worker::Worker;
 
 /// All workers of a run. They wait for a stage, run it, hand over what they recorded, and wait again; dropped, they
@@ -32,7 +33,7 @@ pub(crate) struct Crew {
 /// Why a crew cannot work.
 #[derive(Debug, Error)]
 pub(crate) enum CrewError {
-    /// A thread, its poll or its pinning was refused.
+    /// A thread, its descriptor table or its poll was refused.
     #[error("cannot start worker {worker}: {error}")]
     Start {
         /// The worker's number.
@@ -110,17 +111,29 @@ impl Crew {
         seen
     }
 
+    /// Closes all connections and waits for the workers' end; `watch` is called as in [`run`](Crew::run).
+    pub(crate) fn close(mut self, mut watch: impl FnMut(Seen)) {
+        self.stop.store(true, Relaxed);
+        // Without anyone to give orders, the workers close their connections and end; so do the records, then.
+        self.orders.clear();
+        while let Err(RecvTimeoutError::Timeout) = self.records.recv_timeout(WATCH_TIME) {
+            watch(self.seen());
+        }
+    }
+
     fn hire(&mut self, plan: Plan, share: Share, record: Sender<Recorder>) -> io::Result<()> {
         let (clock, stop, live) = (self.clock, Arc::clone(&self.stop), Arc::new(Live::default()));
         self.lives.push(Arc::clone(&live));
         let (order, orders) = channel();
         let (ready, started) = channel();
-        let thread = Builder::new().name(format!("loadgen-{}", share.worker)).spawn(move || {
+        let (name, has_own_table) = (format!("loadgen-{}", share.worker), plan.layout.own_tables);
+        // What it is given holds no descriptor: a plan, numbers, and channels, which are memory.
+        let begin = move |table: io::Result<()>| {
             if let Some(core) = share.core {
                 // A refusal is no reason not to measure: the kernel chooses the core then.
                 core_affinity::set_for_current(core_affinity::CoreId { id: core });
             }
-            match Worker::new(plan, share, clock, stop, live) {
+            match table.and_then(|()| Worker::new(plan, share, clock, stop, live)) {
                 Ok(worker) => {
                     // The one who started this thread waits for it.
                     let _ = ready.send(Ok(()));
@@ -128,9 +141,14 @@ impl Crew {
                 }
                 Err(error) => drop(ready.send(Err(error))),
             }
-        })?;
+        };
+        let thread = if has_own_table {
+            unshared::spawn(name, begin)
+        } else {
+            std::thread::Builder::new().name(name).spawn(move || begin(Ok(())))
+        };
+        self.threads.push(thread?);
         self.orders.push(order);
-        self.threads.push(thread);
         started.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended at once")))
     }
 }

@@ -1,23 +1,20 @@
 //! The demonstration: an echo server in this process, as many connections as suit the machine, a closed and an open loop.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::args::{CoreChoice, Load, Output};
 use crate::echo;
-use crate::load::fresh_seed;
+use crate::load;
 use crate::machine::Machine;
 use crate::output::Outlet;
 use crate::plan::Plan;
 use crate::preflight;
 use crate::problem::Problem;
-use crate::quantity::count;
 use crate::report::text::paragraph;
-use crate::report::{Ending, Report, ServerSide};
+use crate::report::{Ending, Report};
 use crate::run::Run;
 use crate::signals::Signals;
 use crate::stage::Stage;
-use crate::target::Target;
 
 /// Runs the demonstration and writes what it found. Returns whether all was well.
 ///
@@ -27,10 +24,9 @@ pub(crate) fn run(output: &Output) -> Result<bool, Problem> {
     let signals = Signals::catch().map_err(Problem::Signals)?;
     let machine = Machine::prepare();
     let mut outlet = Outlet::open(output)?;
-    let shards = machine.cores.len();
-    let server = echo::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), shards, &CoreChoice::None)?;
-    let plan = plan(server.local_addr(), shards, &machine, output)?;
+    let plan = plan(&machine, output)?;
     preflight::check(&plan, &machine)?;
+    let (server, plan) = echo::start_inside(plan)?;
     let mut run = Run::start(plan, machine, &signals, output.quiet)?;
     run.stage(Stage::Connect)?;
     let closed = run.stage(Stage::Closed { duration: LOOP_TIME })?;
@@ -38,31 +34,24 @@ pub(crate) fn run(output: &Output) -> Result<bool, Problem> {
         run.stage(Stage::Open { duration: LOOP_TIME, rate_per_s: comfortable(reached_per_s) })?;
     }
     let mut report = run.finish();
-    server.stop();
-    let stats = server.join().map_err(|error| Problem::Server(error.to_string()))?;
-    report.server = Some(ServerSide {
-        accepted: stats.shards.iter().map(|shard| shard.accepted).collect(),
-        bytes_in: stats.total.bytes_in,
-        bytes_out: stats.total.bytes_out,
-    });
+    report.server = Some(echo::stop_inside(server)?);
     outlet.write(&report, &closing(&report))?;
     Ok(report.is_ok())
 }
 
-fn plan(address: SocketAddr, shards: usize, machine: &Machine, output: &Output) -> Result<Plan, Problem> {
+fn plan(machine: &Machine, output: &Output) -> Result<Plan, Problem> {
     let load = Load {
-        target: Target { host: address.ip().to_string(), port: address.port() },
-        connections: preflight::suitable(machine, shards * 2, CONNECTIONS_MAX),
+        connections: preflight::suitable(machine, CONNECTIONS_MAX),
         duration: LOOP_TIME,
         size: 64,
         timeout: Duration::from_secs(5),
         connect_rate: None,
+        source: None,
         threads: None,
         cores: CoreChoice::None,
         output: output.clone(),
     };
-    let plan = Plan::new(&load, address, machine, fresh_seed()).map_err(Problem::Usage)?;
-    Ok(Plan { name: "an echo server in this process".to_owned(), server_inside: true, ..plan })
+    load::plan(&[], &load, machine)
 }
 
 /// Half of what the closed loop reached, in round numbers: a rate at which a server that is well answers at once.
@@ -82,11 +71,9 @@ fn closing(report: &Report) -> String {
         _ => None,
     });
     let half = rate.unwrap_or(1000) / 2;
-    let limit = count(report.machine.descriptors_max);
-    let number = format!(
-        "Both ends of each of the {} connections are in this process, which may open {limit} descriptors.",
-        count(report.plan.connections)
-    );
+    let sums = report.plan.layout.sums(report.plan.connections, report.machine.descriptors_max).join("; ");
+    let number =
+        format!("Both ends of each connection are in this process, with {sums}. A million: loadgen hold -c 1M");
     let explanation = "The closed loop shows what the server can do when every client waits for it: its latency is mostly \
                        the others' turn. The open loop shows how it answers at a rate that it can bear.";
     format!(

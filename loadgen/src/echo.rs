@@ -1,18 +1,14 @@
-//! The echo server: for the command `serve`, and inside the demonstration.
+//! The echo server, on the library beside this program: for the command `serve`, and inside a run.
 
-use std::io::{Write, stdout};
 use std::net::SocketAddr;
-use std::thread;
-use std::time::Duration;
 
 use esockets::{Client, Cores, Handler, Peer, Server};
 
-use crate::args::{CoreChoice, Serve};
-use crate::machine::Machine;
-use crate::plan;
+use crate::args::CoreChoice;
+use crate::plan::Plan;
 use crate::problem::Problem;
-use crate::quantity::{bytes, counted};
-use crate::signals::Signals;
+use crate::report::ServerSide;
+use crate::unshared;
 
 /// Sends back what comes.
 struct Echo;
@@ -32,51 +28,54 @@ impl Handler for Echo {
     }
 }
 
-/// Starts an echo server at `listen` with so many shards, pinned as `cores` says.
+/// Starts an echo server at `listen` with so many shards, pinned as `cores` says, with descriptor tables of their own if
+/// `own_tables`.
 ///
 /// # Errors
 /// What the library says about it: the act and the address.
-pub(crate) fn start(listen: SocketAddr, shards: usize, cores: &CoreChoice) -> Result<Server, Problem> {
+pub(crate) fn start(
+    listen: SocketAddr,
+    shards: usize,
+    cores: &CoreChoice,
+    own_tables: bool,
+) -> Result<Server, Problem> {
     let cores = match cores {
         CoreChoice::None => Cores::None,
         CoreChoice::All => Cores::All,
         CoreChoice::List(list) => Cores::List(list.clone()),
     };
     let builder = Server::builder().host(listen.ip().to_string()).port(listen.port()).shards(shards).cores(cores);
-    builder.queue_size(QUEUE_SIZE).start(|_| Echo).map_err(|error| Problem::Server(error.to_string()))
+    // Nobody sends it messages, so it need not keep room for a thousand of them in each shard.
+    let builder = builder.queue_size(QUEUE_SIZE).mailbox_max(1);
+    let builder = if own_tables { unshared::for_each_shard(builder) } else { builder };
+    builder.start(|_| Echo).map_err(|error| Problem::Server(error.to_string()))
 }
 
-/// Runs an echo server until SIGINT or SIGTERM, then lets it answer what it has received.
+/// Starts the server that `plan` wants inside this process, and tells the plan where it listens.
 ///
 /// # Errors
-/// What stood in the way of its start, or of its end.
-pub(crate) fn serve(arguments: &Serve) -> Result<bool, Problem> {
-    let signals = Signals::catch().map_err(Problem::Signals)?;
-    let machine = Machine::prepare();
-    // For its error: a core that does not exist is a wrong usage.
-    plan::cores(&arguments.cores, &machine).map_err(Problem::Usage)?;
-    let shards = arguments.shards.map_or(machine.cores.len(), usize::from);
-    let server = start(arguments.listen, shards, &arguments.cores)?;
-    say(&format!("listening on {} with {}, until Ctrl-C", server.local_addr(), counted(shards as u64, "shard")));
-    while !signals.came() {
-        thread::sleep(LOOK_UP_TIME);
-    }
-    server.stop();
-    let total = server.join().map_err(|error| Problem::Server(error.to_string()))?.total;
-    let (received, sent) = (bytes(total.bytes_in), bytes(total.bytes_out));
-    let accepted = counted(total.accepted, "connection");
-    say(&format!("stopped: {accepted} accepted, {received} received, {sent} sent"));
-    Ok(true)
+/// Those of [`start`].
+pub(crate) fn start_inside(plan: Plan) -> Result<(Server, Plan), Problem> {
+    let shards = plan.layout.shards.unwrap_or(1);
+    let server = start(plan.targets[0], shards, &CoreChoice::None, plan.layout.own_tables)?;
+    let address = server.local_addr();
+    Ok((server, plan.with_server(address)))
 }
 
-/// A line on standard output. Nobody there to read it is no reason to stop serving.
-fn say(line: &str) {
-    let _ = writeln!(stdout(), "{line}").and_then(|()| stdout().flush());
+/// Stops the server inside, now that its clients are gone, for its account of the run.
+///
+/// # Errors
+/// A shard that broke down.
+pub(crate) fn stop_inside(server: Server) -> Result<ServerSide, Problem> {
+    server.stop();
+    let stats = server.join().map_err(|error| Problem::Server(error.to_string()))?;
+    Ok(ServerSide {
+        accepted: stats.shards.iter().map(|shard| shard.accepted).collect(),
+        bytes_in: stats.total.bytes_in,
+        bytes_out: stats.total.bytes_out,
+    })
 }
 
 /// Connections that may wait to be accepted at each shard: as many as the kernel allows by default, for load generators
 /// come all at once.
-const QUEUE_SIZE: u32 = 4096;
-
-/// How long a signal may wait to be noticed.
-const LOOK_UP_TIME: Duration = Duration::from_millis(50);
+pub(crate) const QUEUE_SIZE: u32 = 4096;

@@ -3,7 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::args::Load;
-use crate::machine::Machine;
+use crate::echo;
+use crate::machine::{Machine, is_own_address};
 use crate::output::Outlet;
 use crate::plan::Plan;
 use crate::preflight;
@@ -11,26 +12,50 @@ use crate::problem::Problem;
 use crate::run::Run;
 use crate::signals::Signals;
 use crate::stage::Stage;
+use crate::target::Target;
 
-/// Runs `load` through `stages`, after its connections are opened, and writes the results. Returns whether all was well.
+/// Runs `load` on `targets`, or on a server inside this process if there are none, through `stages`, after its connections
+/// are opened, and writes the results. Returns whether all was well.
 ///
 /// # Errors
 /// What stood in the way of the run.
-pub(crate) fn run(load: &Load, stages: &[Stage]) -> Result<bool, Problem> {
+pub(crate) fn run(targets: &[Target], load: &Load, stages: &[Stage]) -> Result<bool, Problem> {
     let signals = Signals::catch().map_err(Problem::Signals)?;
     let machine = Machine::prepare();
-    let target = load.target.resolve(load.timeout).map_err(Problem::Resolve)?;
-    let plan = Plan::new(load, target, &machine, fresh_seed()).map_err(Problem::Usage)?;
+    let plan = plan(targets, load, &machine)?;
     preflight::check(&plan, &machine)?;
     let mut outlet = Outlet::open(&load.output)?;
+    let (server, plan) = if plan.is_server_inside() {
+        let (server, plan) = echo::start_inside(plan)?;
+        (Some(server), plan)
+    } else {
+        (None, plan)
+    };
     let mut run = Run::start(plan, machine, &signals, load.output.quiet)?;
     run.stage(Stage::Connect)?;
     for stage in stages {
         run.stage(*stage)?;
     }
-    let report = run.finish();
+    let mut report = run.finish();
+    report.server = server.map(echo::stop_inside).transpose()?;
     outlet.write(&report, "")?;
     Ok(report.is_ok())
+}
+
+/// The plan for `load` on `targets`.
+///
+/// # Errors
+/// A target without an address, a source that is not this machine's, a wish that cannot be granted.
+pub(crate) fn plan(targets: &[Target], load: &Load, machine: &Machine) -> Result<Plan, Problem> {
+    let resolved: Result<Vec<_>, _> = targets.iter().map(|target| target.resolve(load.timeout)).collect();
+    let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    let name = if names.is_empty() { "an echo server in this process".to_owned() } else { names.join(", ") };
+    let given = load.source.iter().flat_map(|list| &list.addresses);
+    if let Some(stranger) = given.into_iter().find(|address| !is_own_address(**address)) {
+        let remedy = format!("`sudo ip address add {stranger} dev lo` would make it one, until the next start");
+        return Err(Problem::Usage(format!("--source {stranger} is no address of this machine; {remedy}")));
+    }
+    Plan::new(load, (name, resolved.map_err(Problem::Resolve)?), machine, fresh_seed()).map_err(Problem::Usage)
 }
 
 /// A number that no other run has: the time, in nanoseconds, and the process.

@@ -1,6 +1,7 @@
 //! Facts about this machine and this process, read from the kernel: cores, memory, limits, processor time.
 
 use std::fs;
+use std::net::{IpAddr, UdpSocket};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -27,6 +28,50 @@ pub(crate) struct Machine {
     pub(crate) ports: PortRange,
     /// How many connections may wait to be accepted at one listener: `net.core.somaxconn`.
     pub(crate) somaxconn: u64,
+    /// Limits of the whole system.
+    pub(crate) system: System,
+}
+
+/// What the kernel allows all programs together. `None` where it does not tell, or sets no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct System {
+    /// Open files, of all processes: `fs.file-max` less those that are open.
+    pub(crate) files_left: Option<u64>,
+    /// Threads, of this user and of all: RLIMIT_NPROC and `kernel.threads-max`, the lesser.
+    pub(crate) threads_max: Option<u64>,
+    /// Bytes that may be under way in all TCP connections before the kernel throws some away: `net.ipv4.tcp_mem`.
+    pub(crate) tcp_bytes_max: Option<u64>,
+    /// Connections that may be left to the kernel to end: `net.ipv4.tcp_max_orphans`.
+    pub(crate) orphans_max: Option<u64>,
+    /// Connections that firewall rules can keep track of: `net.netfilter.nf_conntrack_max`.
+    pub(crate) conntrack_max: Option<u64>,
+}
+
+impl System {
+    fn read() -> System {
+        let number = |path: &str| first_line(path).parse::<u64>().ok();
+        let words = |path: &str| -> Vec<u64> {
+            first_line(path).split_whitespace().filter_map(|word| word.parse().ok()).collect()
+        };
+        let files_left = match words("/proc/sys/fs/file-nr").as_slice() {
+            [open, _, most] => Some(most.saturating_sub(*open)),
+            _ => None,
+        };
+        let (by_user, by_all) = (processes_max(), number("/proc/sys/kernel/threads-max"));
+        System {
+            files_left,
+            threads_max: by_user.into_iter().chain(by_all).min(),
+            tcp_bytes_max: words("/proc/sys/net/ipv4/tcp_mem").get(2).map(|pages| pages * PAGE_BYTES),
+            orphans_max: number("/proc/sys/net/ipv4/tcp_max_orphans"),
+            conntrack_max: number("/proc/sys/net/netfilter/nf_conntrack_max"),
+        }
+    }
+}
+
+/// Whether this machine has `address`, so that connections can come from it.
+pub(crate) fn is_own_address(address: IpAddr) -> bool {
+    // UDP, so that no TCP port is taken, not even for a moment.
+    UdpSocket::bind((address, 0)).is_ok()
 }
 
 impl Machine {
@@ -41,6 +86,7 @@ impl Machine {
             descriptors_max: raise_descriptor_limit(),
             ports: port_range(),
             somaxconn: first_line("/proc/sys/net/core/somaxconn").parse().unwrap_or(0),
+            system: System::read(),
         }
     }
 }
@@ -75,6 +121,15 @@ fn raise_descriptor_limit() -> u64 {
         Err(_) => limit.soft,
     }
 }
+
+/// The soft limit of processes and threads, which count alike: RLIMIT_NPROC, see getrlimit(2).
+fn processes_max() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    limits.lines().find_map(|line| line.strip_prefix("Max processes"))?.split_whitespace().next()?.parse().ok()
+}
+
+/// What `tcp_mem` counts in, on nearly every machine.
+const PAGE_BYTES: u64 = 4096;
 
 fn cores() -> Vec<usize> {
     match core_affinity::get_core_ids() {

@@ -1,23 +1,29 @@
 //! `loadgen`: opens very many connections and measures latency at scale, against any server that echoes.
 //!
-//! In reading order: `args` `target` `quantity` what is asked for; `machine` `plan` `routes` `schedule` `preflight` what
-//! will be run, and whether it fits; `load` `demo` `run` `crew` one run, from its first stage to its report; `worker` one
-//! thread's loop, with `stage` `connector` `client` `payload`; `recorder` `failure` `live` what happened; `report` what
-//! people and programs are told; `echo` the server, on the library beside this program. `routes`, `schedule`, `payload`,
-//! `recorder` and `report` are pure: no clock, no socket.
-#![forbid(unsafe_code)]
+//! In reading order: `args` `target` `source_list` `quantity` what is asked for; `machine` `layout` `plan` `routes`
+//! `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew` one run, from its first
+//! stage to its report; `worker` one thread's loop, with `stage` `connector` `gate` `accept_queues` `client` `payload`;
+//! `recorder` `times` `series` `failure` `netstat` `live` what happened; `report` what people and programs are told;
+//! `echo` `serve` the server, on the library beside this program. `layout`, `routes`, `schedule`, `payload`, `recorder` and
+//! `report` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
+#![deny(unsafe_code)]
 
+mod accept_queues;
 mod args;
 mod client;
 mod clock;
 mod connector;
 mod crew;
 mod demo;
+mod doctor;
 mod echo;
 mod failure;
+mod gate;
+mod layout;
 mod live;
 mod load;
 mod machine;
+mod netstat;
 mod output;
 mod payload;
 mod plan;
@@ -30,9 +36,14 @@ mod report;
 mod routes;
 mod run;
 mod schedule;
+mod series;
+mod serve;
 mod signals;
+mod source_list;
 mod stage;
 mod target;
+mod times;
+mod unshared;
 mod worker;
 
 use std::io::{Write, stderr};
@@ -40,7 +51,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, Command};
+use crate::args::{Aimed, Args, Command, Held, Open};
 use crate::problem::Problem;
 use crate::stage::Stage;
 
@@ -60,13 +71,16 @@ fn main() -> ExitCode {
 fn obey(args: Args) -> Result<bool, Problem> {
     match args.command {
         None => demo::run(&args.output),
-        Some(Command::Serve(serve)) => echo::serve(&serve),
-        Some(Command::Rr(load)) => load::run(&load, &[Stage::Closed { duration: load.duration }]),
-        Some(Command::Open(open)) => {
-            load::run(&open.load, &[Stage::Open { duration: open.load.duration, rate_per_s: open.rate }])
+        Some(Command::Serve(serve)) => serve::serve(&serve),
+        Some(Command::Rr(Aimed { targets, load })) => {
+            load::run(&targets, &load, &[Stage::Closed { duration: load.duration }])
         }
-        Some(Command::Hold(load)) => {
-            load::run(&load, &[Stage::Verify, Stage::Hold { duration: load.duration }, Stage::Verify])
+        Some(Command::Open(Open { rate, aimed: Aimed { targets, load } })) => {
+            load::run(&targets, &load, &[Stage::Open { duration: load.duration, rate_per_s: rate }])
         }
+        Some(Command::Hold(Held { targets, load })) => {
+            load::run(&targets, &load, &[Stage::Verify, Stage::Hold { duration: load.duration }, Stage::Verify])
+        }
+        Some(Command::Doctor(Held { targets, load })) => doctor::run(&targets, &load),
     }
 }

@@ -1,19 +1,20 @@
 //! What will be run: a command line and a machine's facts, checked and made exact. No clock, no socket.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::args::{CoreChoice, Load};
+use crate::layout::{Layout, Wish};
 use crate::machine::Machine;
 use crate::routes::{Routes, Sources};
 
 /// One run, all of it decided.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    /// The target as a person wrote it, for messages.
+    /// The targets as a person wrote them, for messages.
     pub(crate) name: String,
-    /// The target's address.
-    pub(crate) target: SocketAddr,
+    /// Their addresses; connections are spread over them evenly.
+    pub(crate) targets: Vec<SocketAddr>,
     /// How many connections, over all workers.
     pub(crate) connections: u64,
     /// Bytes in a message.
@@ -24,16 +25,15 @@ pub(crate) struct Plan {
     pub(crate) timeout: Duration,
     /// Connects begun per second, over all workers; `None` is as fast as they succeed.
     pub(crate) connect_rate: Option<f64>,
-    /// Worker threads; never more than connections.
-    pub(crate) threads: usize,
+    /// Worker threads, never more than connections, and their descriptor tables. When it has shards, the server is a part
+    /// of this process, and both ends of each connection use its limits.
+    pub(crate) layout: Layout,
     /// The cores that workers are pinned to, one after the other; none when empty.
     pub(crate) cores: Vec<usize>,
     /// Who chooses source addresses and ports.
     pub(crate) sources: Sources,
     /// Sets this run's bytes apart from those of any other run.
     pub(crate) seed: u64,
-    /// Whether the server is a part of this process, so that both ends of each connection use its limits.
-    pub(crate) server_inside: bool,
 }
 
 /// One worker's part of a plan.
@@ -54,36 +54,79 @@ pub(crate) struct Share {
 }
 
 impl Plan {
-    /// The plan for `load` against `target`, an address that stands for what the load names.
+    /// The plan for `load` against `targets`, the addresses that stand for `name`; none for a server inside, whose
+    /// address is not known yet: [`with_server`](Plan::with_server) adds it.
     ///
     /// # Errors
     /// A sentence about the first wish that this machine cannot grant: a wrong usage.
-    pub(crate) fn new(load: &Load, target: SocketAddr, machine: &Machine, seed: u64) -> Result<Plan, String> {
-        let cores = cores(&load.cores, machine)?;
-        let process = std::process::id();
+    pub(crate) fn new(
+        load: &Load,
+        (name, targets): (String, Vec<SocketAddr>),
+        machine: &Machine,
+        seed: u64,
+    ) -> Result<Plan, String> {
+        let given = load.source.as_ref().map(|list| list.addresses.as_slice());
+        if let Some(stranger) = given.into_iter().flatten().find(|ip| !suits(**ip, &targets)) {
+            return Err(format!("--source {stranger} and {name} are not of one family, IPv4 or IPv6"));
+        }
+        let is_inside = targets.is_empty();
+        let is_here = targets.iter().all(|target| target.ip().is_loopback());
+        // The server needs cores, too, where it is on this machine.
+        let cores = machine.cores.len();
+        let wish = Wish {
+            connections: load.connections,
+            threads: load.threads.map(usize::from),
+            threads_usual: if is_here { cores.div_ceil(2) } else { cores },
+            shards_usual: is_inside.then_some(cores),
+        };
+        let targets = if is_inside { vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))] } else { targets };
         let plan = Plan {
-            name: format!("{}:{}", load.target.host, load.target.port),
-            target,
+            sources: Sources::toward(&targets, given, machine.ports, std::process::id()),
+            name,
+            targets,
             connections: load.connections,
             size: load.size,
             duration: load.duration,
             timeout: load.timeout,
             connect_rate: load.connect_rate,
-            threads: threads(load.threads.map(usize::from), load.connections, target, machine),
-            cores,
-            sources: Sources::toward(target.ip(), machine.ports, process),
+            layout: Layout::new(&wish, machine.descriptors_max),
+            cores: cores_of(&load.cores, machine)?,
             seed,
-            server_inside: false,
         };
-        if plan.connections.div_ceil(plan.threads as u64) > u64::from(u32::MAX) {
+        if plan.connections.div_ceil(plan.threads() as u64) > u64::from(u32::MAX) {
             return Err(format!("-c {} is more than any machine holds", plan.connections));
         }
         Ok(plan)
     }
 
+    /// The same plan, now that the server inside listens at `address`.
+    pub(crate) fn with_server(self, address: SocketAddr) -> Plan {
+        Plan { targets: vec![address], ..self }
+    }
+
+    /// How many workers there are.
+    pub(crate) fn threads(&self) -> usize {
+        self.layout.threads
+    }
+
+    /// Whether the server is a part of this process.
+    pub(crate) fn is_server_inside(&self) -> bool {
+        self.layout.shards.is_some()
+    }
+
+    /// Whether the server is on this machine, in whatever process.
+    pub(crate) fn is_server_here(&self) -> bool {
+        self.targets.iter().all(|target| target.ip().is_loopback())
+    }
+
+    /// The addresses of the targets, for messages.
+    pub(crate) fn addresses(&self) -> String {
+        self.targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
     /// The parts of the workers: as equal as can be, nothing left over.
     pub(crate) fn shares(&self) -> Vec<Share> {
-        let (workers, connections) = (self.threads as u64, self.connections);
+        let (workers, connections) = (self.threads() as u64, self.connections);
         // The first connection of worker w; rounding down makes neighbours differ by at most one.
         let first = |worker: u64| (u128::from(connections) * u128::from(worker) / u128::from(workers)) as u64;
         let share = |worker: u64| {
@@ -91,11 +134,16 @@ impl Plan {
             let core = if self.cores.is_empty() { None } else { Some(self.cores[worker as usize % self.cores.len()]) };
             Share {
                 worker: worker as usize,
-                workers: self.threads,
+                workers: self.threads(),
                 connections: (end - connection_first) as u32,
                 connection_first,
                 core,
-                routes: Routes::new(self.sources, worker as usize, self.threads, end - connection_first),
+                routes: Routes::new(
+                    self.sources.clone(),
+                    self.targets.len(),
+                    (connection_first, end, connections),
+                    (worker as usize, self.threads()),
+                ),
             }
         };
         (0..workers).map(share).collect()
@@ -112,7 +160,7 @@ impl Plan {
 ///
 /// # Errors
 /// A sentence that names the first core that this process cannot run on.
-pub(crate) fn cores(choice: &CoreChoice, machine: &Machine) -> Result<Vec<usize>, String> {
+pub(crate) fn cores_of(choice: &CoreChoice, machine: &Machine) -> Result<Vec<usize>, String> {
     match choice {
         CoreChoice::None => Ok(Vec::new()),
         CoreChoice::All => Ok(machine.cores.clone()),
@@ -125,17 +173,16 @@ pub(crate) fn cores(choice: &CoreChoice, machine: &Machine) -> Result<Vec<usize>
     }
 }
 
-/// The wish, or else all cores for a server elsewhere, and half of them when the server needs cores of this machine.
-fn threads(wish: Option<usize>, connections: u64, target: SocketAddr, machine: &Machine) -> usize {
-    let cores = machine.cores.len();
-    let usual = if target.ip().is_loopback() { cores.div_ceil(2) } else { cores };
-    wish.unwrap_or(usual).min(usize::try_from(connections).unwrap_or(usize::MAX)).max(1)
+/// Whether connections to all of `targets` can come from `source`.
+fn suits(source: IpAddr, targets: &[SocketAddr]) -> bool {
+    targets.iter().all(|target| target.is_ipv4() == source.is_ipv4())
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::args::{Args, Command};
+    use crate::machine::System;
     use crate::routes::PortRange;
     use clap::Parser;
 
@@ -150,15 +197,24 @@ pub(crate) mod tests {
             descriptors_max: 20_000,
             ports: PortRange { first: 32768, last: 60999 },
             somaxconn: 4096,
+            system: System::default(),
         }
     }
 
     /// The plan for `loadgen rr` with these arguments on that machine.
     pub(crate) fn plan(arguments: &str) -> Result<Plan, String> {
         let line = format!("loadgen rr {arguments}");
-        let Some(Command::Rr(load)) = Args::parse_from(line.split_whitespace()).command else { panic!("{line}") };
-        let target = load.target.resolve(load.timeout)?;
-        Plan::new(&load, target, &machine(), 1)
+        let Some(Command::Rr(rr)) = Args::parse_from(line.split_whitespace()).command else { panic!("{line}") };
+        let names: Vec<String> = rr.targets.iter().map(ToString::to_string).collect();
+        let targets = rr.targets.iter().map(|target| target.resolve(rr.load.timeout)).collect::<Result<_, _>>()?;
+        Plan::new(&rr.load, (names.join(","), targets), &machine(), 1)
+    }
+
+    /// The plan for `loadgen hold` with these arguments and no target, with the server inside, on that machine.
+    pub(crate) fn plan_inside(arguments: &str) -> Plan {
+        let line = format!("loadgen hold {arguments}");
+        let Some(Command::Hold(hold)) = Args::parse_from(line.split_whitespace()).command else { panic!("{line}") };
+        Plan::new(&hold.load, ("inside".into(), Vec::new()), &machine(), 1).unwrap()
     }
 
     #[test]
@@ -178,14 +234,38 @@ pub(crate) mod tests {
 
     #[test]
     fn a_server_on_this_machine_is_left_half_of_the_cores() {
-        assert_eq!(plan("127.0.0.1:1 -c 100").unwrap().threads, 2);
-        assert_eq!(plan("192.0.2.1:1 -c 100").unwrap().threads, 4);
+        assert_eq!(plan("127.0.0.1:1 -c 100").unwrap().threads(), 2);
+        assert_eq!(plan("192.0.2.1:1 -c 100").unwrap().threads(), 4);
     }
 
     #[test]
     fn no_worker_is_without_a_connection() {
-        assert_eq!(plan("192.0.2.1:1 -c 3").unwrap().threads, 3);
-        assert_eq!(plan("127.0.0.1:1 -c 2 --threads 9").unwrap().threads, 2);
+        assert_eq!(plan("192.0.2.1:1 -c 3").unwrap().threads(), 3);
+        assert_eq!(plan("127.0.0.1:1 -c 2 --threads 9").unwrap().threads(), 2);
+    }
+
+    #[test]
+    fn sources_are_of_the_targets_family() {
+        assert!(plan("127.0.0.1:1 --source ::1").unwrap_err().contains("family"));
+        assert_eq!(plan("127.0.0.1:1 --source 127.0.0.5,127.0.0.9").unwrap().sources.addresses(), 2);
+    }
+
+    #[test]
+    fn connections_are_spread_over_the_targets() {
+        let plan = plan("127.0.0.1:1,127.0.0.1:2 127.0.0.1:3 -c 30").unwrap();
+        let ports = plan.targets.iter().map(|target| target.port()).collect::<Vec<_>>();
+        assert_eq!(ports, [1, 2, 3]);
+        let mut reached = [0; 3];
+        plan.shares().into_iter().flat_map(|share| share.routes).for_each(|route| reached[route.destination] += 1);
+        assert_eq!(reached, [10, 10, 10]);
+    }
+
+    #[test]
+    fn a_server_inside_has_shards_and_leaves_workers_half_of_the_cores() {
+        let small = plan_inside("-c 100");
+        assert_eq!((small.threads(), small.layout.shards, small.layout.own_tables), (2, Some(4), false));
+        let large = plan_inside("-c 1M");
+        assert_eq!((large.threads(), large.layout.shards, large.layout.own_tables), (51, Some(52), true));
     }
 
     #[test]

@@ -1,162 +1,318 @@
-//! What fits: whether a plan's descriptors, ports and memory are there, said before anything is begun.
+//! What fits: a plan's descriptors, ports, memory and whatever else may run short, said before anything is begun.
+
+use std::fmt::{self, Display, Formatter};
 
 use thiserror::Error;
 
+use crate::echo::QUEUE_SIZE;
+use crate::layout::TABLES_MAX;
 use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::quantity::{bytes, count, counted};
 
-/// What there is too little of, how many connections would have fitted, and how to get more.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(crate) enum Shortage {
-    /// RLIMIT_NOFILE, see getrlimit(2).
-    #[error(
-        "out of descriptors: {} need {}, and this process may open {}, so {} would fit.\n\
-         For more: `sudo prlimit --pid $$ --nofile={needed}` in this shell, or LimitNOFILE={needed} in a systemd \
-         unit{}.",
-        counted(*.connections, "connection"), count(*.needed), count(*.limit), count(*.fits), or_fewer(*.fits)
-    )]
-    Descriptors {
-        /// Connections asked for.
-        connections: u64,
-        /// Descriptors that they need.
-        needed: u64,
-        /// Descriptors that the hard limit allows.
-        limit: u64,
-        /// Connections that would fit.
-        fits: u64,
-    },
-    /// `net.ipv4.ip_local_port_range`, see ip(7).
-    #[error(
-        "out of ports: {} connections to one destination from one address, and the kernel has {} ports for them, so {} \
-         would fit.\nFor more: `sudo sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"` makes it 64,512{}.",
-        count(*.connections), count(*.fits), count(*.fits), or_fewer(*.fits)
-    )]
-    Ports {
-        /// Connections asked for.
-        connections: u64,
-        /// Connections that would fit.
-        fits: u64,
-    },
-    /// MemAvailable, see proc_meminfo(5).
-    #[error(
-        "out of memory: {} connections need about {}, and {} is available, so about {} would fit.\n\
-         For more: stop other programs, or add memory{}.",
-        count(*.connections), bytes(*.needed_bytes), bytes(*.available_bytes), count(*.fits), or_fewer(*.fits)
-    )]
-    Memory {
-        /// Connections asked for.
-        connections: u64,
-        /// Memory that they need, about.
-        needed_bytes: u64,
-        /// Memory that is there.
-        available_bytes: u64,
-        /// Connections that would fit.
-        fits: u64,
-    },
+/// One thing that a plan needs, and whether there is enough of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// What it is.
+    pub(crate) thing: &'static str,
+    /// Need and supply, with the sum behind them.
+    pub(crate) sum: String,
+    /// How many connections there is enough of it for; `None` where it does not come down to a number.
+    pub(crate) fits: Option<u64>,
+    /// Whether the plan fits.
+    pub(crate) grade: Grade,
+    /// What would make more fit: a command, or what to do.
+    pub(crate) remedy: String,
 }
 
-/// Whether `plan` fits into `machine`.
+/// Whether a plan fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grade {
+    /// It does.
+    Fits,
+    /// It does, or not, depending on what cannot be known beforehand.
+    Doubtful,
+    /// It cannot.
+    Short,
+}
+
+/// What there is too little of, each with how many connections would have fitted and how to get more.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) struct Shortage {
+    /// Connections asked for.
+    connections: u64,
+    short: Vec<Finding>,
+}
+
+impl Display for Shortage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for finding in &self.short {
+            let connections = counted(self.connections, "connection");
+            write!(f, "out of {} for {connections}: {}", finding.thing, finding.sum)?;
+            if let Some(fits) = finding.fits {
+                write!(f, "; {} would fit", count(fits))?;
+            }
+            write!(f, ".\nFor more: {}", finding.remedy)?;
+            match finding.fits {
+                Some(fits @ 1..) => writeln!(f, "; or `-c {fits}`.")?,
+                _ => writeln!(f, ".")?,
+            }
+        }
+        write!(f, "`loadgen doctor` with the same options shows all that it takes.")
+    }
+}
+
+/// Whether `plan` fits into `machine`, as far as can be told beforehand.
 ///
 /// # Errors
-/// The first shortage: of descriptors, ports, memory, in this order.
+/// All that there is too little of.
 pub(crate) fn check(plan: &Plan, machine: &Machine) -> Result<(), Shortage> {
-    let connections = plan.connections;
-    let ends = if plan.server_inside { 2 } else { 1 };
-    let needed = connections * ends + reserve(plan.threads);
-    if needed > machine.descriptors_max {
-        let fits = descriptors_fit(machine, plan.threads) / ends;
-        return Err(Shortage::Descriptors { connections, needed, limit: machine.descriptors_max, fits });
-    }
-    let fits = plan.sources.capacity(machine.ports);
-    if connections > fits {
-        return Err(Shortage::Ports { connections, fits });
-    }
-    let available_bytes = machine.memory_available_bytes;
-    // Both ends of a connection to this machine lie in this machine's memory, whichever process has them.
-    let each = CONNECTION_END_BYTES * if plan.target.ip().is_loopback() { 2 } else { 1 };
-    let needed_bytes = connections.saturating_mul(each);
-    if needed_bytes > available_bytes {
-        return Err(Shortage::Memory { connections, needed_bytes, available_bytes, fits: available_bytes / each });
-    }
-    Ok(())
+    let short: Vec<Finding> =
+        findings(plan, machine).into_iter().filter(|finding| finding.grade == Grade::Short).collect();
+    if short.is_empty() { Ok(()) } else { Err(Shortage { connections: plan.connections, short }) }
 }
 
-/// How many connections suit `machine` when both ends of each are this process's: what fits its descriptors and half of
-/// its memory, and no more than `most`.
-pub(crate) fn suitable(machine: &Machine, threads: usize, most: u64) -> u64 {
-    let by_descriptors = descriptors_fit(machine, threads) / 2;
+/// All that `plan` needs of `machine`, the likeliest to run short first.
+pub(crate) fn findings(plan: &Plan, machine: &Machine) -> Vec<Finding> {
+    let all = [
+        Some(descriptors(plan, machine)),
+        Some(ports(plan, machine)),
+        Some(memory(plan, machine)),
+        files(plan, machine),
+        threads(plan, machine),
+        Some(backlog(plan, machine)),
+        bytes_under_way(plan, machine),
+        orphans(plan, machine),
+        tracked(plan, machine),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+/// How many connections suit `machine` when both ends of each are this process's: what fits half of its memory, and no
+/// more than `most`.
+pub(crate) fn suitable(machine: &Machine, most: u64) -> u64 {
     let by_memory = machine.memory_available_bytes / 2 / (2 * CONNECTION_END_BYTES);
-    by_descriptors.min(by_memory).min(most).max(1)
+    let each = machine.descriptors_max.saturating_sub(64).max(1);
+    by_memory.min(most).min(each.saturating_mul(TABLES_MAX / 2)).max(1)
 }
 
-/// What one end of a TCP connection takes: 4 KiB of the kernel at rest, some more while bytes are on their way.
-const CONNECTION_END_BYTES: u64 = 6 * 1024;
-
-/// Descriptors for everything but connections: three standard ones, a result file, libraries, and for each thread on
-/// either side a poll, a listener and a wake-up.
-fn reserve(threads: usize) -> u64 {
-    64 + 4 * threads as u64
+fn graded(thing: &'static str, plan: &Plan, fits: u64, sum: String, remedy: String) -> Finding {
+    let grade = if plan.connections > fits { Grade::Short } else { Grade::Fits };
+    Finding { thing, sum, fits: Some(fits), grade, remedy }
 }
 
-/// The other way out, where there is one.
-fn or_fewer(fits: u64) -> String {
-    if fits == 0 { String::new() } else { format!("; or `-c {fits}`") }
+/// RLIMIT_NOFILE, see getrlimit(2): of each table.
+fn descriptors(plan: &Plan, machine: &Machine) -> Finding {
+    let (limit, fits) = (machine.descriptors_max, plan.layout.fits(machine.descriptors_max));
+    let sum = plan.layout.sums(plan.connections, limit).join("; ");
+    let tables = (plan.layout.threads as u64).max(1);
+    let needed = plan.connections.div_ceil(tables).saturating_add(64);
+    let mut remedy =
+        format!("`sudo prlimit --pid $$ --nofile={needed}` in this shell, or LimitNOFILE={needed} in a unit");
+    if plan.layout.own_tables && tables < TABLES_MAX {
+        let more = plan.connections.div_ceil(limit.saturating_sub(64).max(1)).min(TABLES_MAX);
+        remedy = format!("`--threads {more}`, each with a table of its own; or {remedy}");
+    }
+    graded("descriptors", plan, fits, sum, remedy)
 }
 
-fn descriptors_fit(machine: &Machine, threads: usize) -> u64 {
-    machine.descriptors_max.saturating_sub(reserve(threads))
+/// `net.ipv4.ip_local_port_range`, see ip(7).
+fn ports(plan: &Plan, machine: &Machine) -> Finding {
+    let destinations = plan.targets.len();
+    let fits = plan.sources.capacity(destinations, machine.ports);
+    let toward = counted(destinations as u64, "destination");
+    let (sum, remedy) = if plan.sources.ports() == 0 {
+        let sum = format!("the kernel's {} ports × 1 address × {toward} = {}", count(machine.ports.len()), count(fits));
+        let remedy = "`--source` with more addresses of this machine, or more targets, or `sudo sysctl -w \
+                      net.ipv4.ip_local_port_range=\"1024 65535\"`";
+        (sum, remedy)
+    } else {
+        let (ports, addresses) = (plan.sources.ports(), plan.sources.addresses());
+        let needed = plan.connections.div_ceil(destinations as u64).div_ceil(ports.max(1));
+        let some = |number: u64| format!("{} address{}", count(number), if number == 1 { "" } else { "es" });
+        let product = format!("{} ports × {} × {toward} = {}", count(ports), some(addresses), count(fits));
+        (format!("{product}; {} needed", some(needed)), "more addresses in `--source`")
+    };
+    graded("ports", plan, fits, sum, remedy.to_owned())
 }
+
+/// MemAvailable, see proc_meminfo(5).
+fn memory(plan: &Plan, machine: &Machine) -> Finding {
+    let available = machine.memory_available_bytes;
+    // Both ends of a connection to this machine lie in this machine's memory, whichever process has them.
+    let ends = if plan.is_server_here() { 2 } else { 1 };
+    let each = CONNECTION_END_BYTES * ends;
+    let needed = plan.connections.saturating_mul(each);
+    let sum = format!(
+        "{} a connection ({}), {} in all, of {} available",
+        bytes(each),
+        if ends == 2 { "both ends: kernel, server and loadgen" } else { "kernel and loadgen" },
+        bytes(needed),
+        bytes(available)
+    );
+    graded("memory", plan, available / each, sum, "stop other programs, or add memory".to_owned())
+}
+
+/// `fs.file-max`: of all processes together.
+fn files(plan: &Plan, machine: &Machine) -> Option<Finding> {
+    let left = machine.system.files_left?;
+    let ends = if plan.is_server_here() { 2 } else { 1 };
+    let needed = plan.connections.saturating_mul(ends);
+    let sum = format!("{} of the {} that the system may still open", count(needed), count(left));
+    let remedy = format!("`sudo sysctl -w fs.file-max={}`", needed.saturating_mul(2));
+    // Whoever administers the system is exempt from it.
+    let finding = graded("open files", plan, left / ends, sum, remedy);
+    Some(Finding { grade: doubtful_at_worst(finding.grade), ..finding })
+}
+
+/// RLIMIT_NPROC and `kernel.threads-max`.
+fn threads(plan: &Plan, machine: &Machine) -> Option<Finding> {
+    let most = machine.system.threads_max?;
+    let shards = plan.layout.shards.unwrap_or(0);
+    let needed = (plan.layout.threads + shards) as u64 + 1;
+    let sum = match shards {
+        0 => format!("{needed} (workers and main), of {} allowed", count(most)),
+        _ => format!("{needed} (workers, shards and main), of {} allowed", count(most)),
+    };
+    let grade = if needed > most { Grade::Short } else { Grade::Fits };
+    Some(Finding { thing: "threads", sum, fits: None, grade, remedy: format!("`ulimit -u {}`", needed * 2) })
+}
+
+/// listen(2) and `net.core.somaxconn`: of the server inside, or of the one that `loadgen serve` is.
+fn backlog(plan: &Plan, machine: &Machine) -> Finding {
+    let (most, wanted) = (machine.somaxconn, u64::from(QUEUE_SIZE));
+    let sum = if plan.is_server_here() {
+        format!(
+            "loadgen's server asks for {} a shard and gets {}; connects wait before it is full",
+            count(wanted),
+            count(wanted.min(most))
+        )
+    } else {
+        "the server's own affair; should connects take 1 s or 3 s, it is too short: then try --connect-rate".to_owned()
+    };
+    let grade = if plan.is_server_here() && most < wanted { Grade::Doubtful } else { Grade::Fits };
+    Finding {
+        thing: "backlog",
+        sum,
+        fits: None,
+        grade,
+        remedy: format!("`sudo sysctl -w net.core.somaxconn={wanted}`"),
+    }
+}
+
+/// `net.ipv4.tcp_mem`, see tcp(7).
+fn bytes_under_way(plan: &Plan, machine: &Machine) -> Option<Finding> {
+    let most = machine.system.tcp_bytes_max?;
+    // A message takes whole pages, at the sender until it is acknowledged, and at the receiver until it is read.
+    let each = u64::from(plan.size).next_multiple_of(4096) * 2;
+    let fits = most / each;
+    let sum = format!(
+        "none at rest; {} of them with a message on its way at once fill the {} of TCP",
+        count(fits),
+        bytes(most)
+    );
+    let remedy =
+        format!("`sudo sysctl -w net.ipv4.tcp_mem=\"{0} {0} {0}\"`", plan.connections.saturating_mul(each) / 4096);
+    let grade = if plan.connections > fits && plan.size > SMALL_BYTES { Grade::Doubtful } else { Grade::Fits };
+    Some(Finding { thing: "bytes under way", sum, fits: None, grade, remedy })
+}
+
+/// `net.ipv4.tcp_max_orphans`: connections that a program closed, and that the kernel has yet to end.
+fn orphans(plan: &Plan, machine: &Machine) -> Option<Finding> {
+    let most = machine.system.orphans_max?;
+    let sum = format!("none: loadgen resets its connections; up to {} if the server closes them first", count(most));
+    let remedy = format!("`sudo sysctl -w net.ipv4.tcp_max_orphans={}`", plan.connections);
+    Some(Finding { thing: "orphans", sum, fits: None, grade: Grade::Fits, remedy })
+}
+
+/// `net.netfilter.nf_conntrack_max`: it counts only where a firewall rule asks for the state of connections.
+fn tracked(plan: &Plan, machine: &Machine) -> Option<Finding> {
+    let most = machine.system.conntrack_max?;
+    let sum = format!("{} at most, if a firewall rule here tracks them", count(most));
+    let grade = if plan.connections > most { Grade::Doubtful } else { Grade::Fits };
+    let remedy = format!("`sudo sysctl -w net.netfilter.nf_conntrack_max={}`", plan.connections.saturating_mul(2));
+    Some(Finding { thing: "tracked", sum, fits: None, grade, remedy })
+}
+
+fn doubtful_at_worst(grade: Grade) -> Grade {
+    if grade == Grade::Short { Grade::Doubtful } else { grade }
+}
+
+/// What one end of a TCP connection takes at rest: 4 KiB of the kernel (measured: 8 KB for both ends on loopback), and
+/// less than 100 bytes of the program that has it.
+const CONNECTION_END_BYTES: u64 = 4 * 1024 + 200;
+
+/// Messages of this size are echoed before many of them can be under way.
+const SMALL_BYTES: u32 = 4096;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::{machine, plan};
+    use crate::machine::System;
+    use crate::plan::tests::{machine, plan, plan_inside};
+
+    /// The things that `plan` has too little of.
+    fn short(plan: &Plan, machine: &Machine) -> Vec<(&'static str, Option<u64>)> {
+        let found = findings(plan, machine).into_iter().filter(|finding| finding.grade == Grade::Short);
+        found.map(|finding| (finding.thing, finding.fits)).collect()
+    }
 
     #[test]
     fn descriptors_fit_to_the_last_one() {
-        // 20,000 less the reserve of 64 + 4.
-        let fitting = plan("127.0.0.1:1 --threads 1 -c 19932").unwrap();
-        assert_eq!(check(&fitting, &machine()), Ok(()));
-        let shortage = check(&plan("127.0.0.1:1 --threads 1 -c 19933").unwrap(), &machine()).unwrap_err();
-        let expected = Shortage::Descriptors { connections: 19_933, needed: 20_001, limit: 20_000, fits: 19_932 };
-        assert_eq!(shortage, expected);
-        assert!(shortage.to_string().contains("--nofile=20001"), "{shortage}");
-        assert!(shortage.to_string().contains("19,932 would fit"), "{shortage}");
+        let of = |connections: u64| plan(&format!("127.0.0.1:1 --threads 1 -c {connections}")).unwrap();
+        assert_eq!(check(&of(19_936), &machine()), Ok(()));
+        assert_eq!(short(&of(19_937), &machine()), [("descriptors", Some(19_936))]);
+        let sentence = check(&of(19_937), &machine()).unwrap_err().to_string();
+        for wanted in ["--nofile=20001", "19,936 would fit", "--threads 2", "-c 19936"] {
+            assert!(sentence.contains(wanted), "no '{wanted}' in {sentence}");
+        }
     }
 
     #[test]
-    fn a_server_inside_takes_a_descriptor_for_each_connection_too() {
-        let mut both = plan("127.0.0.1:1 --threads 1 -c 9966").unwrap();
-        both.server_inside = true;
-        assert_eq!(check(&both, &machine()), Ok(()));
-        both.connections += 1;
-        assert!(matches!(check(&both, &machine()), Err(Shortage::Descriptors { fits: 9966, .. })));
+    fn a_million_fit_where_there_is_memory_for_them() {
+        let roomy = Machine { memory_available_bytes: 16 << 30, ..machine() };
+        assert_eq!(check(&plan("127.0.0.1:1 -c 1M").unwrap(), &roomy), Ok(()));
+        assert_eq!(check(&plan_inside("-c 1M"), &roomy), Ok(()));
+        let fits = (4 << 30) / (2 * CONNECTION_END_BYTES);
+        assert_eq!(short(&plan_inside("-c 1M"), &machine()), [("memory", Some(fits))]);
     }
 
     #[test]
-    fn ports_run_out_only_where_the_kernel_chooses_them() {
-        let roomy = Machine { descriptors_max: 100_000, ..machine() };
-        assert_eq!(check(&plan("127.0.0.1:1 -c 60k").unwrap(), &roomy), Ok(()));
-        assert_eq!(check(&plan("[::1]:1 -c 28232").unwrap(), &roomy), Ok(()));
-        let shortage = check(&plan("[::1]:1 -c 28233").unwrap(), &roomy).unwrap_err();
-        assert_eq!(shortage, Shortage::Ports { connections: 28_233, fits: 28_232 });
-        assert!(shortage.to_string().contains("ip_local_port_range"), "{shortage}");
+    fn ports_run_out_only_where_there_is_one_address() {
+        assert_eq!(check(&plan("[::1]:1 -c 28232").unwrap(), &machine()), Ok(()));
+        assert_eq!(short(&plan("[::1]:1 -c 28233").unwrap(), &machine()), [("ports", Some(28_232))]);
+        assert_eq!(check(&plan("[::1]:1,[::1]:2 -c 28233").unwrap(), &machine()), Ok(()));
+        let given = plan("192.0.2.1:1 --source 10.0.0.1,10.0.0.2 -c 63489").unwrap();
+        assert_eq!(short(&given, &machine()), [("ports", Some(63_488))]);
+        let sentence = check(&plan("[::1]:1 -c 28233").unwrap(), &machine()).unwrap_err().to_string();
+        assert!(sentence.contains("ip_local_port_range") && sentence.contains("--source"), "{sentence}");
     }
 
     #[test]
     fn memory_counts_both_ends_on_this_machine() {
-        let small = Machine { memory_available_bytes: 12 * 1024 * 100, ..machine() };
+        let small = Machine { memory_available_bytes: 2 * CONNECTION_END_BYTES * 100, ..machine() };
         assert_eq!(check(&plan("127.0.0.1:1 -c 100").unwrap(), &small), Ok(()));
-        assert!(matches!(check(&plan("127.0.0.1:1 -c 101").unwrap(), &small), Err(Shortage::Memory { fits: 100, .. })));
+        assert_eq!(short(&plan("127.0.0.1:1 -c 101").unwrap(), &small), [("memory", Some(100))]);
         assert_eq!(check(&plan("192.0.2.1:1 -c 200").unwrap(), &small), Ok(()));
     }
 
     #[test]
+    fn too_few_threads_are_said_and_doubts_do_not_refuse() {
+        let system =
+            System { threads_max: Some(5), conntrack_max: Some(10), files_left: Some(50), ..System::default() };
+        let tight = Machine { system, ..machine() };
+        assert_eq!(check(&plan("127.0.0.1:1 -c 100").unwrap(), &tight), Ok(()));
+        let doubtful = findings(&plan("127.0.0.1:1 -c 100").unwrap(), &tight);
+        let doubtful = doubtful.iter().filter(|finding| finding.grade == Grade::Doubtful);
+        assert_eq!(doubtful.map(|finding| finding.thing).collect::<Vec<_>>(), ["open files", "tracked"]);
+        assert_eq!(short(&plan("127.0.0.1:1 -c 100 --threads 5").unwrap(), &tight), [("threads", None)]);
+    }
+
+    #[test]
     fn the_suitable_number_is_the_least_of_its_bounds() {
-        assert_eq!(suitable(&machine(), 1, 5_000), 5_000);
-        assert_eq!(suitable(&machine(), 1, 10_000), 9_966);
-        assert_eq!(suitable(&Machine { memory_available_bytes: 24 * 1024 * 10, ..machine() }, 1, 5_000), 10);
-        assert_eq!(suitable(&Machine { descriptors_max: 10, ..machine() }, 1, 5_000), 1);
+        assert_eq!(suitable(&machine(), 5_000), 5_000);
+        let small = Machine { memory_available_bytes: 4 * CONNECTION_END_BYTES * 10, ..machine() };
+        assert_eq!(suitable(&small, 5_000), 10);
+        assert_eq!(suitable(&Machine { memory_available_bytes: 0, ..machine() }, 5_000), 1);
     }
 }

@@ -41,16 +41,34 @@ impl Progress {
         Progress { face, stage: String::new(), duration: None, goal, begun_at: now, told_at: now, answered_before: 0 }
     }
 
+    /// Lines to begin with.
+    pub(crate) fn say(&self, lines: &[String]) {
+        let is_shown = !matches!(self.face, Face::Silent);
+        for line in lines.iter().filter(|_| is_shown) {
+            // Nobody there to read it is no reason not to begin.
+            let _ = writeln!(stderr(), "        {line}");
+        }
+    }
+
     /// A stage begins.
     pub(crate) fn begin(&mut self, stage: Stage) {
-        self.stage = match stage {
+        let name = match stage {
             Stage::Connect => "connecting".to_owned(),
             Stage::Verify => "verifying an echo on each connection".to_owned(),
             Stage::Closed { .. } => "closed loop".to_owned(),
             Stage::Open { rate_per_s, .. } => format!("open loop at {}/s", count(rate_per_s as u64)),
             Stage::Hold { .. } => "holding".to_owned(),
         };
-        self.duration = stage.duration();
+        self.begin_part(name, stage.duration());
+    }
+
+    /// All connections are being closed.
+    pub(crate) fn begin_closing(&mut self) {
+        self.begin_part("closing".to_owned(), None);
+    }
+
+    fn begin_part(&mut self, name: String, duration: Option<Duration>) {
+        (self.stage, self.duration) = (name, duration);
         (self.begun_at, self.told_at, self.answered_before) = (Instant::now(), Instant::now(), 0);
         if let Face::Bar(bar) = &self.face {
             bar.set_style(style(self.duration.is_some()));

@@ -1,6 +1,7 @@
-//! Where connections come from: source addresses and ports, computed, no socket.
+//! Which way connections go: source addresses and ports, and destinations, computed, no socket.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 /// The ports that the kernel gives out by itself, both included: `net.ipv4.ip_local_port_range`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,10 +17,15 @@ impl PortRange {
     pub(crate) fn len(self) -> u64 {
         u64::from(self.last.saturating_sub(self.first)) + 1
     }
+
+    /// Whether so many ports are free below it that explicit sources are worth while.
+    fn leaves_room(self) -> bool {
+        self.first >= PORT_FIRST + PORTS_WORTHWHILE
+    }
 }
 
 /// Who chooses the sources of a run's connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sources {
     /// The kernel: one address of this machine, ports of its own range.
     Kernel,
@@ -28,92 +34,157 @@ pub(crate) enum Sources {
         /// The second octet of the addresses, 1 to 254.
         network: u8,
         /// The first port of the kernel's range, which must stay free for all other programs' connects.
-        port_end: u16,
+        port_end: u32,
+    },
+    /// The user: these addresses, ports from [`PORT_FIRST`] up to but excluding `port_end`.
+    Given {
+        /// The addresses, one after the other.
+        addresses: Arc<[IpAddr]>,
+        /// The first port of the kernel's range; 65,536 where that leaves too few, for the addresses are the user's.
+        port_end: u32,
     },
 }
 
 impl Sources {
-    /// The sources for connections to `target`, given the kernel's own range.
+    /// The sources for connections to `targets`, given the kernel's own range and perhaps addresses.
     ///
-    /// All of 127.0.0.0/8 belongs to the machine itself, so toward a target there every process can have 64,516
+    /// All of 127.0.0.0/8 belongs to the machine itself, so toward targets there every process can have 64,516
     /// addresses of its own: `process` (its id) picks them, lest two processes fight over the same ports. Elsewhere,
     /// and when the kernel's range leaves too few ports below it, the kernel chooses.
-    pub(crate) fn toward(target: IpAddr, range: PortRange, process: u32) -> Sources {
-        match target {
-            IpAddr::V4(v4) if v4.is_loopback() && range.first >= PORT_FIRST + PORTS_WORTHWHILE => {
-                Sources::Loopback { network: (process % 254) as u8 + 1, port_end: range.first }
-            }
-            _ => Sources::Kernel,
+    pub(crate) fn toward(targets: &[SocketAddr], given: Option<&[IpAddr]>, range: PortRange, process: u32) -> Sources {
+        if let Some(addresses) = given {
+            let port_end = if range.leaves_room() { u32::from(range.first) } else { PORT_END };
+            return Sources::Given { addresses: addresses.into(), port_end };
+        }
+        let is_loopback = |target: &SocketAddr| matches!(target.ip(), IpAddr::V4(v4) if v4.is_loopback());
+        if range.leaves_room() && targets.iter().all(is_loopback) {
+            return Sources::Loopback { network: (process % 254) as u8 + 1, port_end: u32::from(range.first) };
+        }
+        Sources::Kernel
+    }
+
+    /// How many connections to so many destinations can exist at once from these sources.
+    pub(crate) fn capacity(&self, destinations: usize, range: PortRange) -> u64 {
+        let each = match self {
+            Sources::Kernel => range.len(),
+            _ => self.addresses() * self.ports(),
+        };
+        each * destinations as u64
+    }
+
+    /// How many source addresses there are to choose from; the kernel has one.
+    pub(crate) fn addresses(&self) -> u64 {
+        match self {
+            Sources::Kernel => 1,
+            Sources::Loopback { .. } => HOSTS * HOSTS,
+            Sources::Given { addresses, .. } => addresses.len() as u64,
         }
     }
 
-    /// How many connections to one destination can exist at once from these sources.
-    pub(crate) fn capacity(self, range: PortRange) -> u64 {
+    /// How many ports of each address this program gives out by itself; 0 when that is left to the kernel.
+    pub(crate) fn ports(&self) -> u64 {
         match self {
-            Sources::Kernel => range.len(),
-            Sources::Loopback { port_end, .. } => ADDRESSES * u64::from(port_end - PORT_FIRST),
+            Sources::Kernel => 0,
+            Sources::Loopback { port_end, .. } | Sources::Given { port_end, .. } => {
+                u64::from(port_end.saturating_sub(PORT_FIRST.into()))
+            }
         }
+    }
+
+    /// Address and port number `pair`: all ports of the first address, then those of the next.
+    fn pair(&self, pair: u64) -> Option<SocketAddr> {
+        let ports = self.ports().max(1);
+        let (address, port) = (pair / ports, PORT_FIRST + (pair % ports) as u16);
+        let ip = match self {
+            Sources::Kernel => return None,
+            Sources::Loopback { network, .. } => {
+                let (third, fourth) = ((address / HOSTS) as u8 + 1, (address % HOSTS) as u8 + 1);
+                IpAddr::V4(Ipv4Addr::new(127, *network, third, fourth))
+            }
+            Sources::Given { addresses, .. } => addresses[address as usize],
+        };
+        Some(SocketAddr::new(ip, port))
     }
 }
 
-/// One worker's sources, one after the other; those of different workers of a run are disjoint.
+/// The way of one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// The index of its destination.
+    pub(crate) destination: usize,
+    /// Its source; `None` for "let the kernel choose".
+    pub(crate) source: Option<SocketAddr>,
+}
+
+/// One worker's routes, one after the other; those of different workers of a run are disjoint.
 ///
-/// It yields `None` for "let the kernel choose", and ends when what was planned, spares included, is used up.
+/// Connection n of a run goes to destination n modulo their number, from pair number n divided by it of address and port:
+/// destinations get equally many, and every source is used toward each. A source that something else has is replaced by
+/// one of the worker's spares, which lie beyond the last connection's.
 #[derive(Debug, Clone)]
 pub(crate) struct Routes {
     sources: Sources,
+    destinations: u64,
     next: u64,
-    step: u64,
     end: u64,
+    spare: u64,
+    spare_step: u64,
+    spare_end: u64,
 }
 
 impl Routes {
-    /// The sources for `connections` connections of worker number `worker` of `workers`.
-    pub(crate) fn new(sources: Sources, worker: usize, workers: usize, connections: u64) -> Routes {
-        let (next, step) = (worker as u64, workers as u64);
-        let end = match sources {
-            Sources::Kernel => u64::MAX,
-            Sources::Loopback { port_end, .. } => {
-                let pairs = ADDRESSES * u64::from(port_end - PORT_FIRST);
-                pairs.min(next + (connections + SPARES) * step)
-            }
-        };
-        Routes { sources, next, step, end }
+    /// The routes of the connections `first` to `end` (excluded) of a run with `total` of them toward so many
+    /// destinations, for worker number `worker` of `workers`.
+    pub(crate) fn new(
+        sources: Sources,
+        destinations: usize,
+        (first, end, total): (u64, u64, u64),
+        (worker, workers): (usize, usize),
+    ) -> Routes {
+        let destinations = destinations.max(1) as u64;
+        let pairs = sources.addresses() * sources.ports();
+        let (spare, spare_step) = (total.div_ceil(destinations) + worker as u64, workers as u64);
+        let spare_end = pairs.min(spare + SPARES * spare_step);
+        Routes { sources, destinations, next: first, end, spare, spare_step, spare_end }
+    }
+
+    /// A source in place of one that is taken. `None` when there is none left, or when the kernel chooses.
+    pub(crate) fn spare(&mut self) -> Option<SocketAddr> {
+        if self.spare >= self.spare_end {
+            return None;
+        }
+        let pair = self.spare;
+        self.spare += self.spare_step;
+        self.sources.pair(pair)
     }
 }
 
 impl Iterator for Routes {
-    type Item = Option<SocketAddr>;
+    type Item = Route;
 
-    fn next(&mut self) -> Option<Option<SocketAddr>> {
-        if self.next >= self.end {
+    /// Ends with the worker's last connection, or when there are no pairs left for it.
+    fn next(&mut self) -> Option<Route> {
+        let (destination, pair) = (self.next % self.destinations, self.next / self.destinations);
+        let is_left = self.sources == Sources::Kernel || pair < self.sources.addresses() * self.sources.ports();
+        if self.next >= self.end || !is_left {
             return None;
         }
-        let pair = self.next;
-        self.next += self.step;
-        match self.sources {
-            Sources::Kernel => Some(None),
-            Sources::Loopback { network, port_end } => {
-                let ports = u64::from(port_end - PORT_FIRST);
-                let (address, port) = (pair / ports, PORT_FIRST + (pair % ports) as u16);
-                let ip = Ipv4Addr::new(127, network, (address / HOSTS) as u8 + 1, (address % HOSTS) as u8 + 1);
-                Some(Some(SocketAddr::new(ip.into(), port)))
-            }
-        }
+        self.next += 1;
+        Some(Route { destination: destination as usize, source: self.sources.pair(pair) })
     }
 }
 
 /// The first port that a process without privilege may bind.
 pub(crate) const PORT_FIRST: u16 = 1024;
 
+/// One more than the last port.
+const PORT_END: u32 = 65_536;
+
 /// Below so many ports an address, spreading over addresses is not worth leaving the choice to the kernel.
 const PORTS_WORTHWHILE: u16 = 1000;
 
 /// Values used of each of the last two octets, 1 to 254: never a network's or a broadcast address.
 const HOSTS: u64 = 254;
-
-/// Source addresses that one process has.
-const ADDRESSES: u64 = HOSTS * HOSTS;
 
 /// Sources beyond those needed, for ports on which something listens: more than any machine has listeners.
 const SPARES: u64 = 4096;
@@ -124,36 +195,59 @@ mod tests {
     use std::collections::HashSet;
 
     const RANGE: PortRange = PortRange { first: 32768, last: 60999 };
-    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn target(text: &str) -> Vec<SocketAddr> {
+        vec![text.parse().unwrap()]
+    }
+
+    fn loopback() -> Sources {
+        Sources::toward(&target("127.0.0.1:9"), None, RANGE, 0)
+    }
+
+    /// All routes of a run, worker by worker.
+    fn all(sources: &Sources, destinations: usize, connections: u64, workers: u64) -> Vec<Route> {
+        let first = |worker: u64| connections * worker / workers;
+        (0..workers)
+            .flat_map(|worker| {
+                let part = (first(worker), first(worker + 1), connections);
+                Routes::new(sources.clone(), destinations, part, (worker as usize, workers as usize))
+            })
+            .collect()
+    }
 
     #[test]
-    fn only_ipv4_loopback_targets_get_explicit_sources() {
-        assert_eq!(Sources::toward(LOOPBACK, RANGE, 7), Sources::Loopback { network: 8, port_end: 32768 });
-        assert_eq!(Sources::toward("::1".parse().unwrap(), RANGE, 7), Sources::Kernel);
-        assert_eq!(Sources::toward("10.0.0.1".parse().unwrap(), RANGE, 7), Sources::Kernel);
+    fn only_ipv4_loopback_targets_get_explicit_sources_unasked() {
+        assert_eq!(loopback(), Sources::Loopback { network: 1, port_end: 32768 });
+        for elsewhere in ["[::1]:9", "10.0.0.1:9"] {
+            assert_eq!(Sources::toward(&target(elsewhere), None, RANGE, 7), Sources::Kernel);
+        }
+        let mixed = [target("127.0.0.1:9"), target("10.0.0.1:9")].concat();
+        assert_eq!(Sources::toward(&mixed, None, RANGE, 7), Sources::Kernel);
     }
 
     #[test]
     fn a_kernel_range_that_starts_low_leaves_the_choice_to_the_kernel() {
         let whole = PortRange { first: 1024, last: 65535 };
-        assert_eq!(Sources::toward(LOOPBACK, whole, 7), Sources::Kernel);
-        assert_eq!(Sources::Kernel.capacity(whole), 64_512);
-        assert_eq!(Sources::Kernel.capacity(RANGE), 28_232);
+        assert_eq!(Sources::toward(&target("127.0.0.1:9"), None, whole, 7), Sources::Kernel);
+        assert_eq!((Sources::Kernel.capacity(1, whole), Sources::Kernel.capacity(1, RANGE)), (64_512, 28_232));
+        assert_eq!(Sources::Kernel.capacity(3, RANGE), 84_696);
+        let given = Sources::toward(&target("10.0.0.1:9"), Some(&["10.0.0.2".parse().unwrap()]), whole, 7);
+        assert_eq!(given.capacity(1, whole), 64_512, "but given addresses are the user's own");
     }
 
     #[test]
     fn every_process_id_gives_a_usable_network() {
         for process in [0, 1, 253, 254, 255, u32::MAX] {
-            let Sources::Loopback { network, .. } = Sources::toward(LOOPBACK, RANGE, process) else { panic!() };
+            let sources = Sources::toward(&target("127.0.0.1:9"), None, RANGE, process);
+            let Sources::Loopback { network, .. } = sources else { panic!() };
             assert!((1..=254).contains(&network), "{process}");
         }
     }
 
     #[test]
     fn sources_stay_below_the_kernels_range_and_go_to_the_next_address_after_it() {
-        let sources = Sources::toward(LOOPBACK, RANGE, 0);
-        let routes: Vec<SocketAddr> = Routes::new(sources, 0, 1, 40_000).flatten().collect();
-        assert_eq!(routes.len(), 44_096);
+        let routes: Vec<SocketAddr> = all(&loopback(), 1, 40_000, 1).iter().filter_map(|route| route.source).collect();
+        assert_eq!(routes.len(), 40_000);
         assert!(routes.iter().all(|route| (1024..32768).contains(&route.port())));
         assert_eq!(routes[0], "127.1.1.1:1024".parse().unwrap());
         assert_eq!(routes[31_743], "127.1.1.1:32767".parse().unwrap());
@@ -161,23 +255,59 @@ mod tests {
     }
 
     #[test]
-    fn workers_share_no_source() {
-        let sources = Sources::toward(LOOPBACK, RANGE, 0);
-        let all: Vec<SocketAddr> =
-            (0..7).flat_map(|worker| Routes::new(sources, worker, 7, 10_000).flatten()).collect();
-        assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
+    fn a_million_take_32_addresses_and_no_source_twice() {
+        let routes = all(&loopback(), 1, 1_000_000, 51);
+        assert_eq!(routes.len(), 1_000_000);
+        assert_eq!(routes.iter().map(|route| route.source).collect::<HashSet<_>>().len(), 1_000_000);
+        assert_eq!(routes.iter().map(|route| route.source.unwrap().ip()).collect::<HashSet<_>>().len(), 32);
+    }
+
+    #[test]
+    fn destinations_get_equally_many_and_share_sources() {
+        let routes = all(&loopback(), 3, 10_000, 7);
+        let toward = |destination| routes.iter().filter(|route| route.destination == destination).count();
+        assert_eq!([toward(0), toward(1), toward(2)], [3334, 3333, 3333]);
+        assert_eq!(routes.iter().map(|route| route.source).collect::<HashSet<_>>().len(), 3334);
+        let different: HashSet<_> = routes.iter().map(|route| (route.destination, route.source)).collect();
+        assert_eq!(different.len(), 10_000);
+    }
+
+    #[test]
+    fn given_addresses_are_used_to_the_last_port() {
+        let addresses: Vec<IpAddr> = ["10.0.0.2", "10.0.0.9"].map(|ip| ip.parse().unwrap()).into();
+        let sources = Sources::toward(&target("10.0.0.1:9"), Some(&addresses), RANGE, 7);
+        assert_eq!(sources.capacity(2, RANGE), 4 * 31_744);
+        let routes = all(&sources, 2, 4 * 31_744, 5);
+        assert_eq!(routes.len(), 4 * 31_744);
+        assert_eq!(routes.last().unwrap().source, Some("10.0.0.9:32767".parse().unwrap()));
+        assert_eq!(all(&sources, 2, 4 * 31_744 + 1, 5).len(), 4 * 31_744, "and not beyond");
+    }
+
+    #[test]
+    fn spares_are_nobodys_and_bounded() {
+        let mut used: HashSet<_> = all(&loopback(), 2, 1_000, 3).iter().map(|route| route.source.unwrap()).collect();
+        for worker in 0..3 {
+            let mut routes = Routes::new(loopback(), 2, (0, 0, 1_000), (worker, 3));
+            let spares: Vec<SocketAddr> = std::iter::from_fn(|| routes.spare()).collect();
+            assert_eq!(spares.len() as u64, SPARES);
+            assert!(spares.into_iter().all(|spare| used.insert(spare)));
+        }
     }
 
     #[test]
     fn the_last_address_is_still_of_the_network_and_then_it_ends() {
-        let sources = Sources::Loopback { network: 9, port_end: PORT_FIRST + 1 };
-        let routes: Vec<SocketAddr> = Routes::new(sources, 0, 1, u64::from(u32::MAX)).flatten().collect();
-        assert_eq!(routes.len() as u64, sources.capacity(RANGE));
-        assert_eq!(routes.last(), Some(&"127.9.254.254:1024".parse().unwrap()));
+        let sources = Sources::Loopback { network: 9, port_end: u32::from(PORT_FIRST) + 1 };
+        let routes = all(&sources, 1, 70_000, 1);
+        assert_eq!(routes.len() as u64, sources.capacity(1, RANGE));
+        assert_eq!(routes.last().unwrap().source, Some("127.9.254.254:1024".parse().unwrap()));
+        assert_eq!(Routes::new(sources, 1, (0, 1, 70_000), (0, 1)).spare(), None);
     }
 
     #[test]
     fn the_kernels_choice_never_runs_out_here() {
-        assert_eq!(Routes::new(Sources::Kernel, 3, 4, 1).take(100_000).flatten().count(), 0);
+        let mut routes = Routes::new(Sources::Kernel, 2, (0, 100_000, 100_000), (0, 1));
+        assert_eq!(routes.next(), Some(Route { destination: 0, source: None }));
+        assert_eq!(routes.next(), Some(Route { destination: 1, source: None }));
+        assert_eq!((routes.by_ref().count(), routes.spare()), (99_998, None));
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::crew::{Crew, CrewError};
 use crate::machine::{Machine, resident_bytes, threads_cpu_time};
+use crate::netstat::Netstat;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::recorder::{Recorder, total};
@@ -31,8 +32,20 @@ impl<'a> Run<'a> {
         is_quiet: bool,
     ) -> Result<Run<'a>, CrewError> {
         let (crew, progress) = (Crew::start(&plan)?, Progress::new(is_quiet, plan.connections));
+        if plan.layout.own_tables {
+            progress.say(&plan.layout.sums(plan.connections, machine.descriptors_max));
+        }
         let command = std::env::args().collect();
-        let report = Report { command, plan, machine, stages: Vec::new(), ending: Ending::Complete, server: None };
+        let report = Report {
+            command,
+            plan,
+            machine,
+            stages: Vec::new(),
+            ending: Ending::Complete,
+            server: None,
+            resident_begin_bytes: resident_bytes(),
+            closing_time: Duration::ZERO,
+        };
         Ok(Run { signals, crew, progress, report })
     }
 
@@ -45,21 +58,26 @@ impl<'a> Run<'a> {
             return Ok(None);
         }
         let server_cpu_before = self.server_cpu_time();
-        let begun_at = Instant::now();
+        let (begun_at, netstat_before) = (Instant::now(), Netstat::now());
         self.progress.begin(stage);
         let recorder = self.crew.run(stage, self.signals, |seen| self.progress.show(seen))?;
         let server_cpu_time =
             self.server_cpu_time().zip(server_cpu_before).map(|(now, before)| now.saturating_sub(before));
         let (elapsed, resident_bytes) = (begun_at.elapsed(), resident_bytes());
-        self.report.stages.push(StageResult { stage, recorder, elapsed, server_cpu_time, resident_bytes });
+        let netstat = Netstat::now().since(netstat_before);
+        let result = StageResult { stage, recorder, elapsed, server_cpu_time, resident_bytes, netstat };
+        self.report.stages.push(result);
         self.report.ending = self.ending();
         Ok(self.report.stages.last().map(|result| &result.recorder))
     }
 
     /// Closes all connections, now that the results are complete.
-    pub(crate) fn finish(self) -> Report {
+    pub(crate) fn finish(mut self) -> Report {
+        let begun_at = Instant::now();
+        self.progress.begin_closing();
+        self.crew.close(|seen| self.progress.show(seen));
+        self.report.closing_time = begun_at.elapsed();
         self.progress.end();
-        drop(self.crew);
         self.report
     }
 
@@ -80,7 +98,7 @@ impl<'a> Run<'a> {
     }
 
     fn server_cpu_time(&self) -> Option<Duration> {
-        self.report.plan.server_inside.then(|| threads_cpu_time(SERVER_THREADS))
+        self.report.plan.is_server_inside().then(|| threads_cpu_time(SERVER_THREADS))
     }
 }
 

@@ -1,10 +1,10 @@
-//! SIGINT and SIGTERM as a flag that can be looked at.
+//! Signals as flags that can be looked at: SIGINT and SIGTERM to end, SIGUSR1 to say how things are.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
 /// Whether the user wants the program to end.
@@ -32,5 +32,28 @@ impl Signals {
     /// Whether a signal has come.
     pub(crate) fn came(&self) -> bool {
         self.is_set.load(Relaxed)
+    }
+}
+
+/// Whether the user asked, by SIGUSR1, how things are.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    is_set: Arc<AtomicBool>,
+}
+
+impl Asked {
+    /// From now on SIGUSR1, which would end the process otherwise, is a question.
+    ///
+    /// # Errors
+    /// Those of sigaction(2).
+    pub(crate) fn catch() -> io::Result<Asked> {
+        let is_set = Arc::new(AtomicBool::new(false));
+        flag::register(SIGUSR1, Arc::clone(&is_set))?;
+        Ok(Asked { is_set })
+    }
+
+    /// Whether it came since the last call.
+    pub(crate) fn again(&self) -> bool {
+        self.is_set.swap(false, Relaxed)
     }
 }

@@ -43,10 +43,9 @@ impl Stage {
 }
 
 /// What a worker has yet to begin in the current stage.
-#[derive(Debug)]
 pub(crate) enum Drive {
     /// Connects.
-    Connect(Connector),
+    Connect(Box<Connector>),
     /// One request on each connection, a few at a time.
     Verify(Cursor),
     /// The first request on each connection; every later one is begun by the answer to the one before.

@@ -1,5 +1,6 @@
 //! The server to measure: how it is written on a command line, and the address that stands for it.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::str::FromStr;
@@ -31,6 +32,16 @@ impl Target {
                 let answers = |address: &&SocketAddr| TcpStream::connect_timeout(address, timeout).is_ok();
                 Ok(*addresses.iter().find(answers).unwrap_or(first))
             }
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
         }
     }
 }

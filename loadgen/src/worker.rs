@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,10 +12,12 @@ use esockets::{socket, sys};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::accept_queues::AcceptQueues;
 use crate::client::{Client, State};
 use crate::clock::Clock;
 use crate::connector::Connector;
 use crate::failure::{Act, Failure, Kind};
+use crate::gate::Gate;
 use crate::live::{Live, Seen};
 use crate::payload;
 use crate::plan::{Plan, Share};
@@ -70,7 +73,7 @@ impl Worker {
             events: Events::with_capacity(EVENTS_MAX),
             clients: Vec::with_capacity(share.connections as usize),
             ready: VecDeque::new(),
-            scratch: vec![0; SCRATCH_BYTES],
+            scratch: vec![0; (plan.size as usize * 2).clamp(*SCRATCH_BYTES.start(), *SCRATCH_BYTES.end())],
             drive: Drive::Hold,
             begin_ns: 0,
             end_ns: 0,
@@ -108,9 +111,14 @@ impl Worker {
 
     /// Closes all connections by a reset: ten thousands of them in TIME_WAIT would be in the way of the next run.
     pub(crate) fn close(&mut self) {
-        for client in self.clients.drain(..).flatten() {
+        for client in std::mem::take(&mut self.clients).into_iter().flatten() {
             // It can fail only if the socket is gone already, which is as good.
             let _ = socket::reset_on_close(client.socket());
+            drop(client);
+            self.open = self.open.saturating_sub(1);
+            if self.open.is_multiple_of(CLOSED_BETWEEN_TELLS) {
+                self.tell();
+            }
         }
     }
 
@@ -122,8 +130,10 @@ impl Worker {
         self.drive = match stage {
             Stage::Connect => {
                 let pace = self.plan.connect_rate.map(|rate| Schedule::new(rate, worker, workers));
-                let routes = self.share.routes.clone();
-                Drive::Connect(Connector::new(self.plan.target, routes, pace, self.share.connections))
+                let (targets, routes) = (self.plan.targets.clone(), self.share.routes.clone());
+                let gate = Gate::new(AcceptQueues::of(&targets), workers, self.timeout_ns());
+                let when = (begin_ns, pace);
+                Drive::Connect(Box::new(Connector::new(targets, routes, gate, when, self.share.connections)))
             }
             Stage::Verify => Drive::Verify(Cursor::new(slots)),
             Stage::Closed { .. } => Drive::Closed(Cursor::new(slots)),
@@ -171,8 +181,10 @@ impl Worker {
         }
         let now_ns = self.clock.now_ns();
         let (next_ns, is_precise) = match &self.drive {
-            Drive::Connect(connector) => (connector.next_ns(self.pending).map(|ns| self.begin_ns + ns), false),
-            Drive::Verify(cursor) => ((!cursor.is_done() && self.pending < VERIFYING_MAX).then_some(now_ns), false),
+            Drive::Connect(connector) => (connector.next_ns(self.pending), false),
+            Drive::Verify(cursor) => {
+                ((!cursor.is_done() && self.pending < self.verifying_max()).then_some(now_ns), false)
+            }
             Drive::Closed(cursor) => ((!cursor.is_done() && now_ns < self.end_ns).then_some(self.begin_ns), false),
             Drive::Open(arrivals) if arrivals.has_free() => (arrivals.next_ns().map(|ns| self.begin_ns + ns), true),
             Drive::Open(_) | Drive::Hold => (None, false),
@@ -184,7 +196,7 @@ impl Worker {
         // A poll sleeps whole milliseconds, rounded up: wake early enough to spin through the rest.
         let until_ns = if is_precise { until_ns - SPIN_NS / 2 } else { until_ns };
         let until_end_ns = if now_ns < self.end_ns { self.end_ns - now_ns } else { u64::MAX };
-        let until_sweep_ns = self.sweep_ns.saturating_sub(now_ns);
+        let until_sweep_ns = if self.pending > 0 { self.sweep_ns.saturating_sub(now_ns) } else { u64::MAX };
         Duration::from_nanos(until_ns.min(until_end_ns).min(until_sweep_ns).min(LOOK_UP_NS))
     }
 
@@ -205,13 +217,14 @@ impl Worker {
         for _ in 0..CONNECT_BUDGET {
             let Drive::Connect(connector) = &mut self.drive else { return };
             match connector.next_ns(self.pending) {
-                Some(next_ns) if self.begin_ns + next_ns <= self.now_ns => {}
+                Some(next_ns) if next_ns <= self.now_ns && connector.may_begin(self.now_ns) => {}
                 _ => return,
             }
             // The clock is read for each: earlier ones of this turn must not lengthen the time of later ones.
             let begun_ns = self.clock.now_ns();
             let (number, outcome) = connector.open();
             self.recorder.attempted += 1;
+            self.recorder.series.note_attempt(begun_ns);
             self.clients.push(None);
             self.pending += 1;
             match outcome.and_then(|socket| self.register(socket, number, begun_ns)) {
@@ -226,14 +239,14 @@ impl Worker {
         let registered =
             self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(number as usize), both);
         registered.map_err(|error| Failure::of(Act::Connect, &error))?;
-        let seed = payload::seed(self.plan.seed, self.share.connection_first + u64::from(number));
-        Ok(Client::new(socket, seed, begun_ns))
+        Ok(Client::new(socket, begun_ns))
     }
 
     fn note_connect_failure(&mut self, failure: Failure) {
         self.pending -= 1;
         self.failed += 1;
         note(&mut self.recorder.connect_failures, failure);
+        self.recorder.series.note_failed(self.now_ns, failure);
         if let Drive::Connect(connector) = &mut self.drive {
             connector.note_failure(self.recorder.established);
         }
@@ -257,11 +270,17 @@ impl Worker {
         let Some(client) = &mut self.clients[slot as usize] else { return };
         match socket::connect_result(client.socket()) {
             Ok(()) => {
-                self.recorder.latency.saturating_record(self.clock.now_ns() - client.sent_ns());
+                let now_ns = self.clock.now_ns();
+                let took_ns = now_ns - client.sent_ns();
+                self.recorder.latency.record(took_ns);
                 self.recorder.established += 1;
+                self.recorder.series.note_established(now_ns);
                 self.pending -= 1;
                 self.open += 1;
                 client.connected();
+                if let Drive::Connect(connector) = &mut self.drive {
+                    connector.note_established(took_ns, now_ns);
+                }
             }
             // Not ended after all: its edge is still to come.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
@@ -271,9 +290,10 @@ impl Worker {
 
     /// Sends and receives what can be, and goes on to the next request when a reply is complete.
     fn exchange(&mut self, slot: u32) {
+        let seed = self.seed(slot);
         let Some(client) = &mut self.clients[slot as usize] else { return };
         let (sent_before, received_before) = client.totals();
-        let outcome = client.flush(&mut self.scratch).and_then(|()| client.receive(&mut self.scratch));
+        let outcome = client.flush(seed, &mut self.scratch).and_then(|()| client.receive(seed, &mut self.scratch));
         let (sent, received) = client.totals();
         self.recorder.bytes_sent += sent - sent_before;
         self.recorder.bytes_received += received - received_before;
@@ -309,9 +329,9 @@ impl Worker {
         self.pending -= 1;
         self.recorder.answered += 1;
         self.recorder.answered_in_window += u64::from(now_ns < self.end_ns);
-        self.recorder.latency.saturating_record(now_ns - client.due_ns());
+        self.recorder.latency.record(now_ns - client.due_ns());
         if let Drive::Open(_) = self.drive {
-            self.recorder.service.saturating_record(now_ns - client.sent_ns());
+            self.recorder.service.record(now_ns - client.sent_ns());
         }
         now_ns
     }
@@ -327,10 +347,11 @@ impl Worker {
 
     /// Begins what is to be begun by now, a budget a turn so that replies are not kept waiting.
     fn due(&mut self) {
+        let verifying_max = self.verifying_max();
         for _ in 0..BEGIN_BUDGET {
             let now_ns = self.clock.now_ns();
             let (slot, due_ns) = match &mut self.drive {
-                Drive::Verify(cursor) if self.pending < VERIFYING_MAX => (cursor.next(), now_ns),
+                Drive::Verify(cursor) if self.pending < verifying_max => (cursor.next(), now_ns),
                 Drive::Closed(cursor) if (self.begin_ns..self.end_ns).contains(&now_ns) => (cursor.next(), now_ns),
                 Drive::Open(arrivals) => match arrivals.next_ns().map(|ns| self.begin_ns + ns) {
                     Some(due_ns) if due_ns <= now_ns => (arrivals.take_free(), due_ns),
@@ -345,19 +366,20 @@ impl Worker {
             }
             if let Drive::Open(arrivals) = &mut self.drive {
                 arrivals.give();
-                self.recorder.lag.saturating_record(now_ns - due_ns);
+                self.recorder.lag.record(now_ns - due_ns);
             }
             self.send(slot, due_ns, now_ns);
         }
     }
 
     fn send(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
+        let seed = self.seed(slot);
         let Some(client) = &mut self.clients[slot as usize] else { return };
         client.begin(self.plan.size, due_ns, now_ns);
         self.pending += 1;
         self.recorder.due += 1;
         let (sent_before, _) = client.totals();
-        let outcome = client.flush(&mut self.scratch);
+        let outcome = client.flush(seed, &mut self.scratch);
         self.recorder.bytes_sent += client.totals().0 - sent_before;
         if let Err(failure) = outcome {
             self.lose(slot, failure);
@@ -367,7 +389,8 @@ impl Worker {
     /// Finds what has taken too long: all clients are looked at, sixteen times in a timeout.
     fn sweep(&mut self) {
         let now_ns = self.now_ns;
-        if now_ns < self.sweep_ns {
+        // With nothing under way nothing can be late: a million connections at rest are not looked at.
+        if now_ns < self.sweep_ns || self.pending == 0 {
             return;
         }
         let timeout_ns = self.timeout_ns();
@@ -394,6 +417,7 @@ impl Worker {
         }
         self.open -= 1;
         self.failed += 1;
+        self.recorder.series.note_lost(self.now_ns, failure);
         if client.state() == State::Busy {
             self.pending -= 1;
             note(&mut self.recorder.request_failures, failure);
@@ -429,16 +453,30 @@ impl Worker {
         self.live.tell(Seen { open: self.open, answered: self.recorder.answered, failed: self.failed });
     }
 
+    /// What makes the bytes of the connection in `slot` its own.
+    fn seed(&self, slot: u32) -> u64 {
+        payload::seed(self.plan.seed, self.share.connection_first + u64::from(slot))
+    }
+
+    /// How many requests may be under way while every connection is verified once.
+    fn verifying_max(&self) -> u64 {
+        (VERIFYING_MAX / self.share.workers).clamp(*VERIFYING_EACH.start(), *VERIFYING_EACH.end()) as u64
+    }
+
     fn timeout_ns(&self) -> u64 {
         self.plan.timeout.as_nanos() as u64
     }
 }
 
+/// Closes between two words about them to whoever watches.
+const CLOSED_BETWEEN_TELLS: u64 = 64;
+
 /// Events of one wait; see design.md's measurement: 64 to 256 cost less processor time than 1,024.
 const EVENTS_MAX: usize = 128;
 
-/// Bytes sent or read at once.
-const SCRATCH_BYTES: usize = 64 * 1024;
+/// Bytes sent or read at once: more than a message, so that a short read tells that nothing is left, and no more than is
+/// of use, for each of many workers has its own.
+const SCRATCH_BYTES: RangeInclusive<usize> = 4 * 1024..=64 * 1024;
 
 /// Connects begun in one turn. On loopback a connect has succeeded when the call returns, some 25 us later: to begin many
 /// before looking at the first would show up in its time.
@@ -447,9 +485,12 @@ const CONNECT_BUDGET: usize = 4;
 /// Requests begun in one turn.
 const BEGIN_BUDGET: usize = 64;
 
-/// Requests under way while every connection is verified once: enough to keep a server busy, too few to time out in
-/// its queue.
-const VERIFYING_MAX: u64 = 256;
+/// Requests under way while every connection is verified once, over all workers: enough to keep a server busy, too few to
+/// time out in its queue, or to push each other's sockets out of the processor's caches.
+const VERIFYING_MAX: usize = 1024;
+
+/// The same, of one worker.
+const VERIFYING_EACH: RangeInclusive<usize> = 16..=256;
 
 /// The last part before a due moment that is spun through; mio rounds a timeout up to a whole millisecond.
 const SPIN_NS: u64 = 2_000_000;

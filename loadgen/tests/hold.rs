@@ -55,3 +55,25 @@ fn the_report_speaks_of_connections() {
     assert!(outcome.stdout.starts_with("Connections · "), "{}", outcome.stdout);
     assert_eq!(outcome.stdout.matches("20 of 20 echoed every byte").count(), 2, "{}", outcome.stdout);
 }
+
+#[test]
+fn without_a_target_the_server_is_inside() {
+    let (code, results) = measure("hold -c 200 -d 50ms");
+    assert_eq!(code, Some(0), "{results:#}");
+    assert_eq!((&results["plan"]["server_inside"], &results["server"]["agrees"]), (&true.into(), &true.into()));
+    assert_eq!(results["plan"]["own_descriptor_tables"], false, "they fit into one");
+    let accepted: u64 =
+        results["server"]["accepted"].as_array().unwrap().iter().map(|shard| shard.as_u64().unwrap()).sum();
+    assert_eq!(accepted, 200);
+}
+
+#[test]
+fn connections_are_told_second_by_second() {
+    let server = Server::good();
+    let (_, results) = measure(&format!("hold {} -c 30 -d 50ms --connect-rate 20", server.address));
+    let seconds = results["connections"].as_array().unwrap();
+    let sum = |field: &str| -> u64 { seconds.iter().map(|second| second[field].as_u64().unwrap()).sum() };
+    assert_eq!((sum("attempted"), sum("established")), (30, 30), "{results:#}");
+    assert!(seconds.len() >= 2, "the last is due after a second and a half: {seconds:?}");
+    assert_eq!(seconds.last().unwrap()["open"], 30);
+}

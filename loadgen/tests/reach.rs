@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
 use socket2::{Domain, Socket, Type};
-use support::{Server, failures, loadgen, measure, stage};
+use support::{Server, echo, failures, loadgen, measure, stage};
 
 /// An address that refuses for as long as the socket lives: bound by nobody else, listened on by no one.
 fn refusing() -> (Socket, std::net::SocketAddr) {
@@ -46,12 +49,40 @@ fn a_name_without_an_address() {
 #[test]
 fn out_of_descriptors_is_said_before_anything_is_begun() {
     let server = Server::start(|number, _| panic!("connection {number} was opened"));
-    // 2^31 is beyond what the kernel ever allows (fs.nr_open).
-    let outcome = loadgen(&format!("rr {} -c 2147483648", server.address));
+    // More than 1,024 tables hold, whatever the limit of each: the kernel's is about a thousand million (fs.nr_open).
+    let outcome = loadgen(&format!("rr {} -c 2147483648 --threads 1", server.address));
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""));
-    for wanted in ["out of descriptors", "2,147,483,648 connections", "would fit", "--nofile=2147483"] {
+    for wanted in ["out of descriptors", "2,147,483,648 connections", "would fit", "--nofile=", "loadgen doctor"] {
         assert!(outcome.stderr.contains(wanted), "no '{wanted}' in {}", outcome.stderr);
     }
+}
+
+#[test]
+fn a_source_that_is_another_machines_is_named() {
+    let outcome = loadgen("rr 192.0.2.1:9 --source 192.0.2.77");
+    assert_eq!(outcome.code, Some(2));
+    assert!(outcome.stderr.contains("192.0.2.77 is no address of this machine"), "{}", outcome.stderr);
+}
+
+#[test]
+fn several_targets_get_equally_many_from_the_sources_given() {
+    let peers = Arc::new(Mutex::new(Vec::new()));
+    let servers = [(); 3].map(|()| {
+        let peers = Arc::clone(&peers);
+        Server::start(move |_, stream| {
+            let (here, from) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+            peers.lock().unwrap().push((here, from));
+            echo(stream);
+        })
+    });
+    let [one, two, three] = servers.each_ref().map(|server| server.address);
+    let (code, results) = measure(&format!("hold {one},{two} {three} -c 30 -d 50ms --source 127.31.7.0/30"));
+    assert_eq!(code, Some(0), "{results:#}");
+    let peers = peers.lock().unwrap();
+    for server in [one, two, three] {
+        assert_eq!(peers.iter().filter(|(here, _)| *here == server).count(), 10);
+    }
+    assert!(peers.iter().all(|(_, from)| from.ip() == IpAddr::from([127, 31, 7, 1])), "{peers:?}");
 }
 
 #[test]

@@ -8,7 +8,6 @@ use support::loadgen;
 fn wrong_usage_is_exit_code_2() {
     for (line, wanted) in [
         ("rr", "TARGET"),
-        ("hold", "TARGET"),
         ("open 127.0.0.1:1", "--rate"),
         ("rr 127.0.0.1", "no port"),
         ("rr udp://127.0.0.1:1", "not a protocol"),
@@ -31,7 +30,7 @@ fn wrong_usage_is_exit_code_2() {
 
 #[test]
 fn help_shows_examples_for_every_command() {
-    for line in ["--help", "serve --help", "rr --help", "open --help", "hold --help"] {
+    for line in ["--help", "serve --help", "rr --help", "open --help", "hold --help", "doctor --help"] {
         let outcome = loadgen(line);
         assert_eq!(outcome.code, Some(0), "{line}");
         assert!(outcome.stdout.contains("Example"), "{line}: {}", outcome.stdout);

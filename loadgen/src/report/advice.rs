@@ -4,7 +4,7 @@ use crate::failure::{Failure, Kind};
 use crate::quantity::{count, span};
 use crate::recorder::{Failures, total};
 use crate::report::percentiles::Percentiles;
-use crate::report::{Ending, Report};
+use crate::report::{Ending, Report, StageResult};
 use crate::stage::Stage;
 
 /// Sentences about `report`, the most urgent first; none when there is nothing to say.
@@ -24,7 +24,7 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
     kinds.dedup();
     sentences.extend(kinds.into_iter().filter_map(|kind| about_exchange(report, kind)));
     sentences.extend(report.stages.iter().filter_map(|result| match result.stage {
-        Stage::Connect => about_slow_connects(&Percentiles::of(&result.recorder.latency)),
+        Stage::Connect => about_slow_connects(result),
         Stage::Open { .. } => about_overload(result),
         _ => None,
     }));
@@ -36,7 +36,7 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
 
 fn about_connect(report: &Report, failure: Failure) -> String {
     let (plan, fitted) = (&report.plan, count(report.established()));
-    let address = plan.target;
+    let address = plan.addresses();
     match failure.kind {
         Kind::Refused if report.established() > 0 => format!(
             "{address} took {fitted} connections and refused others: it stopped, or it limits how many it takes."
@@ -56,7 +56,7 @@ fn about_connect(report: &Report, failure: Failure) -> String {
             "Out of descriptors: {fitted} connections fitted; this process may open {}. For more: sudo prlimit --pid $$ \
              --nofile={} in this shell.",
             count(report.machine.descriptors_max),
-            report.machine.descriptors_max.max(plan.connections * 2)
+            report.machine.descriptors_max.max(plan.connections.saturating_mul(2))
         ),
         Kind::OutOfPorts => format!(
             "Out of ports toward {address}: {fitted} connections fitted. For more: sudo sysctl -w \
@@ -99,17 +99,24 @@ fn about_exchange(report: &Report, kind: Kind) -> Option<String> {
 }
 
 /// A SYN, or its answer, that is lost is sent again after 1 s, then after 3 s in all: steps that nothing else explains.
-fn about_slow_connects(connects: &Percentiles) -> Option<String> {
-    connects.max_ns.filter(|max_ns| *max_ns >= 1_000_000_000).map(|max_ns| {
-        format!(
-            "Some connects took up to {}: their first packets were dropped, which is what a full accept queue does. Try \
-             --connect-rate, or a longer backlog at the server.",
-            span(max_ns)
-        )
-    })
+fn about_slow_connects(result: &StageResult) -> Option<String> {
+    let longest = Percentiles::of(&result.recorder.latency).max_ns.filter(|max_ns| *max_ns >= 1_000_000_000)?;
+    let counted = match (result.netstat.syn_retransmits, result.netstat.listen_overflows) {
+        (0, 0) => String::new(),
+        (sent, dropped) => format!(
+            " (meanwhile the kernel here counted {} SYNs sent again, and {} connections for which a queue was too full)",
+            count(sent),
+            count(dropped)
+        ),
+    };
+    Some(format!(
+        "Some connects took up to {}: their first packets were dropped, which is what a full accept queue \
+         does{counted}. Try --connect-rate, or a longer backlog at the server.",
+        span(longest)
+    ))
 }
 
-fn about_overload(result: &crate::report::StageResult) -> Option<String> {
+fn about_overload(result: &StageResult) -> Option<String> {
     let recorder = &result.recorder;
     let (latency, lag) = (Percentiles::of(&recorder.latency).p50_ns?, Percentiles::of(&recorder.lag).p50_ns?);
     if recorder.unfinished > total(&recorder.request_failures) && recorder.unfinished > 0 {
@@ -160,7 +167,7 @@ mod tests {
     #[test]
     fn connects_of_a_second_are_explained() {
         let mut report = report();
-        report.stages[0].recorder.latency.record(1_020_000_000).unwrap();
+        report.stages[0].recorder.latency.record(1_020_000_000);
         assert!(sentences(&report)[0].contains("accept queue"));
     }
 }

@@ -7,7 +7,9 @@ use serde::Serialize;
 use crate::recorder::{Failures, Recorder};
 use crate::report::percentiles::Percentiles;
 use crate::report::{Report, StageResult};
+use crate::series::Second;
 use crate::stage::Stage;
+use crate::times::Times;
 
 /// All results of a run. Fields are only ever added; a change of meaning changes `format`.
 #[derive(Debug, Serialize)]
@@ -28,6 +30,12 @@ pub(crate) struct Document<'a> {
     is_ok: bool,
     /// What became of each stage, in order.
     stages: Vec<StageFacts>,
+    /// What became of connections, second by second; seconds in which nothing did are left out.
+    connections: Vec<SecondFacts>,
+    /// How long it took to close all connections, by reset.
+    closing_s: f64,
+    /// Resident memory of loadgen's process before the first connection.
+    resident_begin_bytes: u64,
     /// What the server counted, where it was a part of loadgen's own process.
     server: Option<ServerFacts<'a>>,
     /// What a person should know about it.
@@ -55,15 +63,23 @@ struct MachineFacts<'a> {
 /// The plan, as it was carried out.
 #[derive(Debug, Serialize)]
 struct PlanFacts<'a> {
-    /// The target as it was written.
+    /// The targets as they were written.
     target: &'a str,
-    /// Its address.
+    /// Their addresses.
+    addresses: Vec<String>,
+    /// The first of them.
     address: String,
     /// Whether the server was a part of loadgen's own process.
     server_inside: bool,
     connections: u64,
     message_bytes: u32,
     threads: usize,
+    /// Shards of the server inside.
+    shards: Option<usize>,
+    /// Whether every thread has a descriptor table of its own.
+    own_descriptor_tables: bool,
+    /// Connections that the descriptors are enough for.
+    connections_max: u64,
     /// Cores that threads were pinned to; empty if they were not.
     cores: &'a [usize],
     duration_s: f64,
@@ -123,6 +139,37 @@ struct StageFacts {
     server_cpu_s: Option<f64>,
     /// Resident memory of loadgen's process at the stage's end.
     resident_bytes: u64,
+    /// /proc/net/netstat, what was added during the stage.
+    kernel: KernelFacts,
+}
+
+/// One second of a run.
+#[derive(Debug, Serialize)]
+struct SecondFacts {
+    /// Whole seconds since the run began.
+    second: u64,
+    /// Connects that were begun.
+    attempted: u64,
+    established: u64,
+    /// Connects that failed.
+    failed: Vec<FailureFacts>,
+    /// Connections that were open and are not any more.
+    lost: Vec<FailureFacts>,
+    /// Connections that were open at its end.
+    open: u64,
+}
+
+/// What the kernel counted during a stage, of all programs on the machine.
+#[derive(Debug, Serialize)]
+struct KernelFacts {
+    /// TCPSynRetrans: SYNs, and answers to them, that were sent again.
+    syn_retransmits: u64,
+    /// TCPTimeouts.
+    timeouts: u64,
+    /// ListenOverflows: connections dropped because a listener's queue was full.
+    listen_overflows: u64,
+    /// ListenDrops: those, and connections that a listener dropped for other reasons.
+    listen_drops: u64,
 }
 
 /// How often one thing failed in one way.
@@ -176,11 +223,15 @@ impl Document<'_> {
             },
             plan: PlanFacts {
                 target: &plan.name,
-                address: plan.target.to_string(),
-                server_inside: plan.server_inside,
+                addresses: plan.targets.iter().map(ToString::to_string).collect(),
+                address: plan.targets[0].to_string(),
+                server_inside: plan.is_server_inside(),
                 connections: plan.connections,
                 message_bytes: plan.size,
-                threads: plan.threads,
+                threads: plan.threads(),
+                shards: plan.layout.shards,
+                own_descriptor_tables: plan.layout.own_tables,
+                connections_max: plan.layout.fits(machine.descriptors_max),
                 cores: &plan.cores,
                 duration_s: plan.duration.as_secs_f64(),
                 timeout_s: plan.timeout.as_secs_f64(),
@@ -190,6 +241,9 @@ impl Document<'_> {
             ending: report.ending.name(),
             is_ok: report.is_ok(),
             stages: report.stages.iter().map(stage).collect(),
+            connections: report.series().seconds().map(second).collect(),
+            closing_s: report.closing_time.as_secs_f64(),
+            resident_begin_bytes: report.resident_begin_bytes,
             server: report.server.as_ref().map(|server| ServerFacts {
                 accepted: &server.accepted,
                 bytes_in: server.bytes_in,
@@ -234,6 +288,23 @@ fn stage(result: &StageResult) -> StageFacts {
         generator_cpu_s: recorder.cpu_time.as_secs_f64(),
         server_cpu_s: result.server_cpu_time.map(|time| time.as_secs_f64()),
         resident_bytes: result.resident_bytes,
+        kernel: KernelFacts {
+            syn_retransmits: result.netstat.syn_retransmits,
+            timeouts: result.netstat.timeouts,
+            listen_overflows: result.netstat.listen_overflows,
+            listen_drops: result.netstat.listen_drops,
+        },
+    }
+}
+
+fn second((second, what, open): (u64, &Second, u64)) -> SecondFacts {
+    SecondFacts {
+        second,
+        attempted: what.attempted,
+        established: what.established,
+        failed: failures(&what.failed),
+        lost: failures(&what.lost),
+        open,
     }
 }
 
@@ -247,8 +318,8 @@ fn failures(failures: &Failures) -> Vec<FailureFacts> {
     failures.iter().map(facts).collect()
 }
 
-fn percentiles(histogram: &hdrhistogram::Histogram<u64>) -> PercentileFacts {
-    let Percentiles { samples, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns, max_ns } = Percentiles::of(histogram);
+fn percentiles(times: &Times) -> PercentileFacts {
+    let Percentiles { samples, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns, max_ns } = Percentiles::of(times);
     PercentileFacts { samples, p50_ns, p90_ns, p99_ns, p99_9_ns: p999_ns, p99_99_ns: p9999_ns, max_ns }
 }
 

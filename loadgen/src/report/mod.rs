@@ -8,8 +8,10 @@ pub(crate) mod text;
 use std::time::Duration;
 
 use crate::machine::Machine;
+use crate::netstat::Netstat;
 use crate::plan::Plan;
 use crate::recorder::Recorder;
+use crate::series::Series;
 use crate::stage::Stage;
 
 /// A run that has ended, in whatever way.
@@ -27,6 +29,10 @@ pub(crate) struct Report {
     pub(crate) ending: Ending,
     /// What the server counted, where it is a part of this process.
     pub(crate) server: Option<ServerSide>,
+    /// Resident memory of this process before the first connection, in bytes.
+    pub(crate) resident_begin_bytes: u64,
+    /// How long it took to close all connections.
+    pub(crate) closing_time: Duration,
 }
 
 /// The other end's account of a run.
@@ -53,6 +59,8 @@ pub(crate) struct StageResult {
     pub(crate) server_cpu_time: Option<Duration>,
     /// Resident memory of this process at the stage's end, in bytes.
     pub(crate) resident_bytes: u64,
+    /// What the kernel counted meanwhile, of all programs.
+    pub(crate) netstat: Netstat,
 }
 
 /// How a run ended.
@@ -102,6 +110,18 @@ impl Report {
         same || self.ending != Ending::Complete
     }
 
+    /// What became of connections, second by second, in all stages.
+    pub(crate) fn series(&self) -> Series {
+        let mut series = Series::default();
+        self.stages.iter().for_each(|result| series.merge(&result.recorder.series));
+        series
+    }
+
+    /// The most that was resident at a stage's end, in bytes.
+    pub(crate) fn resident_bytes_max(&self) -> u64 {
+        self.stages.iter().map(|result| result.resident_bytes).max().unwrap_or(0)
+    }
+
     /// Whether a signal broke the run off.
     pub(crate) fn is_interrupted(&self) -> bool {
         self.ending == Ending::Interrupted
@@ -132,9 +152,9 @@ pub(crate) mod tests {
         let plan = plan("127.0.0.1:4000 -c 10 -d 1s").unwrap();
         let (mut connect, mut closed) = (Recorder::new(plan.latency_ns_max()), Recorder::new(plan.latency_ns_max()));
         (connect.attempted, connect.established) = (10, 10);
-        connect.latency.record_n(100_000, 10).unwrap();
+        connect.latency.record_n(100_000, 10);
         (closed.due, closed.answered, closed.answered_in_window, closed.window_ns) = (1000, 1000, 990, 1_000_000_000);
-        (1..=1000).for_each(|us| closed.latency.record(us * 1000).unwrap());
+        (1..=1000).for_each(|us| closed.latency.record(us * 1000));
         closed.cpu_time = Duration::from_millis(500);
         let stage = |stage, recorder| StageResult {
             stage,
@@ -142,10 +162,20 @@ pub(crate) mod tests {
             elapsed: Duration::from_secs(1),
             server_cpu_time: None,
             resident_bytes: 1 << 20,
+            netstat: Netstat::default(),
         };
         let stages = vec![stage(Stage::Connect, connect), stage(Stage::Closed { duration: plan.duration }, closed)];
         let command = vec!["loadgen".into(), "rr".into()];
-        Report { command, plan, machine: machine(), stages, ending: Ending::Complete, server: None }
+        Report {
+            command,
+            plan,
+            machine: machine(),
+            stages,
+            ending: Ending::Complete,
+            server: None,
+            resident_begin_bytes: 1 << 19,
+            closing_time: Duration::from_millis(5),
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The percentiles of a histogram, those that its samples can bear.
+//! The percentiles of measured times, those that its samples can bear.
 
-use hdrhistogram::Histogram;
+use crate::times::Times;
 
 /// Times in nanoseconds; `None` where fewer than ten samples lie beyond, too few to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,17 +17,17 @@ pub(crate) struct Percentiles {
     pub(crate) p999_ns: Option<u64>,
     /// 9,999 in 10,000 took no longer.
     pub(crate) p9999_ns: Option<u64>,
-    /// The longest, to the histogram's three digits; `None` without samples.
+    /// The longest, to three digits; `None` without samples.
     pub(crate) max_ns: Option<u64>,
 }
 
 impl Percentiles {
-    /// Those of `histogram`, which counts nanoseconds.
-    pub(crate) fn of(histogram: &Histogram<u64>) -> Percentiles {
-        let samples = histogram.len();
+    /// Those of `times`.
+    pub(crate) fn of(times: &Times) -> Percentiles {
+        let samples = times.len();
         let at = |beyond_in: u64| {
             let quantile = 1.0 - 1.0 / beyond_in as f64;
-            (samples / beyond_in >= BEYOND_MIN).then(|| histogram.value_at_quantile(quantile))
+            (samples / beyond_in >= BEYOND_MIN).then(|| times.at_quantile(quantile))
         };
         Percentiles {
             samples,
@@ -36,7 +36,7 @@ impl Percentiles {
             p99_ns: at(100),
             p999_ns: at(1_000),
             p9999_ns: at(10_000),
-            max_ns: (samples > 0).then(|| histogram.max()),
+            max_ns: (samples > 0).then(|| times.max()),
         }
     }
 
@@ -61,9 +61,9 @@ mod tests {
     use super::*;
 
     fn of_samples(samples: u64) -> Percentiles {
-        let mut histogram = Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap();
-        (1..=samples).for_each(|value| histogram.record(value).unwrap());
-        Percentiles::of(&histogram)
+        let mut times = Times::new(60_000_000_000);
+        (1..=samples).for_each(|ns| times.record(ns));
+        Percentiles::of(&times)
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Results for people: a page of text that is understood at a glance.
 
 use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
 
+use crate::netstat::Netstat;
 use crate::quantity::{bytes, count, counted, span};
 use crate::recorder::Recorder;
 use crate::report::percentiles::Percentiles;
 use crate::report::{Ending, Report, StageResult, advice};
+use crate::series::Series;
 use crate::stage::Stage;
 
 /// `report` as text.
@@ -21,7 +24,7 @@ impl Display for Page<'_> {
         head(f, report)?;
         for result in &report.stages {
             match result.stage {
-                Stage::Connect => connections(f, report, &result.recorder)?,
+                Stage::Connect => connections(f, report, result)?,
                 Stage::Verify => verified(f, &result.recorder)?,
                 Stage::Closed { .. } | Stage::Open { .. } => exchanges(f, report, result)?,
                 Stage::Hold { .. } => held(f, report, &result.recorder)?,
@@ -53,26 +56,59 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let plan = &report.plan;
     let connections = counted(plan.connections, "connection");
     writeln!(f, "{kind} · {} · {connections} · {} a message", plan.name, bytes(plan.size.into()))?;
-    let (machine, threads) = (&report.machine, counted(plan.threads as u64, "generating thread"));
+    let (machine, threads) = (&report.machine, counted(plan.threads() as u64, "generating thread"));
     let cores = counted(machine.cores.len() as u64, "core");
-    writeln!(f, "{threads} · {cores} of {} · Linux {} · loadgen {}", machine.processor, machine.kernel, VERSION)
+    writeln!(f, "{threads} · {cores} of {} · Linux {} · loadgen {}", machine.processor, machine.kernel, VERSION)?;
+    if plan.layout.own_tables {
+        let sums = plan.layout.sums(plan.connections, machine.descriptors_max);
+        for (index, sum) in sums.iter().enumerate() {
+            row(f, if index == 0 { "Descriptors" } else { "" }, sum)?;
+        }
+    }
+    Ok(())
 }
 
-fn connections(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Result {
-    let wanted = report.plan.connections;
-    row(f, "Connections", &format!("{} of {} opened", count(recorder.established), count(wanted)))?;
+fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fmt::Result {
+    let (wanted, recorder) = (report.plan.connections, &result.recorder);
+    let elapsed = span(result.elapsed.as_nanos() as u64);
+    row(f, "Connections", &format!("{} of {} opened, in {elapsed}", count(recorder.established), count(wanted)))?;
     if recorder.established > 0 {
         row(f, "  connect", &times(recorder))?;
     }
     if recorder.attempted < wanted {
         row(f, "  not tried", &count(wanted - recorder.attempted))?;
     }
+    over_time(f, &report.series())?;
+    // A connect that was begun twice is called out, and a hold says that there was none.
+    let is_hold = report.stages.iter().any(|result| matches!(result.stage, Stage::Hold { .. }));
+    if is_hold || result.netstat != Netstat::default() {
+        let counts: Vec<String> =
+            result.netstat.rows().iter().map(|(name, number)| format!("{name} +{}", count(*number))).collect();
+        row(f, "  kernel", &format!("{} (all programs here)", counts.join(" · ")))?;
+    }
     Ok(())
+}
+
+/// Connects that succeeded, second by second, as a picture; only where there was more than one.
+fn over_time(f: &mut Formatter<'_>, series: &Series) -> fmt::Result {
+    let seconds = series.established();
+    let (Some(least), Some(most)) = (seconds.iter().min(), seconds.iter().max()) else { return Ok(()) };
+    if seconds.len() < 2 {
+        return Ok(());
+    }
+    let each = seconds.len().div_ceil(SERIES_COLUMNS);
+    let column = |part: &[u64]| {
+        let mean = part.iter().sum::<u64>() as f64 / part.len() as f64;
+        let eighths = (mean / (*most).max(1) as f64 * 8.0).ceil() as usize;
+        [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'][eighths.min(8)]
+    };
+    let picture: String = seconds.chunks(each).map(column).collect();
+    row(f, "  a second", &format!("{picture}  {} to {}", count(*least), count(*most)))
 }
 
 fn verified(f: &mut Formatter<'_>, recorder: &Recorder) -> fmt::Result {
     let echoed = format!("{} of {} echoed every byte", count(recorder.answered), count(recorder.due));
-    row(f, "Verified", &echoed)?;
+    row(f, "Verified", &format!("{echoed}, in {}", span(recorder.window_ns)))?;
     row(f, "  echo", &times(recorder))
 }
 
@@ -198,16 +234,33 @@ fn processor(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 }
 
 fn memory(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
-    let Some(most) = report.stages.iter().map(|result| result.resident_bytes).max() else { return Ok(()) };
-    let whose = if report.plan.server_inside { "server and generator, one process" } else { "generator" };
-    row(f, "Memory", &format!("{} resident: {whose}", bytes(most)))
+    let most = report.resident_bytes_max();
+    let whose = if report.plan.is_server_inside() { "server and generator, one process" } else { "generator" };
+    let mut text = format!("{} resident: {whose}", bytes(most));
+    // With few of them it would be the program that is counted, not they.
+    if report.established() >= MEMORY_CONNECTIONS {
+        let (begin, established) = (report.resident_begin_bytes, report.established() as f64);
+        let (all, more) = (most as f64 / established, most.saturating_sub(begin) as f64 / established);
+        text += &format!("; {all:.0} bytes a connection, {more:.0} without the {} before the first", bytes(begin));
+    }
+    row(f, "Memory", &text)?;
+    if report.closing_time >= CLOSING_SHOWN {
+        row(f, "Closed", &format!("all by reset, in {}", span(report.closing_time.as_nanos() as u64)))?;
+    }
+    Ok(())
 }
 
 /// The other end's account, and whether it is the same.
 fn server(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let Some(side) = &report.server else { return Ok(()) };
     let by_shard: Vec<String> = side.accepted.iter().map(|accepted| count(*accepted)).collect();
-    let (by_shard, into, out) = (by_shard.join(" + "), bytes(side.bytes_in), bytes(side.bytes_out));
+    let by_shard = match (side.accepted.iter().min(), side.accepted.iter().max()) {
+        (Some(least), Some(most)) if by_shard.len() > SHARDS_SHOWN => {
+            format!("{} × {} to {}", by_shard.len(), count(*least), count(*most))
+        }
+        _ => by_shard.join(" + "),
+    };
+    let (into, out) = (bytes(side.bytes_in), bytes(side.bytes_out));
     let agree = match (report.both_sides_agree(), report.ending) {
         (false, _) => ": the two sides DISAGREE",
         (true, Ending::Complete) => ": both sides agree",
@@ -255,6 +308,18 @@ fn rate_text(rate_per_s: f64) -> String {
     if is_whole { count(rate_per_s.round() as u64) } else { format!("{rate_per_s:.2}") }
 }
 
+/// Columns of the picture of connects over time: more seconds are averaged.
+const SERIES_COLUMNS: usize = 40;
+
+/// Shards whose connections are shown one by one.
+const SHARDS_SHOWN: usize = 8;
+
+/// Connections for which their memory can be told from the program's.
+const MEMORY_CONNECTIONS: u64 = 10_000;
+
+/// A closing that a person had to wait for.
+const CLOSING_SHOWN: Duration = Duration::from_millis(500);
+
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The longest line of running text.
@@ -266,8 +331,8 @@ const BAR_COLUMNS: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::tests::plan_inside;
     use crate::report::tests::report;
-    use std::time::Duration;
 
     #[test]
     fn the_first_line_says_which_loop_it_was() {
@@ -293,6 +358,10 @@ mod tests {
         for line in render(&open).lines() {
             assert!(line.chars().count() <= 100, "{line}");
         }
+        open.plan = plan_inside("-c 1M");
+        for line in render(&open).lines() {
+            assert!(line.chars().count() <= 110, "{line}");
+        }
         let long = paragraph("!", &"word ".repeat(100));
         assert!(long.lines().all(|line| line.chars().count() <= COLUMNS && line.starts_with(['!', ' '])));
     }
@@ -304,6 +373,28 @@ mod tests {
         assert_eq!([columns(1_000), columns(10_000), columns(100_000)], [1, 16, 32]);
         assert_eq!(scale.caption(), "1 us … 100 us, logarithmic");
         assert_eq!(scale.bar(None), "");
+    }
+
+    #[test]
+    fn connects_over_time_are_a_picture() {
+        let mut long = report();
+        for second in 0..60u64 {
+            let established = if second < 30 { 100 } else { 50 };
+            let series = &mut long.stages[0].recorder.series;
+            (0..established).for_each(|_| series.note_established(second * 1_000_000_000));
+        }
+        let text = render(&long);
+        let picture = format!("  a second    {}{}  50 to 100", "█".repeat(15), "▄".repeat(15));
+        assert!(text.contains(&picture), "{text}");
+        assert!(!render(&report()).contains("a second"), "nothing to see within one");
+    }
+
+    #[test]
+    fn connects_that_were_begun_twice_are_called_out() {
+        let mut slow = report();
+        assert!(!render(&slow).contains("TCPSynRetrans"));
+        slow.stages[0].netstat.syn_retransmits = 1234;
+        assert!(render(&slow).contains("TCPSynRetrans +1,234"));
     }
 
     #[test]

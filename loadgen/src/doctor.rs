@@ -1,0 +1,106 @@
+//! The command `doctor`: what a run would need, what fits, and what would make more fit.
+
+use std::io::{Write, stdout};
+
+use crate::accept_queues::AcceptQueues;
+use crate::args::Load;
+use crate::layout;
+use crate::load;
+use crate::machine::Machine;
+use crate::plan::Plan;
+use crate::preflight::{Finding, Grade, findings};
+use crate::problem::Problem;
+use crate::quantity::{count, counted};
+use crate::target::Target;
+
+/// Examines this machine for a `load` on `targets`, and writes what it found. Returns whether the load fits.
+///
+/// # Errors
+/// What makes no sense in the command line, and a target without an address.
+pub(crate) fn run(targets: &[Target], load: &Load) -> Result<bool, Problem> {
+    let machine = Machine::prepare();
+    let plan = load::plan(targets, load, &machine)?;
+    let mut findings = findings(&plan, &machine);
+    if !plan.is_server_inside() {
+        findings.extend(server(&plan, &machine));
+    }
+    // Somebody like `head` has read enough.
+    let _ = stdout().write_all(page(&plan, &findings).as_bytes());
+    Ok(findings.iter().all(|finding| finding.grade != Grade::Short))
+}
+
+/// The listeners at the target, as they are now, and what a server of loadgen's would need there.
+fn server(plan: &Plan, machine: &Machine) -> Vec<Finding> {
+    let finding = |thing, sum, grade, remedy| Finding { thing, sum, fits: None, grade, remedy };
+    let (connections, limit) = (plan.connections, machine.descriptors_max);
+    let mut found = Vec::new();
+    if let Some(queues) = AcceptQueues::of(&plan.targets).and_then(|mut queues| queues.look()) {
+        let (listeners, backlog) = (counted(queues.listeners, "listener"), count(queues.backlog));
+        let is_short = queues.backlog < BACKLOG_GOOD && connections > queues.backlog;
+        found.push(finding(
+            "listeners",
+            format!("{listeners} at {}, a backlog of {backlog} each", plan.addresses()),
+            if is_short { Grade::Doubtful } else { Grade::Fits },
+            format!("give listen(2) in the server a backlog of {BACKLOG_GOOD}"),
+        ));
+    } else if plan.is_server_here() {
+        let sum = format!("none at {} now", plan.addresses());
+        let remedy = format!("`loadgen serve --listen {} --connections-max {connections}`", plan.targets[0]);
+        found.push(finding("listeners", sum, Grade::Doubtful, remedy));
+    }
+    if plan.is_server_here() && !layout::shares_table(machine.cores.len(), connections, limit) {
+        let sum = layout::shards_sum(layout::shards_needed(connections, limit), connections, limit);
+        found.push(finding("its server", format!("with `loadgen serve`: {sum}"), Grade::Fits, String::new()));
+    }
+    found
+}
+
+fn page(plan: &Plan, findings: &[Finding]) -> String {
+    let mut page = format!("{} to {}:\n", counted(plan.connections, "connection"), plan.name);
+    for finding in findings {
+        let (mark, remedy) = match finding.grade {
+            Grade::Fits => ("fits ", None),
+            Grade::Doubtful => ("PERHAPS", Some(&finding.remedy)),
+            Grade::Short => ("SHORT", Some(&finding.remedy)),
+        };
+        page += &format!("  {mark:<7}  {:<15}  {}\n", finding.thing, finding.sum);
+        if let Some(remedy) = remedy {
+            page += &format!("  {:<7}  {:<15}  for more: {remedy}\n", "", "");
+        }
+    }
+    let fits = findings.iter().filter_map(|finding| finding.fits).min().unwrap_or(u64::MAX);
+    let is_short = findings.iter().any(|finding| finding.grade == Grade::Short);
+    page + &if is_short {
+        format!("It does not fit: {} would.\n", counted(fits.min(plan.connections), "connection"))
+    } else {
+        format!("It fits; up to {} would.\n", counted(fits, "connection"))
+    }
+}
+
+/// A backlog that a load generator does not overflow in the time in which a busy server is not scheduled.
+const BACKLOG_GOOD: u64 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::{machine, plan};
+
+    #[test]
+    fn what_is_short_is_said_with_what_fits_and_what_helps() {
+        let plan = plan("[::1]:1 -c 30k").unwrap();
+        let page = page(&plan, &findings(&plan, &machine()));
+        assert!(page.starts_with("30,000 connections to [::1]:1:\n  fits"), "{page}");
+        let line = page.lines().find(|line| line.contains("SHORT")).unwrap();
+        assert!(line.contains("ports") && line.contains("28,232"), "{page}");
+        assert!(page.contains("for more: `--source`"), "{page}");
+        assert!(page.ends_with("It does not fit: 28,232 connections would.\n"), "{page}");
+    }
+
+    #[test]
+    fn what_fits_is_said_with_its_sum() {
+        let plan = plan("127.0.0.1:1 -c 100k").unwrap();
+        let page = page(&plan, &findings(&plan, &machine()));
+        assert!(page.contains("6 tables × 19,936 = 119,616 for 100,000"), "{page}");
+        assert!(page.contains("It fits; up to 119,616 connections would."), "{page}");
+    }
+}

@@ -1,0 +1,77 @@
+//! The kernel's own counts of what went wrong with TCP on this machine: /proc/net/netstat.
+
+use std::fs;
+
+/// Counts since the machine (or its network namespace) began, or between two moments; of all programs together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Netstat {
+    /// Connections dropped because a listener's queue was full: ListenOverflows.
+    pub(crate) listen_overflows: u64,
+    /// Connections dropped at a listener for whatever reason, those included: ListenDrops.
+    pub(crate) listen_drops: u64,
+    /// SYNs, and answers to them, that were sent again: TCPSynRetrans.
+    pub(crate) syn_retransmits: u64,
+    /// Times that TCP waited in vain, for whatever: TCPTimeouts.
+    pub(crate) timeouts: u64,
+}
+
+impl Netstat {
+    /// The counts now; zeros where the kernel does not tell.
+    pub(crate) fn now() -> Netstat {
+        Netstat::parse(&fs::read_to_string("/proc/net/netstat").unwrap_or_default())
+    }
+
+    /// What was counted since `before`.
+    pub(crate) fn since(self, before: Netstat) -> Netstat {
+        Netstat {
+            listen_overflows: self.listen_overflows.saturating_sub(before.listen_overflows),
+            listen_drops: self.listen_drops.saturating_sub(before.listen_drops),
+            syn_retransmits: self.syn_retransmits.saturating_sub(before.syn_retransmits),
+            timeouts: self.timeouts.saturating_sub(before.timeouts),
+        }
+    }
+
+    /// Names and counts, as the kernel calls them.
+    pub(crate) fn rows(self) -> [(&'static str, u64); 4] {
+        [
+            ("TCPSynRetrans", self.syn_retransmits),
+            ("TCPTimeouts", self.timeouts),
+            ("ListenOverflows", self.listen_overflows),
+            ("ListenDrops", self.listen_drops),
+        ]
+    }
+
+    /// Two lines begin with `TcpExt:`: the names, and below each its value.
+    fn parse(text: &str) -> Netstat {
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
+        let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+        let pairs: Vec<(&str, u64)> = names
+            .split_whitespace()
+            .zip(values.split_whitespace())
+            .filter_map(|(name, value)| Some((name, value.parse().ok()?)))
+            .collect();
+        let value = |wanted: &str| pairs.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, value)| *value);
+        Netstat {
+            listen_overflows: value("ListenOverflows"),
+            listen_drops: value("ListenDrops"),
+            syn_retransmits: value("TCPSynRetrans"),
+            timeouts: value("TCPTimeouts"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_stand_below_their_names() {
+        let text = "TcpExt: SyncookiesSent ListenOverflows ListenDrops TCPTimeouts TCPSynRetrans New\n\
+                    TcpExt: 9 3 4 5 6 -1\nIpExt: InOctets\nIpExt: 7\n";
+        let expected = Netstat { listen_overflows: 3, listen_drops: 4, syn_retransmits: 6, timeouts: 5 };
+        assert_eq!(Netstat::parse(text), expected);
+        assert_eq!(Netstat::parse(""), Netstat::default());
+        let later = Netstat { syn_retransmits: 8, ..expected };
+        assert_eq!(later.since(expected), Netstat { syn_retransmits: 2, ..Netstat::default() });
+    }
+}

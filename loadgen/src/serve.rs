@@ -1,0 +1,119 @@
+//! The command `serve`: an echo server with as many shards as its connections need, until a signal.
+
+use std::io::{Write, stdout};
+use std::thread;
+use std::time::Duration;
+
+use esockets::Server;
+
+use crate::args::Serve;
+use crate::echo;
+use crate::layout;
+use crate::machine::{Machine, resident_bytes};
+use crate::plan;
+use crate::problem::Problem;
+use crate::quantity::{bytes, count, counted};
+use crate::signals::{Asked, Signals};
+
+/// Runs an echo server until SIGINT or SIGTERM, then lets it answer what it has received.
+///
+/// # Errors
+/// What stood in the way of its start, or of its end.
+pub(crate) fn serve(arguments: &Serve) -> Result<bool, Problem> {
+    let signals = Signals::catch().map_err(Problem::Signals)?;
+    let asked = Asked::catch().map_err(Problem::Signals)?;
+    let machine = Machine::prepare();
+    // For its error: a core that does not exist is a wrong usage.
+    plan::cores_of(&arguments.cores, &machine).map_err(Problem::Usage)?;
+    let tables = Tables::new(arguments, &machine);
+    let server = echo::start(arguments.listen, tables.shards, &arguments.cores, tables.are_own)?;
+    if let Some(sum) = tables.sum {
+        say(&sum);
+    }
+    say(&format!("listening on {} with {}, until Ctrl-C", server.local_addr(), counted(tables.shards as u64, "shard")));
+    let mut memory = Memory { begin_bytes: resident_bytes(), ..Memory::default() };
+    while !signals.came() {
+        thread::sleep(LOOK_UP_TIME);
+        memory.look(&server);
+        if asked.again() {
+            say(&Memory { open_max: server.stats().total.open(), peak_bytes: resident_bytes(), ..memory }.to_string());
+        }
+    }
+    server.stop();
+    let total = server.join().map_err(|error| Problem::Server(error.to_string()))?.total;
+    let (received, sent) = (bytes(total.bytes_in), bytes(total.bytes_out));
+    let accepted = counted(total.accepted, "connection");
+    say(&format!("stopped: {accepted} accepted, {received} received, {sent} sent; at the peak {memory}"));
+    Ok(true)
+}
+
+/// How many shards the server has, whether each has a descriptor table of its own, and the sum behind that.
+struct Tables {
+    shards: usize,
+    are_own: bool,
+    sum: Option<String>,
+}
+
+impl Tables {
+    fn new(arguments: &Serve, machine: &Machine) -> Tables {
+        let (wish, limit) = (arguments.shards.map(usize::from), machine.descriptors_max);
+        let usual = machine.cores.len();
+        let Some(connections) = arguments.connections_max else {
+            return Tables { shards: wish.unwrap_or(usual), are_own: false, sum: None };
+        };
+        if layout::shares_table(wish.unwrap_or(usual), connections, limit) {
+            return Tables { shards: wish.unwrap_or(usual), are_own: false, sum: None };
+        }
+        let needed = layout::shards_needed(connections, limit);
+        let shards = wish.unwrap_or(needed.max(usual));
+        let mut sum = layout::shards_sum(shards, connections, limit);
+        let hold = layout::shards_hold(shards, limit);
+        if hold < connections {
+            sum += &format!(": only about {} fit; it takes {} shards", count(hold), count(needed as u64));
+        }
+        Tables { shards, are_own: true, sum: Some(sum) }
+    }
+}
+
+/// The server's memory when most connections were open.
+#[derive(Debug, Clone, Copy, Default)]
+struct Memory {
+    begin_bytes: u64,
+    open_max: u64,
+    peak_bytes: u64,
+}
+
+impl Memory {
+    fn look(&mut self, server: &Server) {
+        let open = server.stats().total.open();
+        if open > self.open_max {
+            (self.open_max, self.peak_bytes) = (open, resident_bytes());
+        }
+    }
+}
+
+impl std::fmt::Display for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} open, {} resident", count(self.open_max), bytes(self.peak_bytes))?;
+        if self.open_max == 0 {
+            return Ok(());
+        }
+        let (all, more) = (self.peak_bytes, self.peak_bytes.saturating_sub(self.begin_bytes));
+        let each = |bytes: u64| bytes as f64 / self.open_max as f64;
+        write!(
+            f,
+            ": {:.1} bytes each, {:.1} without the {} before the first",
+            each(all),
+            each(more),
+            bytes(self.begin_bytes)
+        )
+    }
+}
+
+/// A line on standard output. Nobody there to read it is no reason to stop serving.
+fn say(line: &str) {
+    let _ = writeln!(stdout(), "{line}").and_then(|()| stdout().flush());
+}
+
+/// How long a signal may wait to be noticed.
+const LOOK_UP_TIME: Duration = Duration::from_millis(50);

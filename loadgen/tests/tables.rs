@@ -1,0 +1,99 @@
+//! Where one descriptor table is too small, every worker and every shard has its own, and the sum is said.
+
+mod support;
+
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use support::{Outcome, line_with, lines, signal};
+
+/// A limit at which a table has room for 36 connections: 100 less the 64 that are kept back.
+const LIMIT: u32 = 100;
+
+/// The program with the arguments of `line`, in a shell that lowers the limit first, soft and hard.
+fn limited(line: &str) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -n {LIMIT} && exec {} {line}", env!("CARGO_BIN_EXE_loadgen"));
+    command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(line: &str) -> Outcome {
+    let output = limited(line).output().expect("there is a shell");
+    Outcome {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn start(line: &str) -> Child {
+    limited(line).spawn().expect("there is a shell")
+}
+
+fn answered(results: &Value) -> Vec<u64> {
+    let stages = results["stages"].as_array().unwrap().iter();
+    stages.map(|stage| stage["requests_answered"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn a_hundred_connections_take_three_tables_and_as_many_shards_as_a_hash_asks_for() {
+    let mut server = start("serve --listen 127.0.0.1:0 --connections-max 100");
+    let mut stdout = lines(server.stdout.take());
+    let sum = line_with(&mut stdout, "7 tables × (36 − 20 because");
+    assert!(sum.contains("= 112 for 100"), "{sum}");
+    let line = line_with(&mut stdout, "listening on ");
+    let address = line.split(' ').nth(2).unwrap();
+
+    let outcome = run(&format!("hold {address} -c 100 -d 50ms --quiet --json -"));
+    assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
+    let results = outcome.json();
+    assert_eq!((&results["plan"]["threads"], &results["plan"]["own_descriptor_tables"]), (&3.into(), &true.into()));
+    assert_eq!(results["plan"]["connections_max"], 108);
+    assert_eq!(answered(&results), [0, 100, 0, 100]);
+
+    signal(&server, "USR1");
+    line_with(&mut stdout, "resident");
+    signal(&server, "INT");
+    let last = line_with(&mut stdout, "stopped: 100 connections accepted");
+    assert!(last.contains("bytes each"), "{last}");
+    assert_eq!(server.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn both_sides_in_one_process_have_their_tables() {
+    let outcome = run("hold -c 90 -d 50ms --quiet --json -");
+    assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
+    let results = outcome.json();
+    assert_eq!((&results["plan"]["own_descriptor_tables"], &results["server"]["agrees"]), (&true.into(), &true.into()));
+    assert_eq!(answered(&results), [0, 90, 0, 90]);
+}
+
+#[test]
+fn threads_that_are_too_few_are_refused_and_shards_that_are_too_few_are_named() {
+    let outcome = run("hold 127.0.0.1:9 -c 100 --threads 2");
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""));
+    for wanted in ["2 tables × 36 = 72 for 100", "72 would fit", "--threads 3", "-c 72"] {
+        assert!(outcome.stderr.contains(wanted), "no '{wanted}' in {}", outcome.stderr);
+    }
+    let mut server = start("serve --listen 127.0.0.1:0 --shards 2 --connections-max 100");
+    let mut stdout = lines(server.stdout.take());
+    let sum = line_with(&mut stdout, "2 tables × (36");
+    assert!(sum.contains("only about 32 fit; it takes 7 shards"), "{sum}");
+    line_with(&mut stdout, "with 2 shards");
+    signal(&server, "INT");
+    assert_eq!(server.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_doctor_says_what_fits_and_what_helps() {
+    let outcome = run("doctor 127.0.0.1:9 -c 100");
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    for wanted in ["3 tables × 36 = 108 for 100", "loadgen serve --listen 127.0.0.1:9 --connections-max 100", "It fits"]
+    {
+        assert!(outcome.stdout.contains(wanted), "no '{wanted}' in {}", outcome.stdout);
+    }
+    let outcome = run("doctor [::1]:9 -c 1M --source ::1");
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(outcome.stdout.contains("SHORT") && outcome.stdout.contains("for more: "), "{}", outcome.stdout);
+}
