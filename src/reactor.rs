@@ -16,7 +16,7 @@ use crate::mailbox::Mailbox;
 use crate::peer::Peer;
 use crate::reason::CloseReason;
 use crate::shard::{Roster, Shard, Visit};
-use crate::slab::{Key, Slab};
+use crate::slab::{Key, Slab, Tenant};
 use crate::spin::Spin;
 use crate::stats::SharedCounters;
 use crate::wheel::{TICK, Wheel};
@@ -102,6 +102,14 @@ pub(crate) struct Reactor<K: Kernel, H: Handler> {
 struct Resident<S, Session> {
     connection: Connection<S>,
     session: Option<Session>,
+    generation: u32,
+}
+
+impl<S, Session> Tenant for Resident<S, Session> {
+    #[inline]
+    fn generation(&self) -> u32 {
+        self.generation
+    }
 }
 
 /// What serving a connection takes, apart from the connection and its handler.
@@ -329,7 +337,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         let idle = self.desk.limits.idle_timeout.is_some();
         let (turn_due, timed) = (connection.needs_turn(), connection.has_new_timer() || idle);
         // Even if it has ended already: its handler has seen its id, which must not become the next one's.
-        self.table.insert(Resident { connection, session });
+        self.table.insert(Resident { connection, session, generation: key.generation });
         if let Err(reason) = registered {
             return self.close(key, reason);
         }
@@ -360,7 +368,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         let mut turn = desk.turn();
         for &key in &serving[*served..] {
             *served += 1;
-            let Some(Resident { connection, session }) = table.find(key) else { continue };
+            let Some(Resident { connection, session, .. }) = table.find(key) else { continue };
             connection.dequeue();
             let next = connection.serve(handler, session, &mut turn, key);
             let timed = connection.has_new_timer();
@@ -392,7 +400,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     }
 
     fn bury(&mut self, resident: Resident<K::Stream, H::Session>, key: Key, reason: CloseReason) {
-        let Resident { connection, session } = resident;
+        let Resident { connection, session, .. } = resident;
         self.desk.counters.closed(reason);
         self.desk.common.leave_seat();
         self.acceptor.relieved();
@@ -482,7 +490,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     }
 
     fn time_out(&mut self, key: Key) {
-        let Some(Resident { connection, session }) = self.table.find(key) else { return };
+        let Some(Resident { connection, session, .. }) = self.table.find(key) else { return };
         let now = self.desk.tick as u32;
         // It may have been active since its timer was armed; arming it anew at every byte would cost more.
         let next = match connection.ticks_left(now, &self.desk.limits) {
@@ -565,7 +573,7 @@ struct Visitor<'a, K: Kernel, Session> {
 
 impl<K: Kernel, Session> Visitor<'_, K, Session> {
     fn visit_key(&mut self, key: Key, visit: Visit<'_, Session>) -> bool {
-        let Some(Resident { connection, session: Some(session) }) = self.table.find(key) else { return false };
+        let Some(Resident { connection, session: Some(session), .. }) = self.table.find(key) else { return false };
         if connection.is_finishing() {
             return false;
         }
@@ -613,3 +621,13 @@ fn moment(tick: u64) -> Duration {
 
 #[cfg(test)]
 mod simulation;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_without_a_session_takes_56_bytes() {
+        assert_eq!(Slab::<Resident<socket2::Socket, ()>>::slot_bytes(), 56);
+    }
+}

@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::sync::Mutex;
 
 use esockets::{Cores, Server};
@@ -30,26 +31,30 @@ fn echo(client: &mut TcpStream) {
     assert_eq!(&answer, b"hello");
 }
 
-/// Sockets in the table of the thread of this name, or of this one.
-fn sockets(thread: &str) -> usize {
-    let table = std::fs::read_dir("/proc/self/task").unwrap().flatten().find(|task| {
-        let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-        name.trim() == thread
-    });
-    let table = table.map_or_else(|| "/proc/thread-self/fd".into(), |task| task.path().join("fd"));
-    let links = std::fs::read_dir(table).unwrap().flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+/// Sockets in the tables of the threads of this name. One that is just ending has none any more.
+fn sockets_of(name: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let named =
+        tasks.filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name));
+    named.map(|task| sockets_in(&task.path().join("fd"))).sum()
+}
+
+fn sockets_in(table: &Path) -> usize {
+    let links = std::fs::read_dir(table).into_iter().flatten().flatten();
+    let links = links.filter_map(|descriptor| std::fs::read_link(descriptor.path()).ok());
     links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
 }
 
 #[test]
 fn connections_live_in_the_table_of_their_shard_and_go_with_it() {
     let _alone = ALONE.lock();
-    let before = sockets("");
+    let own = Path::new("/proc/thread-self/fd");
+    let before = sockets_in(own);
     let server = start();
     let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| TcpStream::connect(server.local_addr()).unwrap()).collect();
     clients.iter_mut().for_each(echo);
-    assert_eq!(sockets(""), before + CLIENTS, "this thread's table has its own ends only");
-    let shards = ["esockets-0", "esockets-1"].map(sockets);
+    assert_eq!(sockets_in(own), before + CLIENTS, "this thread's table has its own ends only");
+    let shards = ["esockets-0", "esockets-1"].map(sockets_of);
     // A listener each, and the claim to the address.
     assert_eq!(shards.iter().sum::<usize>(), CLIENTS + 3, "the shards have theirs: {shards:?}");
     let address = server.local_addr();

@@ -545,7 +545,7 @@ fn look_about(reactor: &mut Subject, world: &SharedWorld) {
     for n in 0..world.wires.len() {
         let wire = &world.wires[n];
         let Some(key) = wire.key.filter(|_| !wire.closed) else { continue };
-        let Some(Resident { connection, session }) = reactor.table.find(key) else {
+        let Some(Resident { connection, session, .. }) = reactor.table.find(key) else {
             return world.fail(format!("{n} is open, and nobody's"));
         };
         let (readable, writable) = wire.untold();
