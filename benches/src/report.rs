@@ -45,10 +45,10 @@ fn reading(bench: &Bench) -> Vec<String> {
     };
     vec![
         "The first column are the least loop's own figures; the others are ratios to it (figures where a unit stands): \
-         the median of the rounds, lowest and highest in parentheses. Less is better unless it says otherwise."
+         the median of the rounds, lowest and highest in parentheses. Less is better, but where ↑ stands."
             .to_owned(),
         format!(
-            "Up to {} rounds in which all take turns, a fresh process each time. *Least again* is the same program once \
+            "Rounds: {}, in which all take turns, each time a fresh process; idle at most 3, counts of calls and instructions 1. *Least again* is the same program once \
              more: what differs from 1.00 there is noise, and so is as much elsewhere.",
             bench.options.rounds
         ),
@@ -65,7 +65,10 @@ fn reading(bench: &Bench) -> Vec<String> {
 /// So that nobody has to look for them.
 fn losses(bench: &Bench) -> String {
     match table::losses(&bench.rows, &bench.contenders).as_slice() {
-        [] => "No other library does better than esockets in any row.".to_owned(),
-        rows => format!("Another library does better than esockets in: {}.", rows.join(", ")),
+        [] => "No other library does better than esockets in any row, beyond the noise.".to_owned(),
+        rows => format!(
+            "Another library does better than esockets, by more than least again differs from 1.00, in: {}.",
+            rows.join("; ")
+        ),
     }
 }

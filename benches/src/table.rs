@@ -69,16 +69,23 @@ impl Row {
         format!("| {} |", cells.join(" | "))
     }
 
-    /// Who does better than the contender at `ours`, the least loop aside.
+    /// Who does better than the contender at `ours` by more than the noise, the least loop aside.
     fn better_than(&self, ours: usize, contenders: &[Contender]) -> Option<String> {
         let mine = median(&self.shown(ours))?;
-        let is_better = |other: f64| if self.unit == Unit::PerSecond { other > mine } else { other < mine };
+        let noise = self.noise();
+        let lead = |other: f64| if self.unit == Unit::PerSecond { other - mine } else { mine - other };
         let rivals = contenders.iter().enumerate().filter(|(_, rival)| rival.package.is_some());
         let ahead: Vec<&str> = rivals
-            .filter(|(index, _)| median(&self.shown(*index)).is_some_and(is_better))
+            .filter(|(index, _)| median(&self.shown(*index)).is_some_and(|other| lead(other) > noise))
             .map(|(_, rival)| rival.title)
             .collect();
-        (!ahead.is_empty()).then(|| format!("{} ({})", self.label, ahead.join("; ")))
+        (!ahead.is_empty()).then(|| format!("{} ({})", self.label, ahead.join(" and ")))
+    }
+
+    /// By how much the least loop differs from itself, or less than what is shown.
+    fn noise(&self) -> f64 {
+        let again = median(&self.shown(1)).filter(|_| self.show == Show::Ratio);
+        again.map_or(0.0, |again| (again - 1.0).abs()).max(0.005)
     }
 }
 
@@ -90,7 +97,7 @@ pub(crate) fn markdown(rows: &[Row], contenders: &[Contender]) -> String {
     lines.join("\n")
 }
 
-/// The rows in which another library does better than esockets.
+/// The rows in which another library does better than esockets; the least loop comes first and second.
 pub(crate) fn losses(rows: &[Row], contenders: &[Contender]) -> Vec<String> {
     let Some(ours) = contenders.iter().position(|contender| contender.name == "esockets") else { return Vec::new() };
     rows.iter().filter_map(|row| row.better_than(ours, contenders)).collect()
@@ -102,11 +109,13 @@ fn figure(value: f64, unit: Unit) -> String {
         Unit::PerSecond => format!("{} /s", thousands(value)),
         Unit::Bytes => format!("{} B", thousands(value)),
         Unit::Instructions => thousands(value),
-        Unit::Calls => format!("{value:.2}"),
+        // Plus zero: no negative zero is shown.
+        Unit::Calls => format!("{:.2}", (value * 100.0).round() / 100.0 + 0.0),
     }
 }
 
-fn thousands(value: f64) -> String {
+/// A whole number with its thousands marked.
+pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{:.0}", value.max(0.0));
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -163,15 +172,23 @@ mod tests {
         assert_eq!(row(Show::Figure, Unit::Bytes, &[&[0.0], &[4864.4]]).markdown(), "| what | 0 B | 4,864 B |");
     }
 
+    const FOUR: [Contender; 4] = [
+        Contender { title: "least", name: "least", package: None },
+        Contender { title: "least again", name: "least", package: None },
+        Contender { title: "esockets", name: "esockets", package: None },
+        Contender { title: "another", name: "another", package: Some("another") },
+    ];
+
     #[test]
     fn losses_name_the_winner() {
-        let contenders = [
-            Contender { title: "least", name: "least", package: None },
-            Contender { title: "esockets", name: "esockets", package: None },
-            Contender { title: "another", name: "another", package: Some("another") },
-        ];
-        let dearer = row(Show::Ratio, Unit::Nanoseconds, &[&[1.0], &[1.2], &[1.1]]);
-        let faster = row(Show::Ratio, Unit::PerSecond, &[&[1.0], &[1.2], &[1.1]]);
-        assert_eq!(losses(&[dearer, faster], &contenders), ["what (another)"]);
+        let dearer = row(Show::Ratio, Unit::Nanoseconds, &[&[1.0], &[1.0], &[1.2], &[1.1]]);
+        let faster = row(Show::Ratio, Unit::PerSecond, &[&[1.0], &[1.0], &[1.2], &[1.1]]);
+        assert_eq!(losses(&[dearer, faster], &FOUR), ["what (another)"]);
+    }
+
+    #[test]
+    fn what_is_within_the_noise_is_no_loss() {
+        let noisy = row(Show::Ratio, Unit::Nanoseconds, &[&[1.0], &[1.15], &[1.2], &[1.1]]);
+        assert!(losses(&[noisy], &FOUR).is_empty());
     }
 }

@@ -22,7 +22,7 @@ const SETTLE: Duration = Duration::from_millis(20);
 pub(super) fn run(bench: &mut Bench) {
     let rows = vec![
         bench.row("connect, echo, close: processor time", Unit::Nanoseconds, Show::Ratio),
-        bench.row("connect, echo, close: connections a second (more is better)", Unit::PerSecond, Show::Ratio),
+        bench.row("connect, echo, close: connections a second ↑", Unit::PerSecond, Show::Ratio),
     ];
     let rounds = bench.options.rounds;
     bench.interleave("connect", rounds, rows, sample);

@@ -8,7 +8,7 @@ use crate::child::Child;
 use crate::client::Client;
 use crate::failure::Result;
 use crate::server::Contender;
-use crate::table::{Show, Unit};
+use crate::table::{Show, Unit, thousands};
 
 /// Connections and bytes of a message.
 const CELLS: [(usize, usize); 5] = [(50, 64), (1000, 64), (10_000, 64), (50, 4096), (50, 16_384)];
@@ -20,10 +20,10 @@ const WARM_UP: u32 = 5;
 pub(super) fn run(bench: &mut Bench, descriptors: usize) {
     for (wanted, bytes) in CELLS {
         let count = connections(bench, "echo", wanted, descriptors);
-        let what = format!("{} × {}", grouped(count), size(bytes));
+        let what = format!("{} × {}", thousands(count as f64), size(bytes));
         let rows = vec![
             bench.row(format!("echo, {what}: processor time"), Unit::Nanoseconds, Show::Ratio),
-            bench.row(format!("echo, {what}: echoes a second (more is better)"), Unit::PerSecond, Show::Ratio),
+            bench.row(format!("echo, {what}: echoes a second ↑"), Unit::PerSecond, Show::Ratio),
         ];
         let rounds = bench.options.rounds;
         bench.interleave(&format!("echo {what}"), rounds, rows, |bench, contender| {
@@ -44,10 +44,6 @@ fn sample(bench: &mut Bench, contender: &Contender, count: usize, bytes: usize) 
     let used = child.cpu_ns()? - before;
     let echoes = stretch.echoes as f64;
     Ok(vec![used as f64 / echoes, echoes / stretch.elapsed.as_secs_f64()])
-}
-
-fn grouped(count: usize) -> String {
-    if count < 1000 { count.to_string() } else { format!("{},{:03}", count / 1000, count % 1000) }
 }
 
 fn size(bytes: usize) -> String {

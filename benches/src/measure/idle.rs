@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::failure::Result;
 use crate::options::ClientCore;
 use crate::server::Contender;
-use crate::table::{Show, Unit};
+use crate::table::{Show, Unit, thousands};
 
 const CONNECTIONS: usize = 15_000;
 const CONNECTIONS_QUICK: usize = 5_000;
@@ -18,7 +18,7 @@ const MESSAGE_BYTES: usize = 64;
 pub(super) fn run(bench: &mut Bench, descriptors: usize) {
     let wanted = if bench.options.quick { CONNECTIONS_QUICK } else { CONNECTIONS };
     let count = connections(bench, "idle", wanted, descriptors);
-    let label = format!("idle, {count}: resident memory per connection");
+    let label = format!("idle, {}: resident memory per connection", thousands(count as f64));
     let rows = vec![bench.row(label, Unit::Bytes, Show::Figure)];
     let rounds = bench.options.rounds.min(ROUNDS_MAX);
     bench.interleave("idle", rounds, rows, |bench, contender| sample(bench, contender, count));

@@ -8,7 +8,7 @@ use crate::failure::Result;
 use crate::open_loop::{self, Load, percentile};
 use crate::options::ClientCore;
 use crate::server::Contender;
-use crate::table::{Show, Unit};
+use crate::table::{Show, Unit, thousands};
 
 /// A fraction of what the slowest server does on a core, so that queues come from the server and not from the rate.
 const RATE: u32 = 20_000;
@@ -26,8 +26,9 @@ pub(super) fn run(bench: &mut Bench) {
             .push("tail is left out: the client spins, which takes a core that the server does not need".to_owned());
         return;
     }
-    let rows = SHARES
-        .map(|(name, _)| bench.row(format!("open loop, {RATE} a second: {name}"), Unit::Nanoseconds, Show::Ratio));
+    let rows = SHARES.map(|(name, _)| {
+        bench.row(format!("open loop, {} a second: {name}", thousands(RATE.into())), Unit::Nanoseconds, Show::Ratio)
+    });
     let mut lags = Vec::new();
     let rounds = bench.options.rounds;
     bench.interleave("tail", rounds, rows.to_vec(), |bench, contender| {

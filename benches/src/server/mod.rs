@@ -43,6 +43,11 @@ impl Contender {
     const fn new(title: &'static str, name: &'static str, package: Option<&'static str>) -> Contender {
         Contender { title, name, package }
     }
+
+    /// Tools that stand between a program and its system calls do not see into the rings.
+    pub(crate) fn is_on_io_uring(&self) -> bool {
+        self.title.ends_with("io_uring")
+    }
 }
 
 /// The least loop comes twice: what it differs from itself is what the machine's noise makes of equal servers.
