@@ -1,0 +1,123 @@
+//! The servers, by name: each echoes on one thread unless its name says otherwise, and runs as a process of its own.
+
+mod esockets;
+#[cfg(feature = "glommio")]
+mod glommio;
+mod least;
+mod monoio;
+mod tokio;
+
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process;
+use std::thread;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::failure::{Result, Tried};
+
+/// Every connection that the client opens at once finds a place, whoever the server is.
+const BACKLOG: i32 = 4096;
+
+/// What a server process is told.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting {
+    pub(crate) port: u16,
+    /// The first is the server's; only those with several threads look at the others.
+    pub(crate) cores: Vec<usize>,
+    /// Bytes of the buffer that each task of an async server reads into.
+    pub(crate) buffer: usize,
+}
+
+/// A column of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Contender {
+    pub(crate) title: &'static str,
+    /// What `serve` calls it.
+    pub(crate) name: &'static str,
+    /// The crate whose version the report names.
+    pub(crate) package: Option<&'static str>,
+}
+
+impl Contender {
+    const fn new(title: &'static str, name: &'static str, package: Option<&'static str>) -> Contender {
+        Contender { title, name, package }
+    }
+
+    /// Tools that stand between a program and its system calls do not see into the rings.
+    pub(crate) fn is_on_io_uring(&self) -> bool {
+        self.title.ends_with("io_uring")
+    }
+}
+
+/// The least loop comes twice: what it differs from itself is what the machine's noise makes of equal servers.
+pub(crate) const CONTENDERS: &[Contender] = &[
+    Contender::new("least", "least", None),
+    Contender::new("least again", "least", None),
+    Contender::new("esockets", "esockets", None),
+    Contender::new("esockets, session", "esockets-session", None),
+    Contender::new("tokio, current-thread", "tokio", Some("tokio")),
+    Contender::new("tokio, 2 workers", "tokio-multi", Some("tokio")),
+    Contender::new("monoio, epoll", "monoio", Some("monoio")),
+    Contender::new("monoio, io_uring", "monoio-uring", Some("monoio")),
+    #[cfg(feature = "glommio")]
+    Contender::new("glommio, io_uring", "glommio", Some("glommio")),
+];
+
+/// Serves until standard input ends, which it does when the parent is gone, whatever became of it.
+pub(crate) fn run(name: &str, setting: &Setting) -> Result<()> {
+    // Threads inherit it, so none has to be told.
+    if let Some(&id) = setting.cores.first()
+        && !core_affinity::set_for_current(core_affinity::CoreId { id })
+    {
+        return Err(format!("pinning {name} to core {id}: the system refuses"));
+    }
+    println!("{}", start(name, setting)?);
+    io::stdin().read_to_end(&mut Vec::new()).tried(|| "waiting for the end of standard input".to_owned())?;
+    Ok(())
+}
+
+fn start(name: &str, setting: &Setting) -> Result<SocketAddr> {
+    match name {
+        "least" => spawn(name, setting, |listener, _| least::serve(&listener)),
+        "esockets" => esockets::start(setting),
+        "esockets-session" => esockets::start_with_session(setting),
+        "tokio" => spawn(name, setting, tokio::serve_current_thread),
+        "tokio-multi" => spawn(name, setting, tokio::serve_multi_thread),
+        "monoio" => spawn(name, setting, monoio::serve_epoll),
+        "monoio-uring" => spawn(name, setting, monoio::serve_uring),
+        #[cfg(feature = "glommio")]
+        "glommio" => glommio::start(setting),
+        _ => Err(format!("there is no server {name:?}")),
+    }
+}
+
+type Serve = fn(TcpListener, &Setting) -> io::Result<()>;
+
+/// All serve in a spawned thread, as esockets does: a process with one thread would be spared the kernel's reference
+/// count on every descriptor that it uses.
+fn spawn(name: &str, setting: &Setting, serve: Serve) -> Result<SocketAddr> {
+    let listener = listen(setting.port).tried(|| format!("listening on 127.0.0.1:{}", setting.port))?;
+    let address = listener.local_addr().tried(|| "asking for the listener's address".to_owned())?;
+    let owned = (name.to_owned(), setting.clone());
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let (name, setting) = owned;
+        if let Err(error) = serve(listener, &setting) {
+            eprintln!("serving with {name}: {error}");
+            process::exit(1);
+        }
+    });
+    thread.tried(|| format!("starting a thread for {name}"))?;
+    Ok(address)
+}
+
+/// TCP_NODELAY is inherited by what is accepted; esockets sets it by default, so all have it.
+fn listen(port: u16) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
