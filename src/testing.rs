@@ -38,16 +38,36 @@ use crate::stats::Counters;
 /// ```
 pub struct TestClient<H: Handler> {
     handler: H,
-    kernel: Memory,
     /// `None` when it is over.
     connection: Option<Connection<MemoryStream>>,
     session: Option<H::Session>,
     closed: Option<CloseReason>,
+    desk: Desk,
+}
+
+/// What serving takes, apart from the connection and its handler.
+struct Desk {
+    kernel: Memory,
     counters: Counters,
     limits: Limits,
     buffer: Vec<u8>,
     gathered: Vec<u8>,
     now: u32,
+}
+
+impl Desk {
+    fn turn(&mut self) -> Turn<'_, Memory> {
+        Turn {
+            kernel: &mut self.kernel,
+            buffer: &mut self.buffer,
+            gathered: &mut self.gathered,
+            counters: &self.counters,
+            limits: &self.limits,
+            plain_read: self.limits.plain_read(),
+            shard: 0,
+            now: self.now,
+        }
+    }
 }
 
 const KEY: Key = Key { slot: 0, generation: 0 };
@@ -64,18 +84,16 @@ impl<H: Handler> TestClient<H> {
     pub fn connect_to(server: &Builder, handler: H) -> TestClient<H> {
         let limits = server.limits();
         let address = Peer::from(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
-        let mut client = TestClient {
-            handler,
+        let desk = Desk {
             kernel: Memory::new(),
-            connection: Some(Connection::new(MemoryStream, address, 0)),
-            session: None,
-            closed: None,
             counters: Counters::default(),
             limits: Limits { output_low: Some(limits.output_low()), ..limits },
             buffer: vec![0; limits.read_budget],
             gathered: Vec::new(),
             now: 0,
         };
+        let connection = Some(Connection::new(MemoryStream, address, 0));
+        let mut client = TestClient { handler, connection, session: None, closed: None, desk };
         let answer = client.with(|handler, connection, _, turn| {
             connection.hand(turn, KEY, None, |client| handler.handle_incoming(client, &address))
         });
@@ -93,28 +111,29 @@ impl<H: Handler> TestClient<H> {
 
     /// Sends bytes to the handler, as one piece.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.kernel.incoming.extend(bytes);
+        self.desk.kernel.incoming.extend(bytes);
         self.edge(true, false);
     }
 
     /// Finishes sending, as a peer does by closing or by shutting down its half.
     pub fn finish(&mut self) {
-        self.kernel.finished = true;
+        self.desk.kernel.finished = true;
         self.edge(true, true);
     }
 
     /// Lets `bytes` more be taken by this side before sending to it blocks; at first everything is. What blocks before is
     /// queued, as it is for a peer that does not read.
     pub fn take_only(&mut self, bytes: usize) {
-        self.kernel.room = bytes;
+        self.desk.kernel.room = bytes;
         self.edge(false, false);
     }
 
     /// Lets the client's own timer, or its idle time, run out: `handle_timeout` is called.
     pub fn time_out(&mut self) {
         if let Some(connection) = &mut self.connection {
-            connection.begin_timer(self.now);
-            self.now += connection.ticks_left(self.now, &self.limits).unwrap_or(0);
+            let desk = &mut self.desk;
+            connection.begin_timer(desk.now);
+            desk.now += connection.ticks_left(desk.now, &desk.limits).unwrap_or(0);
         }
         let next = self.with(|handler, connection, session, turn| connection.time_out(handler, session, turn, KEY));
         match next {
@@ -127,21 +146,8 @@ impl<H: Handler> TestClient<H> {
     /// Sends the handler a message, as another thread does with a [`Remote`](crate::Remote): `handle_message` is called,
     /// and this client is the only one on the shard.
     pub fn message(&mut self, message: H::Message) {
-        let mut lone = Lone {
-            closed: None,
-            connection: &mut self.connection,
-            session: &mut self.session,
-            turn: Turn {
-                kernel: &mut self.kernel,
-                buffer: &mut self.buffer,
-                gathered: &mut self.gathered,
-                counters: &self.counters,
-                limits: &self.limits,
-                plain_read: self.limits.plain_read(),
-                shard: 0,
-                now: self.now,
-            },
-        };
+        let (connection, session) = (&mut self.connection, &mut self.session);
+        let mut lone = Lone { connection, session, turn: self.desk.turn(), closed: None };
         self.handler.handle_message(&mut Shard::new(0, &mut lone), message);
         match lone.closed {
             Some(reason) => self.close(reason),
@@ -151,7 +157,7 @@ impl<H: Handler> TestClient<H> {
 
     /// What the handler has sent since it was last asked.
     pub fn received(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.kernel.sent)
+        std::mem::take(&mut self.desk.kernel.sent)
     }
 
     /// Whether the connection still stands.
@@ -204,7 +210,7 @@ impl<H: Handler> TestClient<H> {
             match next {
                 Some(Next::Again) => {}
                 Some(Next::Close(reason)) => return self.close(reason),
-                Some(Next::Rest) if self.kernel.shut && !self.kernel.finished => self.finish_too(),
+                Some(Next::Rest) if self.desk.kernel.shut && !self.desk.kernel.finished => self.finish_too(),
                 Some(Next::Rest) | None => return,
             }
         }
@@ -212,7 +218,7 @@ impl<H: Handler> TestClient<H> {
 
     /// A peer that sees the end of what it is sent closes its side as well.
     fn finish_too(&mut self) {
-        self.kernel.finished = true;
+        self.desk.kernel.finished = true;
         if let Some(connection) = &mut self.connection {
             connection.note(true, true, true);
         }
@@ -230,18 +236,8 @@ impl<H: Handler> TestClient<H> {
         &mut self,
         act: impl FnOnce(&mut H, &mut Connection<MemoryStream>, &mut Option<H::Session>, &mut Turn<'_, Memory>) -> R,
     ) -> Option<R> {
-        let mut turn = Turn {
-            kernel: &mut self.kernel,
-            buffer: &mut self.buffer,
-            gathered: &mut self.gathered,
-            counters: &self.counters,
-            limits: &self.limits,
-            plain_read: self.limits.plain_read(),
-            shard: 0,
-            now: self.now,
-        };
         let connection = self.connection.as_mut()?;
-        Some(act(&mut self.handler, connection, &mut self.session, &mut turn))
+        Some(act(&mut self.handler, connection, &mut self.session, &mut self.desk.turn()))
     }
 }
 
