@@ -45,7 +45,7 @@ impl Connector {
     /// way.
     pub(crate) fn next_ns(&self, connecting: u64) -> Option<u64> {
         let may = !self.is_done() && connecting < self.gate.window();
-        let due_ns = || self.begin_ns + self.pace.map_or(0, |pace| pace.due_ns(u64::from(self.begun)));
+        let due_ns = || self.begin_ns.saturating_add(self.pace.map_or(0, |pace| pace.due_ns(u64::from(self.begun))));
         may.then(|| due_ns().max(self.gate.shut_until_ns()))
     }
 

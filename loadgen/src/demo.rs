@@ -89,7 +89,7 @@ fn closing(report: &Report) -> String {
 }
 
 /// How long each of the two loops is measured.
-const LOOP_TIME: Duration = Duration::from_secs(5);
+const LOOP_TIME: Duration = Duration::from_secs(7);
 
 /// More would show nothing that these do not, and would take longer to open.
 const CONNECTIONS_MAX: u64 = 10_000;

@@ -471,7 +471,7 @@ impl Worker {
 /// Closes between two words about them to whoever watches.
 const CLOSED_BETWEEN_TELLS: u64 = 64;
 
-/// Events of one wait; see design.md's measurement: 64 to 256 cost less processor time than 1,024.
+/// Events of one wait; measured: 64 to 256 cost less processor time than 1,024.
 const EVENTS_MAX: usize = 128;
 
 /// Bytes sent or read at once: more than a message, so that a short read tells that nothing is left, and no more than is

@@ -58,6 +58,12 @@ impl Drop for Server {
     }
 }
 
+/// Says on standard error why a test, or a part of one, was skipped: written, not printed, so that it is seen although the
+/// test passes, whose prints `cargo test` keeps to itself.
+pub(crate) fn skip(why: &str) {
+    std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes()).expect("standard error takes a line");
+}
+
 /// Echoes until the peer is gone.
 pub(crate) fn echo(mut stream: TcpStream) {
     let mut buffer = [0; 65536];
