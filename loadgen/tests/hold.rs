@@ -52,7 +52,7 @@ fn connections_lost_in_silence_are_counted() {
 fn the_report_speaks_of_connections() {
     let server = Server::good();
     let outcome = loadgen(&format!("hold {} -c 20 -d 100ms --quiet", server.address));
-    assert!(outcome.stdout.starts_with("Connections · "), "{}", outcome.stdout);
+    assert!(outcome.stdout.starts_with("Held connections · "), "{}", outcome.stdout);
     assert_eq!(outcome.stdout.matches("20 of 20 echoed every byte").count(), 2, "{}", outcome.stdout);
 }
 

@@ -26,7 +26,9 @@ fn the_report_shows_latency_service_and_lag_side_by_side() {
     let server = Server::good();
     let outcome = loadgen(&format!("open {} -c 5 -R 200 -d 300ms", server.address));
     assert!(outcome.stdout.starts_with("Open loop · "), "{}", outcome.stdout);
-    for wanted in ["latency", "service", "send lag", "200 requests/s due", "60 due = 60 answered"] {
+    for wanted in
+        ["latency", "service", "send lag", "200 requests/s due", "60 due = 60 answered", "in the window of 300 ms + "]
+    {
         assert!(outcome.stdout.contains(wanted), "no '{wanted}' in\n{}", outcome.stdout);
     }
 }

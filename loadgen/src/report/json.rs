@@ -26,7 +26,7 @@ pub(crate) struct Document<'a> {
     plan: PlanFacts<'a>,
     /// `complete`, `interrupted`, `no connection` or `all connections lost`.
     ending: &'static str,
-    /// Whether nothing failed and nothing was lost; the exit code says the same.
+    /// Whether all of it was done, nothing failed and nothing was lost; the exit code says the same.
     is_ok: bool,
     /// What became of each stage, in order.
     stages: Vec<StageFacts>,

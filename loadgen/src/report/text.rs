@@ -51,6 +51,7 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
         (true, true) => "Closed loop, then open loop",
         (true, false) => "Closed loop",
         (false, true) => "Open loop",
+        (false, false) if has(|stage| matches!(stage, Stage::Hold { .. })) => "Held connections",
         (false, false) => "Connections",
     };
     let plan = &report.plan;
@@ -145,7 +146,11 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fm
     let failed = crate::recorder::total(&recorder.request_failures);
     let (due, answered, unfinished) = (count(recorder.due), count(recorder.answered), count(recorder.unfinished));
     let sum = format!("{due} due = {answered} answered + {} failed + {unfinished} unfinished", count(failed));
-    row(f, "  requests", &format!("{sum}, in {}", span(recorder.window_ns)))?;
+    row(f, "  requests", &sum)?;
+    // The rate above counts only those in the window: else the sum and the rate would contradict each other.
+    let (within, after) = (recorder.answered_in_window, recorder.answered - recorder.answered_in_window);
+    let window = span(recorder.window_ns);
+    row(f, "  answered", &format!("{} in the window of {window} + {} after it", count(within), count(after)))?;
     writeln!(f)?;
     latencies(f, recorder, matches!(result.stage, Stage::Open { .. }))
 }
@@ -272,9 +277,9 @@ fn server(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 fn verdict(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let interrupted = "INTERRUPTED: this is what there was until then";
     let sentence = match (report.ending, report.is_ok()) {
+        (Ending::Interrupted, _) if report.is_clean() => interrupted,
+        (Ending::Interrupted, _) => "INTERRUPTED, and FAILED before that",
         (Ending::Complete, true) => "OK: every byte came back, and no connection was lost",
-        (Ending::Interrupted, true) => interrupted,
-        (Ending::Interrupted, false) => "INTERRUPTED, and FAILED before that",
         (Ending::NoConnection, _) => "FAILED: no connection could be opened",
         (Ending::AllLost, _) => "FAILED: every connection was lost",
         (Ending::Complete, false) if report.answered() == 0 => "FAILED: nothing was answered",
