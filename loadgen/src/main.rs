@@ -42,6 +42,7 @@ mod signals;
 mod source_list;
 mod stage;
 mod target;
+mod terminal;
 mod times;
 mod unshared;
 mod worker;

@@ -61,7 +61,10 @@ impl<'a> Run<'a> {
         let server_cpu_before = self.server_cpu_time();
         let (begun_at, netstat_before) = (Instant::now(), Netstat::now());
         self.progress.begin(stage);
-        let recorder = self.crew.run(stage, self.signals, |seen| self.progress.show(seen))?;
+        let recorder = self.crew.run(stage, self.signals, |seen| match self.signals.came() {
+            true => self.progress.end(),
+            false => self.progress.show(seen),
+        })?;
         let server_cpu_time =
             self.server_cpu_time().zip(server_cpu_before).map(|(now, before)| now.saturating_sub(before));
         let (elapsed, resident_bytes) = (begun_at.elapsed(), resident_bytes());
