@@ -157,8 +157,8 @@ const SOURCE_AT: usize = 8;
 const RQUEUE_AT: usize = 56;
 const WQUEUE_AT: usize = 60;
 
-/// The kernel fills up to 32 KiB at once, if it is given them.
-const ANSWER_BYTES: usize = 32 * 1024;
+/// Seventy listeners a message; the rest comes with the next. Fifty workers have one such buffer each.
+const ANSWER_BYTES: usize = 8 * 1024;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -201,6 +201,17 @@ pub(crate) mod tests {
         assert!(AcceptQueues::of(&[SocketAddr::from(([192, 0, 2, 1], port))]).is_none());
         let elsewhere = TcpListener::bind("127.0.0.7:0").unwrap().local_addr().unwrap();
         assert!(AcceptQueues::of(&[SocketAddr::from(([127, 0, 0, 1], elsewhere.port()))]).is_none());
+    }
+
+    #[test]
+    fn more_listeners_than_one_answer_holds_are_all_counted() {
+        let options = esockets::socket::Listen { queue_size: 50, nodelay: true, keepalive: None, shared: true };
+        let first = esockets::socket::listen(SocketAddr::from(([127, 0, 0, 1], 0)), &options).unwrap();
+        let address = esockets::socket::local_addr(&first).unwrap();
+        let others: Vec<Socket> = (0..299).map(|_| esockets::socket::listen(address, &options).unwrap()).collect();
+        let Some(mut queues) = AcceptQueues::of(&[address]) else { return };
+        assert_eq!(queues.look(), Some(Queues { listeners: 300, backlog: 50, room: 50 }));
+        drop(others);
     }
 
     #[test]
