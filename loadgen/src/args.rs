@@ -97,7 +97,7 @@ pub(crate) struct Load {
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) connect_rate: Option<f64>,
     /// Source addresses, such as 10.0.0.2,10.0.1.0/24: each gives some 30,000 connections to each target more [default:
-    /// toward 127.0.0.0/8 many addresses of it, elsewhere the kernel's choice]
+    /// the kernel's choice; toward 127.0.0.0/8, beyond half of its ports, 127.0.0.1 and then others of 127.0.0.0/8]
     #[arg(long, value_name = "LIST|CIDR")]
     pub(crate) source: Option<SourceList>,
     /// Worker threads [default: one per core; half as many when the target is this machine; as many as the descriptor

@@ -102,7 +102,7 @@ mod tests {
     use std::net::TcpListener;
 
     fn connector(target: SocketAddr, pace: Option<Schedule>, total: u32) -> Connector {
-        let sources = Sources::Loopback { network: 200, port_end: 1034 };
+        let sources = Sources::Given { addresses: [[127, 200, 1, 1].into()].into(), port_end: 1034 };
         let routes = Routes::new(sources, 1, (0, u64::from(total), u64::from(total)), (0, 1));
         Connector::new(vec![target], routes, Gate::new(None, 1, 1_000_000_000), (5, pace), total)
     }

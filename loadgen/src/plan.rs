@@ -81,7 +81,7 @@ impl Plan {
         };
         let targets = if is_inside { vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))] } else { targets };
         let plan = Plan {
-            sources: Sources::toward(&targets, given, machine.ports, std::process::id()),
+            sources: Sources::toward(&targets, load.connections, given, machine.ports, std::process::id()),
             name,
             targets,
             connections: load.connections,

@@ -22,6 +22,7 @@ use crate::live::{Live, Seen};
 use crate::payload;
 use crate::plan::{Plan, Share};
 use crate::recorder::{Recorder, note};
+use crate::routes::Sources;
 use crate::schedule::Schedule;
 use crate::stage::{Arrivals, Cursor, Drive, Stage};
 
@@ -269,6 +270,7 @@ impl Worker {
     fn settle(&mut self, slot: u32) {
         let Some(client) = &mut self.clients[slot as usize] else { return };
         match socket::connect_result(client.socket()) {
+            Ok(()) if is_own_echo(&self.plan, client) => self.lose(slot, Failure::new(Act::Connect, Kind::Refused)),
             Ok(()) => {
                 let now_ns = self.clock.now_ns();
                 let took_ns = now_ns - client.sent_ns();
@@ -466,6 +468,13 @@ impl Worker {
     fn timeout_ns(&self) -> u64 {
         self.plan.timeout.as_nanos() as u64
     }
+}
+
+/// Whether the connection ends where it begins: when nobody listens at a port of the kernel's own range, the kernel may
+/// choose just that port as a source, and TCP then connects the socket to itself (RFC 9293, simultaneous open).
+fn is_own_echo(plan: &Plan, client: &Client) -> bool {
+    let is_possible = plan.sources == Sources::Kernel && plan.is_server_here();
+    is_possible && socket::local_addr(client.socket()).is_ok_and(|here| plan.targets.contains(&here))
 }
 
 /// Closes between two words about them to whoever watches.

@@ -1,12 +1,14 @@
 //! Results for programs: one JSON object, whose fields are documented here and whose names end in their units.
 
 use std::env::consts::ARCH;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
 use crate::recorder::{Failures, Recorder};
 use crate::report::percentiles::Percentiles;
 use crate::report::{Report, StageResult};
+use crate::routes::Used;
 use crate::series::Second;
 use crate::stage::Stage;
 use crate::times::Times;
@@ -69,6 +71,8 @@ struct PlanFacts<'a> {
     addresses: Vec<String>,
     /// The first of them.
     address: String,
+    /// Where connections came from.
+    sources: SourceFacts,
     /// Whether the server was a part of loadgen's own process.
     server_inside: bool,
     connections: u64,
@@ -87,6 +91,20 @@ struct PlanFacts<'a> {
     connect_rate_per_s: Option<f64>,
     /// Sets this run's bytes apart.
     seed: u64,
+}
+
+/// Source addresses and ports.
+#[derive(Debug, Serialize)]
+struct SourceFacts {
+    /// `kernel`, `loadgen` or `user` (by `--source`).
+    chosen_by: &'static str,
+    /// How many addresses were used.
+    addresses: u64,
+    /// The first and the last of them; null where the kernel chose.
+    address_first: Option<IpAddr>,
+    address_last: Option<IpAddr>,
+    /// The first and last port of the first address; null where the kernel chose.
+    ports: Option<(u16, u16)>,
 }
 
 /// The other end's account.
@@ -225,6 +243,7 @@ impl Document<'_> {
                 target: &plan.name,
                 addresses: plan.targets.iter().map(ToString::to_string).collect(),
                 address: plan.targets[0].to_string(),
+                sources: sources(plan.sources.used(plan.connections, plan.targets.len())),
                 server_inside: plan.is_server_inside(),
                 connections: plan.connections,
                 message_bytes: plan.size,
@@ -253,6 +272,11 @@ impl Document<'_> {
             advice: super::advice::sentences(report),
         }
     }
+}
+
+fn sources(used: Used) -> SourceFacts {
+    let Used { chosen_by, addresses, first, last, ports } = used;
+    SourceFacts { chosen_by, addresses, address_first: first, address_last: last, ports }
 }
 
 fn stage(result: &StageResult) -> StageFacts {

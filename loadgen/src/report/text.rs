@@ -70,12 +70,14 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 }
 
 fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fmt::Result {
-    let (wanted, recorder) = (report.plan.connections, &result.recorder);
+    let (plan, recorder) = (&report.plan, &result.recorder);
+    let wanted = plan.connections;
     let elapsed = span(result.elapsed.as_nanos() as u64);
     row(f, "Connections", &format!("{} of {} opened, in {elapsed}", count(recorder.established), count(wanted)))?;
     if recorder.established > 0 {
         row(f, "  connect", &times(recorder))?;
     }
+    row(f, "  from", &plan.sources.used(wanted, plan.targets.len()).to_string())?;
     if recorder.attempted < wanted {
         row(f, "  not tried", &count(wanted - recorder.attempted))?;
     }
