@@ -5,7 +5,6 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use esockets::{socket, sys};
@@ -18,6 +17,7 @@ use crate::clock::Clock;
 use crate::connector::Connector;
 use crate::failure::{Act, Failure, Kind};
 use crate::gate::Gate;
+use crate::halt::Halt;
 use crate::live::{Live, Seen};
 use crate::payload;
 use crate::plan::{Plan, Share};
@@ -32,7 +32,7 @@ pub(crate) struct Worker {
     plan: Plan,
     share: Share,
     clock: Clock,
-    stop: Arc<AtomicBool>,
+    halt: Arc<Halt>,
     live: Arc<Live>,
     poll: Poll,
     events: Events,
@@ -51,6 +51,8 @@ pub(crate) struct Worker {
     pending: u64,
     /// Connections that are open.
     open: u64,
+    /// When the last of them was lost.
+    emptied_ns: u64,
     /// Failures of all sorts, in all stages.
     failed: u64,
     recorder: Recorder,
@@ -61,13 +63,7 @@ impl Worker {
     ///
     /// # Errors
     /// Those of epoll_create1(2): EMFILE or ENFILE when descriptors have run out.
-    pub(crate) fn new(
-        plan: Plan,
-        share: Share,
-        clock: Clock,
-        stop: Arc<AtomicBool>,
-        live: Arc<Live>,
-    ) -> io::Result<Worker> {
+    pub(crate) fn new(plan: Plan, share: Share, clock: Clock, halt: Arc<Halt>, live: Arc<Live>) -> io::Result<Worker> {
         let recorder = Recorder::new(plan.latency_ns_max());
         Ok(Worker {
             poll: Poll::new()?,
@@ -82,12 +78,13 @@ impl Worker {
             now_ns: 0,
             pending: 0,
             open: 0,
+            emptied_ns: 0,
             failed: 0,
             recorder,
             plan,
             share,
             clock,
-            stop,
+            halt,
             live,
         })
     }
@@ -148,7 +145,7 @@ impl Worker {
     }
 
     fn is_over(&self) -> bool {
-        if self.stop.load(Relaxed) {
+        if self.halt.is_set() {
             return true;
         }
         let is_closed = self.now_ns >= self.end_ns;
@@ -418,6 +415,7 @@ impl Worker {
             return self.note_connect_failure(failure);
         }
         self.open -= 1;
+        self.emptied_ns = self.now_ns;
         self.failed += 1;
         self.recorder.series.note_lost(self.now_ns, failure);
         if client.state() == State::Busy {
@@ -430,7 +428,9 @@ impl Worker {
 
     /// Closes the books of a stage. A connection with a reply still to come would disturb the next stage: it goes.
     fn end(&mut self) -> Recorder {
-        let window_ns = self.clock.now_ns().min(self.end_ns).saturating_sub(self.begin_ns);
+        // A worker that still had connections went on until now; when all were lost, it was over then.
+        let over_ns = if self.open == 0 { self.halt.at_ns() } else { u64::MAX };
+        let window_ns = self.clock.now_ns().min(self.end_ns).min(over_ns).saturating_sub(self.begin_ns);
         self.recorder.window_ns = window_ns;
         if !matches!(self.drive, Drive::Connect(_)) {
             self.recorder.unfinished = self.pending;
@@ -452,7 +452,12 @@ impl Worker {
     }
 
     fn tell(&self) {
-        self.live.tell(Seen { open: self.open, answered: self.recorder.answered, failed: self.failed });
+        self.live.tell(Seen {
+            open: self.open,
+            answered: self.recorder.answered,
+            failed: self.failed,
+            emptied_ns: self.emptied_ns,
+        });
     }
 
     /// What makes the bytes of the connection in `slot` its own.
