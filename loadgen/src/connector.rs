@@ -1,5 +1,6 @@
 //! Opening connections: which way, how fast, how many at once, and when to give up.
 
+use std::io;
 use std::net::SocketAddr;
 
 use esockets::socket;
@@ -19,6 +20,8 @@ pub(crate) struct Connector {
     begin_ns: u64,
     total: u32,
     begun: u32,
+    /// Connects that the kernel took, whatever became of them.
+    opened: u64,
     failed: u64,
     is_given_up: bool,
 }
@@ -33,7 +36,7 @@ impl Connector {
         (begin_ns, pace): (u64, Option<Schedule>),
         total: u32,
     ) -> Connector {
-        Connector { targets, routes, pace, gate, begin_ns, total, begun: 0, failed: 0, is_given_up: false }
+        Connector { targets, routes, pace, gate, begin_ns, total, begun: 0, opened: 0, failed: 0, is_given_up: false }
     }
 
     /// Whether no connect is left to begin.
@@ -67,8 +70,11 @@ impl Connector {
         let mut source = route.source;
         loop {
             let failure = match socket::connect(self.targets[route.destination], source) {
-                Ok(socket) => return (number, Ok(socket)),
-                Err(error) => Failure::of(Act::Connect, &error),
+                Ok(socket) => {
+                    self.opened += 1;
+                    return (number, Ok(socket));
+                }
+                Err(error) => self.failure(&error, source),
             };
             // Something else has this source: it listens there, or has a connection from there.
             let is_taken = failure.kind == Kind::OutOfPorts && source.is_some();
@@ -77,6 +83,14 @@ impl Connector {
                 return (number, Err(failure));
             }
         }
+    }
+
+    /// The kernel says the same when no port is left and when there is no address to begin with, as toward `::1` where IPv6
+    /// is off: that is told apart by whether there was ever a port.
+    fn failure(&self, error: &io::Error, source: Option<SocketAddr>) -> Failure {
+        let failure = Failure::of(Act::Connect, error);
+        let is_first = self.opened == 0 && source.is_none() && error.kind() == io::ErrorKind::AddrNotAvailable;
+        if is_first { Failure { kind: Kind::NoAddress, ..failure } } else { failure }
     }
 
     /// A connect succeeded after `took_ns`.

@@ -3,7 +3,7 @@
 //! In reading order: `args` `target` `source_list` `quantity` what is asked for; `machine` `layout` `plan` `routes`
 //! `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew` one run, from its first
 //! stage to its report; `worker` one thread's loop, with `stage` `connector` `gate` `accept_queues` `client` `payload`;
-//! `recorder` `times` `series` `failure` `netstat` `live` `halt` what happened; `report` what people and programs are told;
+//! `recorder` `times` `series` `failure` `strange` `netstat` `live` `halt` `standstill` what happened; `report` what people and programs are told;
 //! `echo` `serve` the server, on the library beside this program. `layout`, `routes`, `schedule`, `payload`, `recorder` and
 //! `report` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
@@ -42,6 +42,8 @@ mod serve;
 mod signals;
 mod source_list;
 mod stage;
+mod standstill;
+mod strange;
 mod target;
 mod terminal;
 mod times;

@@ -25,6 +25,7 @@ use crate::recorder::{Recorder, note};
 use crate::routes::Sources;
 use crate::schedule::Schedule;
 use crate::stage::{Arrivals, Cursor, Drive, Stage};
+use crate::standstill::Standstill;
 
 /// A thread of the load generator, from its first connection to its last. Everything it uses is opened on its own
 /// thread, and with the other workers it shares only the flag that stops it.
@@ -47,6 +48,7 @@ pub(crate) struct Worker {
     sweep_ns: u64,
     /// The time after the last wait: good enough where a turn's length does not matter.
     now_ns: u64,
+    standstill: Standstill,
     /// Connects or requests that are under way.
     pending: u64,
     /// Connections that are open.
@@ -76,6 +78,7 @@ impl Worker {
             end_ns: 0,
             sweep_ns: 0,
             now_ns: 0,
+            standstill: Standstill::default(),
             pending: 0,
             open: 0,
             emptied_ns: 0,
@@ -93,6 +96,7 @@ impl Worker {
     pub(crate) fn run(&mut self, stage: Stage, begin_ns: u64) -> Recorder {
         let cpu_before = sys::thread_cpu_time();
         self.begin(stage, begin_ns);
+        self.standstill.begin(self.clock.now_ns(), cpu_before);
         while !self.is_over() {
             self.wait();
             self.note();
@@ -104,6 +108,7 @@ impl Worker {
         }
         let mut recorder = self.end();
         recorder.cpu_time = sys::thread_cpu_time().saturating_sub(cpu_before);
+        recorder.standstill_ns = self.standstill.total_ns();
         recorder
     }
 
@@ -170,6 +175,7 @@ impl Worker {
             _ => {}
         }
         self.now_ns = self.clock.now_ns();
+        self.standstill.note_turn(self.now_ns, pause, sys::thread_cpu_time);
     }
 
     /// How long the poll may sleep: until something of this worker's own is to be done.
@@ -292,7 +298,9 @@ impl Worker {
         let seed = self.seed(slot);
         let Some(client) = &mut self.clients[slot as usize] else { return };
         let (sent_before, received_before) = client.totals();
-        let outcome = client.flush(seed, &mut self.scratch).and_then(|()| client.receive(seed, &mut self.scratch));
+        let outcome = client
+            .flush(seed, &mut self.scratch)
+            .and_then(|()| client.receive(seed, &mut self.scratch, &mut self.recorder.strange));
         let (sent, received) = client.totals();
         self.recorder.bytes_sent += sent - sent_before;
         self.recorder.bytes_received += received - received_before;
@@ -312,7 +320,7 @@ impl Worker {
                 // A reply that was complete and right before the connection ended has been answered.
                 if is_answered && !matches!(failure.kind, Kind::Surplus | Kind::Corrupted) {
                     self.answered(slot);
-                    self.lose(slot, Failure { act: Act::Hold, ..failure });
+                    self.lose(slot, Failure { act: Act::Idle, ..failure });
                 } else {
                     self.lose(slot, failure);
                 }

@@ -142,6 +142,10 @@ struct StageFacts {
     requests_unfinished: u64,
     /// Each of these took its connection with it.
     request_failures: Vec<FailureFacts>,
+    /// What the server began with, escaped, where it is no echo server.
+    first_bytes: Option<String>,
+    /// How long the generator stood still: stopped, or without a processor.
+    standstill_s: f64,
     answered_per_s: f64,
     bytes_sent: u64,
     bytes_received: u64,
@@ -193,7 +197,7 @@ struct KernelFacts {
 /// How often one thing failed in one way.
 #[derive(Debug, Serialize)]
 struct FailureFacts {
-    /// `connect`, `send`, `reply` or `hold`.
+    /// `connect`, `send`, `reply` or `idle` (no request was on its way).
     act: &'static str,
     /// Such as `refused`, `timed out`, `corrupted`.
     kind: &'static str,
@@ -303,6 +307,8 @@ fn stage(result: &StageResult) -> StageFacts {
         requests_answered_in_window: recorder.answered_in_window,
         requests_unfinished: recorder.unfinished,
         request_failures: failures(&recorder.request_failures),
+        first_bytes: recorder.strange.as_ref().map(ToString::to_string),
+        standstill_s: recorder.standstill_ns as f64 / 1e9,
         answered_per_s: recorder.answered_per_s(),
         bytes_sent: recorder.bytes_sent,
         bytes_received: recorder.bytes_received,

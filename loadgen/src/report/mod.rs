@@ -193,7 +193,7 @@ pub(crate) mod tests {
     fn any_failure_and_any_request_without_an_end_is_a_failed_run() {
         assert!(report().is_ok());
         let mut lossy = report();
-        note(&mut lossy.stages[1].recorder.losses, Failure::new(Act::Hold, Kind::Reset));
+        note(&mut lossy.stages[1].recorder.losses, Failure::new(Act::Idle, Kind::Reset));
         assert!(!lossy.is_ok());
         let mut unfinished = report();
         (unfinished.stages[1].recorder.due, unfinished.stages[1].recorder.unfinished) = (1001, 1);

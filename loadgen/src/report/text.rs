@@ -76,8 +76,8 @@ fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> 
     row(f, "Connections", &format!("{} of {} opened, in {elapsed}", count(recorder.established), count(wanted)))?;
     if recorder.established > 0 {
         row(f, "  connect", &times(recorder))?;
+        row(f, "  from", &plan.sources.used(wanted, plan.targets.len()).to_string())?;
     }
-    row(f, "  from", &plan.sources.used(wanted, plan.targets.len()).to_string())?;
     if recorder.attempted < wanted {
         row(f, "  not tried", &count(wanted - recorder.attempted))?;
     }
