@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::args::Output;
 use crate::problem::Problem;
 use crate::report::{Report, json, text};
+use crate::terminal::report_columns;
 
 /// The places that results will be written to.
 pub(crate) struct Outlet {
@@ -41,8 +42,11 @@ impl Outlet {
     /// # Errors
     /// What could not be written.
     pub(crate) fn write(&mut self, report: &Report, closing: &str) -> Result<(), Problem> {
-        let to_stdout =
-            if matches!(self.json, Json::Stdout) { json::render(report) } else { text::render(report) + closing };
+        let to_stdout = if matches!(self.json, Json::Stdout) {
+            json::render(report)
+        } else {
+            text::render(report, report_columns()) + closing
+        };
         match stdout().write_all(to_stdout.as_bytes()).and_then(|()| stdout().flush()) {
             // Someone like `head` has read enough.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -1,5 +1,6 @@
 //! How wide what a person reads may be.
 
+use std::io::stdout;
 use std::os::fd::AsFd;
 
 use terminal_size::{Width, terminal_size_of};
@@ -11,6 +12,14 @@ pub(crate) fn columns(output: impl AsFd) -> usize {
         _ => COLUMNS_USUAL,
     }
 }
+
+/// Columns for a report on standard output: lines longer than a page's are hard to read, however wide the window.
+pub(crate) fn report_columns() -> usize {
+    columns(stdout()).clamp(COLUMNS_LEAST, COLUMNS_MOST)
+}
+
+const COLUMNS_LEAST: usize = 40;
+const COLUMNS_MOST: usize = 120;
 
 /// What a file, a pipe and a terminal of unknown width are taken for.
 pub(crate) const COLUMNS_USUAL: usize = 80;

@@ -40,6 +40,8 @@ pub(crate) struct Document<'a> {
     resident_begin_bytes: u64,
     /// What the server counted, where it was a part of loadgen's own process.
     server: Option<ServerFacts<'a>>,
+    /// What makes the numbers something else than they seem; no failures.
+    warnings: Vec<String>,
     /// What a person should know about it.
     advice: Vec<String>,
 }
@@ -149,7 +151,8 @@ struct StageFacts {
     answered_per_s: f64,
     bytes_sent: u64,
     bytes_received: u64,
-    /// From due to answered; of the stage `connect`, how long connects took.
+    /// From due to answered, of requests that were answered: those that were not would be above. Of the stage `connect`,
+    /// how long connects took.
     latency: PercentileFacts,
     /// From sent to answered; of an open loop.
     service: Option<PercentileFacts>,
@@ -273,6 +276,7 @@ impl Document<'_> {
                 bytes_out: server.bytes_out,
                 agrees: report.both_sides_agree(),
             }),
+            warnings: super::warnings::sentences(report),
             advice: super::advice::sentences(report),
         }
     }

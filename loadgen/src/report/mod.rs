@@ -2,8 +2,10 @@
 
 pub(crate) mod advice;
 pub(crate) mod json;
+pub(crate) mod paragraph;
 pub(crate) mod percentiles;
 pub(crate) mod text;
+pub(crate) mod warnings;
 
 use std::time::Duration;
 
