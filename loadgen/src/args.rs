@@ -1,12 +1,12 @@
 //! The command line: what can be asked for, and the help that teaches it.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::listen_address::ListenAddress;
 use crate::quantity::{parse_count, parse_duration, parse_rate, parse_size};
 use crate::source_list::SourceList;
 use crate::target::Target;
@@ -63,9 +63,10 @@ pub(crate) enum Command {
     after_help = "Examples:\n  loadgen serve --listen 127.0.0.1:1234 --shards 2 --cores all\n  loadgen serve --connections-max 1M"
 )]
 pub(crate) struct Serve {
-    /// The address to listen on; port 0 lets the kernel choose one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1234")]
-    pub(crate) listen: SocketAddr,
+    /// Where to listen: a port, :port or host:port [the host is 127.0.0.1 when there is none]; port 0 lets the kernel
+    /// choose one
+    #[arg(long, value_name = "ADDR", default_value_t)]
+    pub(crate) listen: ListenAddress,
     /// Reactor threads, each with its own listener and connections [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) shards: Option<u16>,

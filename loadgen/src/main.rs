@@ -1,6 +1,6 @@
 //! `loadgen`: opens very many connections and measures latency at scale, against any server that echoes.
 //!
-//! In reading order: `args` `target` `source_list` `quantity` what is asked for; `machine` `layout` `plan` `routes`
+//! In reading order: `args` `target` `listen_address` `source_list` `quantity` what is asked for; `machine` `layout` `plan` `routes`
 //! `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew` one run, from its first
 //! stage to its report; `worker` one thread's loop, with `stage` `connector` `gate` `accept_queues` `client` `payload`;
 //! `recorder` `times` `series` `failure` `strange` `netstat` `live` `halt` `standstill` what happened; `report` what people and programs are told;
@@ -21,6 +21,7 @@ mod failure;
 mod gate;
 mod halt;
 mod layout;
+mod listen_address;
 mod live;
 mod load;
 mod machine;
