@@ -25,6 +25,19 @@ pub(crate) struct Args {
     pub(crate) output: Output,
 }
 
+impl Args {
+    /// Where results go, of commands that have some.
+    pub(crate) fn output(&self) -> Option<&Output> {
+        match &self.command {
+            None => Some(&self.output),
+            Some(Command::Serve(_)) => None,
+            Some(Command::Rr(aimed)) => Some(&aimed.load.output),
+            Some(Command::Open(open)) => Some(&open.aimed.load.output),
+            Some(Command::Hold(held) | Command::Doctor(held)) => Some(&held.load.output),
+        }
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -43,6 +56,9 @@ pub(crate) enum Command {
     /// Latency counts from the moment at which a request was due, so a server that stands still shows it. Beside it
     /// stand the service time (from sending) and the send lag (from due to sending): a large send lag means that all
     /// connections were busy, or that loadgen itself was too slow.
+    ///
+    /// To send in time, each worker busy-waits through the last two milliseconds before a request is due: up to a core for
+    /// each, for which it competes with a server on the same machine.
     #[command(after_help = "Example:\n  loadgen open 127.0.0.1:1234 -c 1k -R 20k -d 10s")]
     Open(Open),
     /// Open connections and hold them: one verified echo on each, silence, and a verified echo again
@@ -150,8 +166,9 @@ pub(crate) struct Output {
     ///
     /// One object: what ran (version, command, machine, limits), then `stages`, each with its connections, requests
     /// (due = answered + failed + unfinished), failures by kind and errno, latency percentiles, processor time; and
-    /// `connections`: attempted, established, failed and lost in each second. Every
-    /// number's name ends in its unit; a percentile with fewer than ten samples beyond it is null.
+    /// `connections`: attempted, established, failed and lost in each second. Every number's name ends in its unit; a
+    /// percentile with fewer than ten samples beyond it is null. When nothing could be run it has `is_ok` false and the
+    /// `problem`. A FIFO is waited for until somebody reads it.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
     /// Show no progress on standard error
@@ -208,7 +225,17 @@ Examples:
 Any TCP server that echoes will do:
   socat TCP-LISTEN:1234,fork,reuseaddr,bind=127.0.0.1 EXEC:cat
 
-Exit code: 0 all is well, 1 the run failed (a loss, a mismatch, a failed connect), 2 wrong usage.";
+Failures: a connect that failed, a connection lost, a byte that was not the one sent, a request without an answer.
+Warnings, which are no failures: a rate that was not achieved although all was answered in the end, requests sent late,
+a machine that generator and server filled together, a generator that stood still.
+
+Exit code: 0 all is well, perhaps with warnings; 1 the run failed, was interrupted before it had done all its stages
+(what there was until then is reported), or is impossible on this machine or with that server; 2 the arguments alone
+make it impossible. An interrupted `serve` has done what it was asked: 0.
+
+Connections come from where the kernel chooses (127.0.0.1 toward 127.0.0.1) as long as they are fewer than half of its
+ports for each target, then from 127.0.0.1 and further addresses of 127.0.0.0/8, or from those of --source. They end
+with a reset, so that none is left in TIME_WAIT. For a network of one's own to try things in there is `unshare -n`.";
 
 #[cfg(test)]
 mod tests {

@@ -24,7 +24,7 @@ use crate::terminal::report_columns;
 pub(crate) fn run(output: &Output) -> Result<bool, Problem> {
     let signals = Signals::catch().map_err(Problem::Signals)?;
     let machine = Machine::prepare();
-    let mut outlet = Outlet::open(output)?;
+    let mut outlet = Outlet::open(output, &signals)?;
     let plan = plan(&machine, output)?;
     preflight::check(&plan, &machine)?;
     let (server, plan) = echo::start_inside(plan)?;

@@ -56,20 +56,46 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Aimed, Args, Command, Held, Open};
+use crate::args::{Aimed, Args, Command, Held, Open, Output};
 use crate::problem::Problem;
 use crate::stage::Stage;
 
 fn main() -> ExitCode {
-    match obey(Args::parse()) {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => refuse(&error),
+    };
+    let output = args.output().cloned();
+    match obey(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(problem) => {
             // With nobody there to read it, the exit code still tells.
             let _ = writeln!(stderr(), "loadgen: {problem}");
+            if let (Some(output), false) = (output, matches!(problem, Problem::Output { .. })) {
+                output::write_problem(&output, &command_line(), &problem.to_string());
+            }
             problem.exit_code()
         }
     }
+}
+
+/// Says what is wrong with the arguments, or what was asked about them, and ends. Arguments that make no sense may still
+/// say that a script waits for JSON.
+fn refuse(error: &clap::Error) -> ! {
+    let command = command_line();
+    let wants_json =
+        command.windows(2).any(|pair| pair == ["--json", "-"]) || command.iter().any(|it| it == "--json=-");
+    if wants_json && error.use_stderr() {
+        let output = Output { json: Some("-".into()), quiet: false };
+        output::write_problem(&output, &command, error.to_string().trim_end());
+    }
+    error.exit()
+}
+
+/// The arguments, the program's name included. They need not be UTF-8: a file's name, for one.
+fn command_line() -> Vec<String> {
+    std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect()
 }
 
 /// Does what was asked; returns whether all was well.

@@ -1,12 +1,16 @@
 //! Where results go: standard output, and a JSON file that is opened before anything is run.
 
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write, stdout};
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use crate::args::Output;
 use crate::problem::Problem;
 use crate::report::{Report, json, text};
+use crate::signals::Signals;
 use crate::terminal::report_columns;
 
 /// The places that results will be written to.
@@ -21,18 +25,22 @@ enum Json {
 }
 
 impl Outlet {
-    /// Opens what `output` names, so that a path that cannot be written is noticed before the run and not after it.
+    /// Opens what `output` names, so that a path that cannot be written is noticed before the run and not after it. For a
+    /// FIFO it waits until somebody reads it, or `signals` come.
     ///
     /// # Errors
     /// The file that could not be created.
-    pub(crate) fn open(output: &Output) -> Result<Outlet, Problem> {
+    pub(crate) fn open(output: &Output, signals: &Signals) -> Result<Outlet, Problem> {
         let json = match &output.json {
             None => Json::No,
             Some(path) if path.as_os_str() == "-" => Json::Stdout,
-            Some(path) => match File::create(path) {
-                Ok(file) => Json::File(path.clone(), file),
-                Err(error) => return Err(Problem::Output { name: path.display().to_string(), error }),
-            },
+            Some(path) => {
+                await_reader(path, signals)?;
+                match File::create(path) {
+                    Ok(file) => Json::File(path.clone(), file),
+                    Err(error) => return Err(Problem::Output { name: path.display().to_string(), error }),
+                }
+            }
         };
         Ok(Outlet { json })
     }
@@ -61,3 +69,42 @@ impl Outlet {
         Ok(())
     }
 }
+
+/// Writes, where results would have gone as JSON, that `problem` stood in the way of `command`: a script that reads them
+/// finds an object in any case.
+pub(crate) fn write_problem(output: &Output, command: &[String], problem: &str) {
+    let text = json::render_problem(command, problem);
+    // What went wrong was said on standard error, and with nobody to read it the exit code still tells.
+    let _ = match &output.json {
+        None => Ok(()),
+        Some(path) if path.as_os_str() == "-" => stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()),
+        Some(path) if has_reader(path) => File::create(path).and_then(|mut file| file.write_all(text.as_bytes())),
+        Some(_) => Ok(()),
+    };
+}
+
+/// To open a FIFO waits in the kernel for whoever reads it, and std takes no signal for an answer there: this does.
+fn await_reader(path: &Path, signals: &Signals) -> Result<(), Problem> {
+    while !has_reader(path) {
+        if signals.came() {
+            return Err(Problem::Interrupted("anybody read the file for the results"));
+        }
+        thread::sleep(LOOK_UP_TIME);
+    }
+    Ok(())
+}
+
+/// False of a FIFO that nobody reads; true of everything else, whether it can be written or not.
+fn has_reader(path: &Path) -> bool {
+    let is_fifo = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+    let probe = || OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(path);
+    !is_fifo || !probe().is_err_and(|error| error.raw_os_error() == Some(ENXIO))
+}
+
+/// How long a reader, or a signal, may wait to be noticed.
+const LOOK_UP_TIME: Duration = Duration::from_millis(20);
+
+/// Numbers of fcntl.h and errno.h: open without waiting, and "a FIFO without a reader" (fifo(7)). The former is another one
+/// on MIPS, SPARC and Alpha, where the wait then is the kernel's.
+const O_NONBLOCK: i32 = 0o4000;
+const ENXIO: i32 = 6;

@@ -35,8 +35,7 @@ impl<'a> Run<'a> {
         if plan.layout.own_tables {
             progress.say(&plan.layout.sums(plan.connections, machine.descriptors_max));
         }
-        // An argument need not be UTF-8: a file's name, for one.
-        let command = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        let command = crate::command_line();
         let report = Report {
             command,
             plan,

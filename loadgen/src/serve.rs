@@ -23,8 +23,8 @@ pub(crate) fn serve(arguments: &Serve) -> Result<bool, Problem> {
     let signals = Signals::catch().map_err(Problem::Signals)?;
     let asked = Asked::catch().map_err(Problem::Signals)?;
     let machine = Machine::prepare();
-    // For its error: a core that does not exist is a wrong usage.
-    plan::cores_of(&arguments.cores, &machine).map_err(Problem::Usage)?;
+    // For its error, which names the core that this machine does not have.
+    plan::cores_of(&arguments.cores, &machine).map_err(Problem::Machine)?;
     let tables = Tables::new(arguments, &machine);
     let listen = arguments.listen.resolve().map_err(Problem::Resolve)?;
     let server = echo::start(listen, tables.shards, &arguments.cores, tables.are_own)?;

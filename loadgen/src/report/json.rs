@@ -228,6 +228,27 @@ pub(crate) fn render(report: &Report) -> String {
     text + "\n"
 }
 
+/// What stands in place of a [`Document`] when nothing could be run.
+#[derive(Debug, Serialize)]
+struct Refusal<'a> {
+    format: u32,
+    version: &'static str,
+    command: &'a [String],
+    /// `not begun`.
+    ending: &'static str,
+    /// False.
+    is_ok: bool,
+    /// What stood in the way, as it was said on standard error.
+    problem: &'a str,
+}
+
+/// `problem` as JSON text with a newline at its end.
+pub(crate) fn render_problem(command: &[String], problem: &str) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let refusal = Refusal { format: 1, version, command, ending: "not begun", is_ok: false, problem };
+    serde_json::to_string_pretty(&refusal).expect("strings can always be written as JSON") + "\n"
+}
+
 impl Document<'_> {
     fn of(report: &Report) -> Document<'_> {
         let (machine, plan) = (&report.machine, &report.plan);

@@ -183,7 +183,8 @@ pub(crate) fn is_conserved(results: &Value) -> bool {
     })
 }
 
-fn command(line: &str) -> Command {
+/// The program with the arguments of `line`, its outputs piped.
+pub(crate) fn command(line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
     command.args(line.split_whitespace()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
