@@ -235,7 +235,7 @@ make it impossible. An interrupted `serve` has done what it was asked: 0.
 
 Connections come from where the kernel chooses (127.0.0.1 toward 127.0.0.1) as long as they are fewer than half of its
 ports for each target, then from 127.0.0.1 and further addresses of 127.0.0.0/8, or from those of --source. They end
-with a reset, so that none is left in TIME_WAIT. For a network of one's own to try things in there is `unshare -n`.";
+with a reset, so that none is left in TIME_WAIT.";
 
 #[cfg(test)]
 mod tests {

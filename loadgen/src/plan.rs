@@ -7,7 +7,7 @@ use crate::args::{CoreChoice, Load};
 use crate::layout::{Layout, Wish};
 use crate::machine::Machine;
 use crate::problem::Problem;
-use crate::routes::{Routes, Sources};
+use crate::routes::{Routes, Sources, Used};
 
 /// One run, all of it decided.
 #[derive(Debug, Clone)]
@@ -119,6 +119,15 @@ impl Plan {
     /// Whether the server is on this machine, in whatever process.
     pub(crate) fn is_server_here(&self) -> bool {
         self.targets.iter().all(|target| target.ip().is_loopback())
+    }
+
+    /// The sources that its connections use.
+    pub(crate) fn sources_used(&self) -> Used {
+        let used = self.sources.used(self.connections, self.targets.len());
+        // Toward loopback it is known what the kernel chooses; elsewhere its routes decide.
+        let localhost = |ip: IpAddr| if ip.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { ip };
+        let first = used.first.or_else(|| self.is_server_here().then(|| localhost(self.targets[0].ip())));
+        Used { first, last: used.last.or(first), ..used }
     }
 
     /// The addresses of the targets, for messages.

@@ -112,7 +112,9 @@ fn descriptors(plan: &Plan, machine: &Machine) -> Finding {
         format!("`sudo prlimit --pid $$ --nofile={needed}` in this shell, or LimitNOFILE={needed} in a unit");
     if plan.layout.own_tables && tables < TABLES_MAX {
         let more = plan.connections.div_ceil(limit.saturating_sub(64).max(1)).min(TABLES_MAX);
-        remedy = format!("`--threads {more}`, each with a table of its own; or {remedy}");
+        if more > tables {
+            remedy = format!("`--threads {more}`, each with a table of its own; or {remedy}");
+        }
     }
     graded("descriptors", plan, fits, sum, remedy)
 }

@@ -77,11 +77,13 @@ impl Progress {
         (self.begun_at, self.told_at, self.answered_before) = (Instant::now(), Instant::now(), 0);
         self.drains = false;
         if let Face::Bar(bar) = &self.face {
+            // First its name: each of the others draws.
+            bar.set_prefix(self.stage.clone());
+            bar.set_message(String::new());
             bar.set_style(style(self.duration.is_some(), terminal::columns(stderr()) < BAR_TERMINAL_COLUMNS));
             bar.set_length(self.duration.map_or(self.goal, |duration| duration.as_millis() as u64));
             bar.set_position(0);
             bar.reset_elapsed();
-            bar.set_prefix(self.stage.clone());
         }
     }
 

@@ -147,7 +147,7 @@ pub(crate) struct Used {
     pub(crate) chosen_by: &'static str,
     /// How many addresses.
     pub(crate) addresses: u64,
-    /// The first and the last of them; `None` where the kernel chooses.
+    /// The first and the last of them; `None` where the kernel chooses, and what it chooses is not known.
     pub(crate) first: Option<IpAddr>,
     pub(crate) last: Option<IpAddr>,
     /// The first and the last port of the first address; `None` where the kernel chooses. A source that something else
@@ -164,6 +164,7 @@ impl Display for Used {
             (Some(first), Some(last), Some((low, high))) => {
                 write!(f, "{} addresses, {first} to {last}, ports {low} to {high} of each", count(self.addresses))
             }
+            (Some(first), ..) => write!(f, "{first}, ports that the kernel chose"),
             _ => write!(f, "the address and ports that the kernel chose"),
         }
     }

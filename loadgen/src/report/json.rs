@@ -102,7 +102,7 @@ struct SourceFacts {
     chosen_by: &'static str,
     /// How many addresses were used.
     addresses: u64,
-    /// The first and the last of them; null where the kernel chose.
+    /// The first and the last of them; null where the kernel chose, not toward this machine itself.
     address_first: Option<IpAddr>,
     address_last: Option<IpAddr>,
     /// The first and last port of the first address; null where the kernel chose.
@@ -271,7 +271,7 @@ impl Document<'_> {
                 target: &plan.name,
                 addresses: plan.targets.iter().map(ToString::to_string).collect(),
                 address: plan.targets[0].to_string(),
-                sources: sources(plan.sources.used(plan.connections, plan.targets.len())),
+                sources: sources(plan.sources_used()),
                 server_inside: plan.is_server_inside(),
                 connections: plan.connections,
                 message_bytes: plan.size,

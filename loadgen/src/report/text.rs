@@ -17,7 +17,7 @@ pub(crate) fn render(report: &Report, columns: usize) -> String {
     let page = Page(report).to_string();
     // A line that is too long is a row, or the head: what continues a row stands below its text.
     let fitted = page.lines().map(|line| {
-        let is_row = line.chars().nth(LABEL_COLUMNS - 1) == Some(' ') && line.chars().count() > columns;
+        let is_row = line.chars().count() > columns && line.chars().skip(LABEL_COLUMNS - 2).take(2).all(|c| c == ' ');
         match line.char_indices().nth(LABEL_COLUMNS - 1) {
             Some((at, _)) if is_row => paragraph(&line[..at], &line[at..], columns),
             _ if line.chars().count() > columns => paragraph("", line, columns).trim_start().to_owned(),
@@ -88,7 +88,7 @@ fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> 
     row(f, "Connections", &format!("{} of {} opened, in {elapsed}", count(recorder.established), count(wanted)))?;
     if recorder.established > 0 {
         row(f, "  connect", &times(recorder))?;
-        row(f, "  from", &plan.sources.used(wanted, plan.targets.len()).to_string())?;
+        row(f, "  from", &plan.sources_used().to_string())?;
     }
     if recorder.attempted < wanted {
         row(f, "  not tried", &count(wanted - recorder.attempted))?;
@@ -175,10 +175,13 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fm
     }
     writeln!(f)?;
     latencies(f, recorder, matches!(result.stage, Stage::Open { .. }))?;
-    let missing = recorder.due.saturating_sub(recorder.latency.len());
+    // What an interruption left unanswered need not have been slow.
+    let unfinished = if report.ending == Ending::Interrupted { 0 } else { recorder.unfinished };
+    let missing = failed + unfinished;
     if missing > 0 {
         let were = if missing == 1 { "1 request was" } else { &format!("{} requests were", count(missing)) };
-        let sentence = format!("{were} never answered: missing from these percentiles, and above all that they show");
+        let sentence =
+            format!("{were} never answered: missing from these percentiles, they would be above those shown");
         row(f, "  MISSING", &sentence)?;
     }
     Ok(())
@@ -386,6 +389,8 @@ mod tests {
     fn it_is_no_wider_than_a_terminal() {
         let mut open = report();
         open.stages[1].stage = Stage::Open { duration: Duration::from_secs(1), rate_per_s: 1000.0 };
+        let narrow = super::render(&open, 50);
+        assert!(narrow.starts_with("Open loop · 127.0.0.1:4000 · 10 connections · 64\n B a message\n"), "{narrow}");
         for columns in [50, COLUMNS_USUAL, 120] {
             for line in super::render(&open, columns).lines().filter(|line| !line.contains(['█', '…'])) {
                 assert!(line.chars().count() <= columns, "{columns}: {line}");
