@@ -51,13 +51,14 @@ mod times;
 mod unshared;
 mod worker;
 
-use std::io::{Write, stderr};
+use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::args::{Aimed, Args, Command, Held, Open, Output};
 use crate::problem::Problem;
+use crate::report::paragraph::paragraph;
 use crate::stage::Stage;
 
 fn main() -> ExitCode {
@@ -71,13 +72,23 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(problem) => {
             // With nobody there to read it, the exit code still tells.
-            let _ = writeln!(stderr(), "loadgen: {problem}");
+            let _ = stderr().write_all(said(&problem).as_bytes());
             if let (Some(output), false) = (output, matches!(problem, Problem::Output { .. })) {
                 output::write_problem(&output, &command_line(), &problem.to_string());
             }
             problem.exit_code()
         }
     }
+}
+
+/// What standard error is told of `problem`: on a terminal broken between words, elsewhere as it is.
+fn said(problem: &Problem) -> String {
+    let text = format!("loadgen: {problem}");
+    if !stderr().is_terminal() {
+        return text + "\n";
+    }
+    let columns = terminal::columns(stderr());
+    text.lines().map(|line| paragraph("", line, columns).trim_start().to_owned()).collect()
 }
 
 /// Says what is wrong with the arguments, or what was asked about them, and ends. Arguments that make no sense may still

@@ -266,7 +266,7 @@ fn processor(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
             _ => "held",
         };
         let server = result.server_cpu_time.map(|time| time.as_secs_f64() / seconds);
-        let server = server.map_or_else(String::new, |cores| format!(" · server's threads {cores:.2}"));
+        let server = server.map_or_else(String::new, |cores| format!(", server's threads {cores:.2}"));
         let label = if index == 0 { "Processor" } else { "" };
         row(f, label, &format!("{name}: generator's threads {generator:.2} cores{server}"))?;
     }
