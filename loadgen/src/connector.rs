@@ -144,6 +144,16 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_address_is_told_from_missing_ports() {
+        let error = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let mut connector = connector("127.0.0.1:1".parse().unwrap(), None, 2);
+        assert_eq!(connector.failure(&error, None).kind, Kind::NoAddress);
+        assert_eq!(connector.failure(&error, Some("127.0.0.1:2".parse().unwrap())).kind, Kind::OutOfPorts);
+        connector.opened = 1;
+        assert_eq!(connector.failure(&error, None).kind, Kind::OutOfPorts, "there were ports before");
+    }
+
+    #[test]
     fn failures_without_a_success_end_it() {
         let mut hopeless = connector("127.0.0.1:1".parse().unwrap(), None, 1000);
         (1..FAILURES_MAX).for_each(|_| hopeless.note_failure(0));

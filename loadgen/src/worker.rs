@@ -187,7 +187,7 @@ impl Worker {
         let (next_ns, is_precise) = match &self.drive {
             Drive::Connect(connector) => (connector.next_ns(self.pending), false),
             Drive::Verify(cursor) => {
-                ((!cursor.is_done() && self.pending < self.verifying_max()).then_some(now_ns), false)
+                ((!cursor.is_done() && self.pending < self.verifying_max()).then_some(self.begin_ns), false)
             }
             Drive::Closed(cursor) => ((!cursor.is_done() && now_ns < self.end_ns).then_some(self.begin_ns), false),
             Drive::Open(arrivals) if arrivals.has_free() => (arrivals.next_ns().map(|ns| self.begin_ns + ns), true),
@@ -358,7 +358,9 @@ impl Worker {
         for _ in 0..BEGIN_BUDGET {
             let now_ns = self.clock.now_ns();
             let (slot, due_ns) = match &mut self.drive {
-                Drive::Verify(cursor) if self.pending < verifying_max => (cursor.next(), now_ns),
+                Drive::Verify(cursor) if now_ns >= self.begin_ns && self.pending < verifying_max => {
+                    (cursor.next(), now_ns)
+                }
                 Drive::Closed(cursor) if (self.begin_ns..self.end_ns).contains(&now_ns) => (cursor.next(), now_ns),
                 Drive::Open(arrivals) => match arrivals.next_ns().map(|ns| self.begin_ns + ns) {
                     Some(due_ns) if due_ns <= now_ns => (arrivals.take_free(), due_ns),

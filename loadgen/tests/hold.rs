@@ -17,6 +17,7 @@ fn a_good_server_keeps_them_all() {
     assert_eq!(names, ["connect", "verify", "hold", "verify"]);
     for verify in [&stages[1], &stages[3]] {
         assert_eq!((&verify["requests_due"], &verify["requests_answered"]), (&300.into(), &300.into()));
+        assert!(verify["window_s"].as_f64() > Some(0.0), "{verify:#}");
     }
     assert_eq!(stages[2]["bytes_sent"], 0);
 }
