@@ -34,13 +34,7 @@ impl Outlet {
         let json = match &output.json {
             None => Json::No,
             Some(path) if path.as_os_str() == "-" => Json::Stdout,
-            Some(path) => {
-                await_reader(path, signals)?;
-                match File::create(path) {
-                    Ok(file) => Json::File(path.clone(), file),
-                    Err(error) => return Err(Problem::Output { name: path.display().to_string(), error }),
-                }
-            }
+            Some(path) => Json::File(path.clone(), await_file(path, signals)?),
         };
         Ok(Outlet { json })
     }
@@ -63,7 +57,7 @@ impl Outlet {
             _ => {}
         }
         if let Json::File(path, file) = &mut self.json {
-            let written = file.write_all(json::render(report).as_bytes()).and_then(|()| file.sync_all());
+            let written = file.write_all(json::render(report).as_bytes()).and_then(|()| sync(file));
             written.map_err(|error| Problem::Output { name: path.display().to_string(), error })?;
         }
         Ok(())
@@ -78,27 +72,38 @@ pub(crate) fn write_problem(output: &Output, command: &[String], problem: &str) 
     let _ = match &output.json {
         None => Ok(()),
         Some(path) if path.as_os_str() == "-" => stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()),
-        Some(path) if has_reader(path) => File::create(path).and_then(|mut file| file.write_all(text.as_bytes())),
-        Some(_) => Ok(()),
+        Some(path) => create(path).and_then(|file| file.map_or(Ok(()), |mut file| file.write_all(text.as_bytes()))),
     };
 }
 
-/// To open a FIFO waits in the kernel for whoever reads it, and std takes no signal for an answer there: this does.
-fn await_reader(path: &Path, signals: &Signals) -> Result<(), Problem> {
-    while !has_reader(path) {
-        if signals.came() {
-            return Err(Problem::Interrupted("anybody read the file for the results"));
-        }
-        thread::sleep(LOOK_UP_TIME);
-    }
-    Ok(())
+/// Only what is kept can be synchronized: a FIFO, or /dev/stderr, refuses to.
+fn sync(file: &File) -> io::Result<()> {
+    if file.metadata().is_ok_and(|metadata| metadata.is_file()) { file.sync_all() } else { Ok(()) }
 }
 
-/// False of a FIFO that nobody reads; true of everything else, whether it can be written or not.
-fn has_reader(path: &Path) -> bool {
-    let is_fifo = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
-    let probe = || OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(path);
-    !is_fifo || !probe().is_err_and(|error| error.raw_os_error() == Some(ENXIO))
+fn await_file(path: &Path, signals: &Signals) -> Result<File, Problem> {
+    while !signals.came() {
+        match create(path) {
+            Ok(Some(file)) => return Ok(file),
+            Ok(None) => thread::sleep(LOOK_UP_TIME),
+            Err(error) => return Err(Problem::Output { name: path.display().to_string(), error }),
+        }
+    }
+    Err(Problem::Interrupted("anybody read the file for the results"))
+}
+
+/// Creates the file; for a FIFO that nobody reads `None`. To open such a one waits in the kernel for its reader, and std
+/// takes no signal for an answer there.
+fn create(path: &Path) -> io::Result<Option<File>> {
+    if !fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo()) {
+        return File::create(path).map(Some);
+    }
+    match OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(path) {
+        // As long as this end is open the reader stays, so that opening another one, whose writes may wait, does not wait.
+        Ok(_open) => File::create(path).map(Some),
+        Err(error) if error.raw_os_error() == Some(ENXIO) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// How long a reader, or a signal, may wait to be noticed.

@@ -97,6 +97,17 @@ fn a_fifo_that_nobody_reads_does_not_swallow_signals() {
     assert_eq!(code, Some(1));
 }
 
+#[test]
+fn a_fifo_gives_its_reader_the_results() {
+    let server = Server::good();
+    let path = std::env::temp_dir().join(format!("loadgen-fifo-read-{}", std::process::id()));
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let mut child = start(&format!("rr {} -c 1 -d 20ms --quiet --json {}", server.address, path.display()));
+    let results: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!((child.wait().unwrap().code(), &results["is_ok"]), (Some(0), &true.into()));
+}
+
 /// Whether the process has a handler for SIGTERM: bit 14 of SigCgt, see proc_pid_status(5).
 fn catches_signals(process: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
