@@ -211,6 +211,7 @@ fn core_range(text: &str) -> Option<Vec<usize>> {
     (first <= last && last < 65_536).then(|| (first..=last).collect())
 }
 
+/// The help's end. Each paragraph is one line, which clap breaks where the terminal ends.
 const EXAMPLES: &str = "\
 Examples:
   loadgen                                          the demonstration
@@ -226,16 +227,16 @@ Any TCP server that echoes will do:
   socat TCP-LISTEN:1234,fork,reuseaddr,bind=127.0.0.1 EXEC:cat
 
 Failures: a connect that failed, a connection lost, a byte that was not the one sent, a request without an answer.
-Warnings, which are no failures: a rate that was not achieved although all was answered in the end, requests sent late,
-a machine that generator and server filled together, a generator that stood still.
+Warnings, which are no failures: a rate that was not achieved although all was answered in the end, requests sent \
+late, a machine that generator and server filled together, a generator that stood still.
 
-Exit code: 0 all is well, perhaps with warnings; 1 the run failed, was interrupted before it had done all its stages
-(what there was until then is reported), or is impossible on this machine or with that server; 2 the arguments alone
-make it impossible. An interrupted `serve` has done what it was asked: 0.
+Exit code: 0 all is well, perhaps with warnings; 1 the run failed, was interrupted before it had done all its \
+stages (what there was until then is reported), or is impossible on this machine or with that server; 2 the \
+arguments alone make it impossible. An interrupted `serve` has done what it was asked: 0.
 
-Connections come from where the kernel chooses (127.0.0.1 toward 127.0.0.1) as long as they are fewer than half of its
-ports for each target, then from 127.0.0.1 and further addresses of 127.0.0.0/8, or from those of --source. They end
-with a reset, so that none is left in TIME_WAIT.";
+Connections come from where the kernel chooses (127.0.0.1 toward 127.0.0.1) as long as they are fewer than half of \
+its ports for each target, then from 127.0.0.1 and further addresses of 127.0.0.0/8, or from those of --source. \
+They end with a reset, so that none is left in TIME_WAIT.";
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,12 @@
 //! `loadgen`: opens very many connections and measures latency at scale, against any server that echoes.
 //!
-//! In reading order: `args` `target` `listen_address` `source_list` `quantity` what is asked for; `machine` `layout` `plan` `routes`
-//! `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew` one run, from its first
-//! stage to its report; `worker` one thread's loop, with `stage` `connector` `gate` `accept_queues` `client` `payload`;
-//! `recorder` `times` `series` `failure` `strange` `netstat` `live` `halt` `standstill` what happened; `report` what people and programs are told;
-//! `echo` `serve` the server, on the library beside this program. `layout`, `routes`, `schedule`, `payload`, `recorder` and
-//! `report` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
+//! In reading order: `args` `target` `listen_address` `source_list` `quantity` what is asked for; `machine` `layout`
+//! `plan` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
+//! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `connector` `gate`
+//! `accept_queues` `client` `payload`; `recorder` `times` `series` `failure` `strange` `netstat` `live` `halt`
+//! `standstill` what happened; `report` `terminal` what people and programs are told; `echo` `serve` the server, on the
+//! library beside this program. `layout`, `routes`, `schedule`, `payload`, `recorder` and `report` are pure: no clock,
+//! no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
 mod accept_queues;
