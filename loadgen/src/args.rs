@@ -1,12 +1,12 @@
 //! The command line: what can be asked for, and the help that teaches it.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::listen_address::ListenAddress;
 use crate::quantity::{parse_count, parse_duration, parse_rate, parse_size};
 use crate::source_list::SourceList;
 use crate::target::Target;
@@ -23,6 +23,19 @@ pub(crate) struct Args {
     pub(crate) command: Option<Command>,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+impl Args {
+    /// Where results go, of commands that have some.
+    pub(crate) fn output(&self) -> Option<&Output> {
+        match &self.command {
+            None => Some(&self.output),
+            Some(Command::Serve(_)) => None,
+            Some(Command::Rr(aimed)) => Some(&aimed.load.output),
+            Some(Command::Open(open)) => Some(&open.aimed.load.output),
+            Some(Command::Hold(held) | Command::Doctor(held)) => Some(&held.load.output),
+        }
+    }
 }
 
 /// What to do.
@@ -43,6 +56,9 @@ pub(crate) enum Command {
     /// Latency counts from the moment at which a request was due, so a server that stands still shows it. Beside it
     /// stand the service time (from sending) and the send lag (from due to sending): a large send lag means that all
     /// connections were busy, or that loadgen itself was too slow.
+    ///
+    /// To send in time, each worker busy-waits through the last two milliseconds before a request is due: up to a core for
+    /// each, for which it competes with a server on the same machine.
     #[command(after_help = "Example:\n  loadgen open 127.0.0.1:1234 -c 1k -R 20k -d 10s")]
     Open(Open),
     /// Open connections and hold them: one verified echo on each, silence, and a verified echo again
@@ -63,9 +79,10 @@ pub(crate) enum Command {
     after_help = "Examples:\n  loadgen serve --listen 127.0.0.1:1234 --shards 2 --cores all\n  loadgen serve --connections-max 1M"
 )]
 pub(crate) struct Serve {
-    /// The address to listen on; port 0 lets the kernel choose one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1234")]
-    pub(crate) listen: SocketAddr,
+    /// Where to listen: a port, :port or host:port [the host is 127.0.0.1 when there is none]; port 0 lets the kernel
+    /// choose one
+    #[arg(long, value_name = "ADDR", default_value_t)]
+    pub(crate) listen: ListenAddress,
     /// Reactor threads, each with its own listener and connections [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) shards: Option<u16>,
@@ -97,7 +114,7 @@ pub(crate) struct Load {
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) connect_rate: Option<f64>,
     /// Source addresses, such as 10.0.0.2,10.0.1.0/24: each gives some 30,000 connections to each target more [default:
-    /// toward 127.0.0.0/8 many addresses of it, elsewhere the kernel's choice]
+    /// the kernel's choice; toward 127.0.0.0/8, beyond half of its ports, 127.0.0.1 and then others of 127.0.0.0/8]
     #[arg(long, value_name = "LIST|CIDR")]
     pub(crate) source: Option<SourceList>,
     /// Worker threads [default: one per core; half as many when the target is this machine; as many as the descriptor
@@ -149,8 +166,9 @@ pub(crate) struct Output {
     ///
     /// One object: what ran (version, command, machine, limits), then `stages`, each with its connections, requests
     /// (due = answered + failed + unfinished), failures by kind and errno, latency percentiles, processor time; and
-    /// `connections`: attempted, established, failed and lost in each second. Every
-    /// number's name ends in its unit; a percentile with fewer than ten samples beyond it is null.
+    /// `connections`: attempted, established, failed and lost in each second. Every number's name ends in its unit; a
+    /// percentile with fewer than ten samples beyond it is null. When nothing could be run it has `is_ok` false and the
+    /// `problem`. A FIFO is waited for until somebody reads it.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
     /// Show no progress on standard error
@@ -193,6 +211,7 @@ fn core_range(text: &str) -> Option<Vec<usize>> {
     (first <= last && last < 65_536).then(|| (first..=last).collect())
 }
 
+/// The help's end. Each paragraph is one line, which clap breaks where the terminal ends.
 const EXAMPLES: &str = "\
 Examples:
   loadgen                                          the demonstration
@@ -207,7 +226,17 @@ Examples:
 Any TCP server that echoes will do:
   socat TCP-LISTEN:1234,fork,reuseaddr,bind=127.0.0.1 EXEC:cat
 
-Exit code: 0 all is well, 1 the run failed (a loss, a mismatch, a failed connect), 2 wrong usage.";
+Failures: a connect that failed, a connection lost, a byte that was not the one sent, a request without an answer.
+Warnings, which are no failures: a rate that was not achieved although all was answered in the end, requests sent \
+late, a machine that generator and server filled together, a generator that stood still.
+
+Exit code: 0 all is well, perhaps with warnings; 1 the run failed, was interrupted before it had done all its \
+stages (what there was until then is reported), or is impossible on this machine or with that server; 2 the \
+arguments alone make it impossible. An interrupted `serve` has done what it was asked: 0.
+
+Connections come from where the kernel chooses (127.0.0.1 toward 127.0.0.1) as long as they are fewer than half of \
+its ports for each target, then from 127.0.0.1 and further addresses of 127.0.0.0/8, or from those of --source. \
+They end with a reset, so that none is left in TIME_WAIT.";
 
 #[cfg(test)]
 mod tests {

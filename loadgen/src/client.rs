@@ -6,6 +6,7 @@ use socket2::Socket;
 
 use crate::failure::{Act, Failure, Kind};
 use crate::payload;
+use crate::strange::Strange;
 
 /// A connection of a worker. It knows neither poll nor clock nor histogram; a reply it does not expect is a failure.
 ///
@@ -123,7 +124,7 @@ impl Client {
     pub(crate) fn act(&self) -> Act {
         match self.state {
             State::Connecting => Act::Connect,
-            State::Idle => Act::Hold,
+            State::Idle => Act::Idle,
             State::Busy if self.sent < self.size => Act::Send,
             State::Busy => Act::Reply,
         }
@@ -156,11 +157,17 @@ impl Client {
         Ok(())
     }
 
-    /// Reads what has come, up to a budget, and verifies that it is what `seed` made.
+    /// Reads what has come, up to a budget, and verifies that it is what `seed` made. If the first message's reply is not
+    /// even begun like an echo, it is left in `strange`, where that is still empty.
     ///
     /// # Errors
     /// The failure with which the connection ended: whatever came before it was verified, and counts.
-    pub(crate) fn receive(&mut self, seed: u64, scratch: &mut [u8]) -> Result<(), Failure> {
+    pub(crate) fn receive(
+        &mut self,
+        seed: u64,
+        scratch: &mut [u8],
+        strange: &mut Option<Strange>,
+    ) -> Result<(), Failure> {
         for _ in 0..READ_BUDGET {
             if !self.is_readable {
                 break;
@@ -168,7 +175,11 @@ impl Client {
             match (&self.socket).read(scratch) {
                 Ok(0) => return Err(self.ended()),
                 Ok(len) => {
-                    self.verify(seed, &scratch[..len])?;
+                    self.verify(seed, &scratch[..len]).inspect_err(|_| {
+                        if self.begun == 0 && self.received == 0 {
+                            strange.get_or_insert_with(|| Strange::new(&scratch[..len]));
+                        }
+                    })?;
                     // Shorter than the buffer means drained (epoll(7)), unless the end of the stream is behind it.
                     self.is_readable = len == scratch.len() || self.is_read_closed;
                 }
@@ -229,7 +240,7 @@ mod tests {
         loop {
             client.note(true, false, false);
             let before = client.received;
-            client.receive(SEED, &mut [0; 256])?;
+            client.receive(SEED, &mut [0; 256], &mut None)?;
             match client.received - before {
                 0 => std::thread::yield_now(),
                 bytes => return Ok(bytes),
@@ -285,7 +296,30 @@ mod tests {
     fn bytes_that_nobody_asked_for_are_surplus() {
         let (mut client, mut peer) = pair();
         peer.write_all(b"hello").unwrap();
-        assert_eq!(receive(&mut client), Err(Failure::new(Act::Hold, Kind::Surplus)));
+        assert_eq!(receive(&mut client), Err(Failure::new(Act::Idle, Kind::Surplus)));
+    }
+
+    #[test]
+    fn what_is_no_echo_from_the_beginning_is_strange_and_what_is_later_is_not() {
+        let strange_after = |echoes: usize| {
+            let (mut client, mut peer) = pair();
+            for _ in 0..echoes {
+                let request = ask(&mut client, &mut peer, 16);
+                peer.write_all(&request).unwrap();
+                receive(&mut client).unwrap();
+                client.finish();
+            }
+            ask(&mut client, &mut peer, 16);
+            peer.write_all(b"-DENIED").unwrap();
+            let mut strange = None;
+            while client.receive(SEED, &mut [0; 256], &mut strange).is_ok() {
+                client.note(true, false, false);
+                std::thread::yield_now();
+            }
+            strange
+        };
+        assert_eq!(strange_after(0), Some(Strange::new(b"-DENIED")));
+        assert_eq!(strange_after(1), None, "an echo server that corrupts");
     }
 
     #[test]

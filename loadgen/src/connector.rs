@@ -1,5 +1,6 @@
 //! Opening connections: which way, how fast, how many at once, and when to give up.
 
+use std::io;
 use std::net::SocketAddr;
 
 use esockets::socket;
@@ -19,6 +20,8 @@ pub(crate) struct Connector {
     begin_ns: u64,
     total: u32,
     begun: u32,
+    /// Connects that the kernel took, whatever became of them.
+    opened: u64,
     failed: u64,
     is_given_up: bool,
 }
@@ -33,7 +36,7 @@ impl Connector {
         (begin_ns, pace): (u64, Option<Schedule>),
         total: u32,
     ) -> Connector {
-        Connector { targets, routes, pace, gate, begin_ns, total, begun: 0, failed: 0, is_given_up: false }
+        Connector { targets, routes, pace, gate, begin_ns, total, begun: 0, opened: 0, failed: 0, is_given_up: false }
     }
 
     /// Whether no connect is left to begin.
@@ -45,7 +48,7 @@ impl Connector {
     /// way.
     pub(crate) fn next_ns(&self, connecting: u64) -> Option<u64> {
         let may = !self.is_done() && connecting < self.gate.window();
-        let due_ns = || self.begin_ns + self.pace.map_or(0, |pace| pace.due_ns(u64::from(self.begun)));
+        let due_ns = || self.begin_ns.saturating_add(self.pace.map_or(0, |pace| pace.due_ns(u64::from(self.begun))));
         may.then(|| due_ns().max(self.gate.shut_until_ns()))
     }
 
@@ -67,8 +70,11 @@ impl Connector {
         let mut source = route.source;
         loop {
             let failure = match socket::connect(self.targets[route.destination], source) {
-                Ok(socket) => return (number, Ok(socket)),
-                Err(error) => Failure::of(Act::Connect, &error),
+                Ok(socket) => {
+                    self.opened += 1;
+                    return (number, Ok(socket));
+                }
+                Err(error) => self.failure(&error, source),
             };
             // Something else has this source: it listens there, or has a connection from there.
             let is_taken = failure.kind == Kind::OutOfPorts && source.is_some();
@@ -77,6 +83,14 @@ impl Connector {
                 return (number, Err(failure));
             }
         }
+    }
+
+    /// The kernel says the same when no port is left and when there is no address to begin with, as toward `::1` where IPv6
+    /// is off: that is told apart by whether there was ever a port.
+    fn failure(&self, error: &io::Error, source: Option<SocketAddr>) -> Failure {
+        let failure = Failure::of(Act::Connect, error);
+        let is_first = self.opened == 0 && source.is_none() && error.kind() == io::ErrorKind::AddrNotAvailable;
+        if is_first { Failure { kind: Kind::NoAddress, ..failure } } else { failure }
     }
 
     /// A connect succeeded after `took_ns`.
@@ -102,7 +116,7 @@ mod tests {
     use std::net::TcpListener;
 
     fn connector(target: SocketAddr, pace: Option<Schedule>, total: u32) -> Connector {
-        let sources = Sources::Loopback { network: 200, port_end: 1034 };
+        let sources = Sources::Given { addresses: [[127, 200, 1, 1].into()].into(), port_end: 1034 };
         let routes = Routes::new(sources, 1, (0, u64::from(total), u64::from(total)), (0, 1));
         Connector::new(vec![target], routes, Gate::new(None, 1, 1_000_000_000), (5, pace), total)
     }
@@ -127,6 +141,16 @@ mod tests {
         let socket = connector(listener.local_addr().unwrap(), None, 1).open().1.unwrap();
         assert_eq!(socket::local_addr(&socket).unwrap(), "127.200.1.1:1025".parse().unwrap());
         drop(taken);
+    }
+
+    #[test]
+    fn a_missing_address_is_told_from_missing_ports() {
+        let error = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let mut connector = connector("127.0.0.1:1".parse().unwrap(), None, 2);
+        assert_eq!(connector.failure(&error, None).kind, Kind::NoAddress);
+        assert_eq!(connector.failure(&error, Some("127.0.0.1:2".parse().unwrap())).kind, Kind::OutOfPorts);
+        connector.opened = 1;
+        assert_eq!(connector.failure(&error, None).kind, Kind::OutOfPorts, "there were ports before");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::clock::Clock;
+use crate::halt::Halt;
 use crate::live::{Live, Seen};
 use crate::plan::{Plan, Share};
 use crate::recorder::Recorder;
@@ -22,7 +22,7 @@ use crate::worker::Worker;
 /// close their connections and end.
 pub(crate) struct Crew {
     clock: Clock,
-    stop: Arc<AtomicBool>,
+    halt: Arc<Halt>,
     lives: Vec<Arc<Live>>,
     orders: Vec<Sender<Order>>,
     records: Receiver<Recorder>,
@@ -53,9 +53,9 @@ impl Crew {
     /// The first worker that could not start; the others are ended.
     pub(crate) fn start(plan: &Plan) -> Result<Crew, CrewError> {
         let (record, records) = channel();
-        let (clock, stop) = (Clock::start(), Arc::new(AtomicBool::new(false)));
+        let (clock, halt) = (Clock::start(), Arc::new(Halt::none()));
         let latency_ns_max = plan.latency_ns_max();
-        let mut crew = Crew { clock, stop, lives: vec![], orders: vec![], records, threads: vec![], latency_ns_max };
+        let mut crew = Crew { clock, halt, lives: vec![], orders: vec![], records, threads: vec![], latency_ns_max };
         for share in plan.shares() {
             let worker = share.worker;
             crew.hire(plan.clone(), share, record.clone()).map_err(|error| CrewError::Start { worker, error })?;
@@ -75,7 +75,7 @@ impl Crew {
         mut watch: impl FnMut(Seen),
     ) -> Result<Recorder, CrewError> {
         let order = Order { stage, begin_ns: self.clock.now_ns() + LEAD_NS };
-        self.stop.store(false, Relaxed);
+        self.halt.clear();
         for orders in &self.orders {
             orders.send(order).map_err(|_| CrewError::Broken)?;
         }
@@ -90,8 +90,11 @@ impl Crew {
                 Err(RecvTimeoutError::Timeout) => {
                     let seen = self.seen();
                     let is_lonely = stage != Stage::Connect && seen.open == 0;
-                    if signals.came() || is_lonely {
-                        self.stop.store(true, Relaxed);
+                    if signals.came() {
+                        self.halt.set(self.clock.now_ns());
+                    } else if is_lonely {
+                        // Looked at a little later, but over since the last connection was lost.
+                        self.halt.set(seen.emptied_ns.max(order.begin_ns));
                     }
                     if self.threads.iter().any(JoinHandle::is_finished) {
                         return Err(CrewError::Broken);
@@ -113,7 +116,7 @@ impl Crew {
 
     /// Closes all connections and waits for the workers' end; `watch` is called as in [`run`](Crew::run).
     pub(crate) fn close(mut self, mut watch: impl FnMut(Seen)) {
-        self.stop.store(true, Relaxed);
+        self.halt.set(self.clock.now_ns());
         // Without anyone to give orders, the workers close their connections and end; so do the records, then.
         self.orders.clear();
         while let Err(RecvTimeoutError::Timeout) = self.records.recv_timeout(WATCH_TIME) {
@@ -122,7 +125,7 @@ impl Crew {
     }
 
     fn hire(&mut self, plan: Plan, share: Share, record: Sender<Recorder>) -> io::Result<()> {
-        let (clock, stop, live) = (self.clock, Arc::clone(&self.stop), Arc::new(Live::default()));
+        let (clock, halt, live) = (self.clock, Arc::clone(&self.halt), Arc::new(Live::default()));
         self.lives.push(Arc::clone(&live));
         let (order, orders) = channel();
         let (ready, started) = channel();
@@ -133,7 +136,7 @@ impl Crew {
                 // A refusal is no reason not to measure: the kernel chooses the core then.
                 core_affinity::set_for_current(core_affinity::CoreId { id: core });
             }
-            match table.and_then(|()| Worker::new(plan, share, clock, stop, live)) {
+            match table.and_then(|()| Worker::new(plan, share, clock, halt, live)) {
                 Ok(worker) => {
                     // The one who started this thread waits for it.
                     let _ = ready.send(Ok(()));
@@ -155,7 +158,7 @@ impl Crew {
 
 impl Drop for Crew {
     fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
+        self.halt.set(self.clock.now_ns());
         // Without anyone to give orders, the workers close their connections and end.
         self.orders.clear();
         for thread in self.threads.drain(..) {

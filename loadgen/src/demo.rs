@@ -10,11 +10,12 @@ use crate::output::Outlet;
 use crate::plan::Plan;
 use crate::preflight;
 use crate::problem::Problem;
-use crate::report::text::paragraph;
+use crate::report::paragraph::paragraph;
 use crate::report::{Ending, Report};
 use crate::run::Run;
 use crate::signals::Signals;
 use crate::stage::Stage;
+use crate::terminal::report_columns;
 
 /// Runs the demonstration and writes what it found. Returns whether all was well.
 ///
@@ -23,7 +24,7 @@ use crate::stage::Stage;
 pub(crate) fn run(output: &Output) -> Result<bool, Problem> {
     let signals = Signals::catch().map_err(Problem::Signals)?;
     let machine = Machine::prepare();
-    let mut outlet = Outlet::open(output)?;
+    let mut outlet = Outlet::open(output, &signals)?;
     let plan = plan(&machine, output)?;
     preflight::check(&plan, &machine)?;
     let (server, plan) = echo::start_inside(plan)?;
@@ -73,7 +74,7 @@ fn closing(report: &Report) -> String {
     let half = rate.unwrap_or(1000) / 2;
     let sums = report.plan.layout.sums(report.plan.connections, report.machine.descriptors_max).join("; ");
     let number =
-        format!("Both ends of each connection are in this process, with {sums}. A million: loadgen hold -c 1M");
+        format!("Both ends of each connection are in this process, with {sums}. A million: `loadgen hold -c 1M`");
     let explanation = "The closed loop shows what the server can do when every client waits for it: its latency is mostly \
                        the others' turn. The open loop shows how it answers at a rate that it can bear.";
     format!(
@@ -83,13 +84,13 @@ fn closing(report: &Report) -> String {
          loadgen hold 127.0.0.1:1234 -c 10k -d 1m          idle connections\n  \
          loadgen rr HOST:PORT -c 100                       any server of yours that echoes\n  \
          loadgen --help\n",
-        paragraph("Note:", &number),
-        paragraph("Note:", explanation)
+        paragraph("Note:", &number, report_columns()),
+        paragraph("Note:", explanation, report_columns())
     )
 }
 
 /// How long each of the two loops is measured.
-const LOOP_TIME: Duration = Duration::from_secs(5);
+const LOOP_TIME: Duration = Duration::from_secs(7);
 
 /// More would show nothing that these do not, and would take longer to open.
 const CONNECTIONS_MAX: u64 = 10_000;

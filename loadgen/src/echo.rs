@@ -1,8 +1,9 @@
 //! The echo server, on the library beside this program: for the command `serve`, and inside a run.
 
+use std::io;
 use std::net::SocketAddr;
 
-use esockets::{Client, Cores, Handler, Peer, Server};
+use esockets::{Client, Cores, Error, Handler, Peer, Server};
 
 use crate::args::CoreChoice;
 use crate::plan::Plan;
@@ -48,7 +49,27 @@ pub(crate) fn start(
     // Nobody sends it messages, so it need not keep room for a thousand of them in each shard.
     let builder = builder.queue_size(QUEUE_SIZE).mailbox_max(1);
     let builder = if own_tables { unshared::for_each_shard(builder) } else { builder };
-    builder.start(|_| Echo).map_err(|error| Problem::Server(error.to_string()))
+    builder.start(|_| Echo).map_err(|error| Problem::Server(cannot_start(&error)))
+}
+
+/// The library speaks to programmers, of its knobs; this is for who typed an address.
+fn cannot_start(error: &Error) -> String {
+    let Error::Listen { address, source } = error else { return error.to_string() };
+    let port = address.port();
+    let why = match source.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "another program listens there; `ss -ltnp 'sport = :{port}'` shows which. Take another port, or 0 for any \
+             that is free"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{} is no address of this machine; `ip address` shows those it has", address.ip())
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("port {port} is for privileged users; take one of 1024 or above")
+        }
+        _ => source.to_string(),
+    };
+    format!("cannot listen on {address}: {why}")
 }
 
 /// Starts the server that `plan` wants inside this process, and tells the plan where it listens.

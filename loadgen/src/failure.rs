@@ -24,7 +24,7 @@ pub(crate) enum Act {
     /// Waiting for a reply, or reading it.
     Reply,
     /// Keeping the connection open, with no request on its way.
-    Hold,
+    Idle,
 }
 
 /// What became of it.
@@ -50,6 +50,8 @@ pub(crate) enum Kind {
     OutOfDescriptors,
     /// No source port is left toward the target.
     OutOfPorts,
+    /// This machine has no address from which the target could be reached.
+    NoAddress,
     /// The kernel has no memory left for it.
     OutOfMemory,
     /// The kernel does not let this user do it, or a firewall of this machine forbids it.
@@ -70,6 +72,8 @@ impl Failure {
         let kind = match errno {
             Some(EMFILE | ENFILE) => Kind::OutOfDescriptors,
             Some(ENOBUFS) => Kind::OutOfMemory,
+            // No argument of a connect is invalid here: so the kernel says that a route is a black hole.
+            Some(EINVAL) if act == Act::Connect => Kind::Unreachable,
             _ => match error.kind() {
                 io::ErrorKind::ConnectionRefused => Kind::Refused,
                 io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Kind::Unreachable,
@@ -92,7 +96,7 @@ impl Act {
             Act::Connect => "connect",
             Act::Send => "send",
             Act::Reply => "reply",
-            Act::Hold => "hold",
+            Act::Idle => "idle",
         }
     }
 }
@@ -111,6 +115,7 @@ impl Kind {
             Kind::Surplus => "surplus bytes",
             Kind::OutOfDescriptors => "out of descriptors",
             Kind::OutOfPorts => "out of ports",
+            Kind::NoAddress => "no address",
             Kind::OutOfMemory => "out of memory",
             Kind::Forbidden => "forbidden",
             Kind::System => "system error",
@@ -130,6 +135,7 @@ impl fmt::Display for Failure {
 
 /// Error numbers that `io::ErrorKind` has no word for; the same on every Linux architecture except MIPS, SPARC and
 /// Alpha for ENOBUFS, where it is then shown by its number.
+pub(crate) const EINVAL: i32 = 22;
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 const ENOBUFS: i32 = 105;

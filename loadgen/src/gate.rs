@@ -112,6 +112,7 @@ const LOOK_AGAIN_NS: u64 = 1_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accept_queues::tests::skip;
     use std::net::{SocketAddr, TcpStream};
 
     const S: u64 = 1_000_000_000;
@@ -142,7 +143,9 @@ mod tests {
         let options = esockets::socket::Listen { queue_size: 8, nodelay: true, keepalive: None, shared: false };
         let listener = esockets::socket::listen(SocketAddr::from(([127, 0, 0, 1], 0)), &options).unwrap();
         let address = esockets::socket::local_addr(&listener).unwrap();
-        let Some(queues) = AcceptQueues::of(&[address]) else { return };
+        let Some(queues) = AcceptQueues::of(&[address]) else {
+            return skip("a gate that shuts: queues are not seen here");
+        };
         let mut gate = Gate::new(Some(queues), 1, 10 * S);
         let mut waiting = Vec::new();
         while gate.pass(1) {

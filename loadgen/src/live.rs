@@ -10,6 +10,7 @@ pub(crate) struct Live {
     open: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
+    emptied_ns: AtomicU64,
 }
 
 /// What one worker, or all of them together, have come to.
@@ -21,14 +22,17 @@ pub(crate) struct Seen {
     pub(crate) answered: u64,
     /// Failures of all sorts, in all stages.
     pub(crate) failed: u64,
+    /// When the last connection was lost, by the run's clock, where none is open; of several workers, the last of them.
+    pub(crate) emptied_ns: u64,
 }
 
 impl Live {
-    /// Publishes what the worker has come to. Costs three stores, none of them locked.
+    /// Publishes what the worker has come to. Costs four stores, none of them locked.
     pub(crate) fn tell(&self, seen: Seen) {
         self.open.store(seen.open, Relaxed);
         self.answered.store(seen.answered, Relaxed);
         self.failed.store(seen.failed, Relaxed);
+        self.emptied_ns.store(seen.emptied_ns, Relaxed);
     }
 
     /// Adds this worker's counters to `seen`. Not a snapshot of one moment: good enough to look at.
@@ -36,6 +40,7 @@ impl Live {
         seen.open += self.open.load(Relaxed);
         seen.answered += self.answered.load(Relaxed);
         seen.failed += self.failed.load(Relaxed);
+        seen.emptied_ns = seen.emptied_ns.max(self.emptied_ns.load(Relaxed));
     }
 }
 
@@ -46,11 +51,11 @@ mod tests {
     #[test]
     fn the_last_word_of_each_worker_is_added_up() {
         let (one, two) = (Live::default(), Live::default());
-        one.tell(Seen { open: 9, answered: 9, failed: 9 });
-        one.tell(Seen { open: 4, answered: 7, failed: 2 });
-        two.tell(Seen { open: 1, answered: 0, failed: 1 });
+        one.tell(Seen { open: 9, answered: 9, failed: 9, emptied_ns: 1 });
+        one.tell(Seen { open: 4, answered: 7, failed: 2, emptied_ns: 5 });
+        two.tell(Seen { open: 1, answered: 0, failed: 1, emptied_ns: 3 });
         let mut seen = Seen::default();
         [one, two].iter().for_each(|live| live.add_to(&mut seen));
-        assert_eq!(seen, Seen { open: 5, answered: 7, failed: 3 });
+        assert_eq!(seen, Seen { open: 5, answered: 7, failed: 3, emptied_ns: 5 });
     }
 }

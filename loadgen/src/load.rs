@@ -24,7 +24,7 @@ pub(crate) fn run(targets: &[Target], load: &Load, stages: &[Stage]) -> Result<b
     let machine = Machine::prepare();
     let plan = plan(targets, load, &machine)?;
     preflight::check(&plan, &machine)?;
-    let mut outlet = Outlet::open(&load.output)?;
+    let mut outlet = Outlet::open(&load.output, &signals)?;
     let (server, plan) = if plan.is_server_inside() {
         let (server, plan) = echo::start_inside(plan)?;
         (Some(server), plan)
@@ -53,9 +53,9 @@ pub(crate) fn plan(targets: &[Target], load: &Load, machine: &Machine) -> Result
     let given = load.source.iter().flat_map(|list| &list.addresses);
     if let Some(stranger) = given.into_iter().find(|address| !is_own_address(**address)) {
         let remedy = format!("`sudo ip address add {stranger} dev lo` would make it one, until the next start");
-        return Err(Problem::Usage(format!("--source {stranger} is no address of this machine; {remedy}")));
+        return Err(Problem::Machine(format!("--source {stranger} is no address of this machine; {remedy}")));
     }
-    Plan::new(load, (name, resolved.map_err(Problem::Resolve)?), machine, fresh_seed()).map_err(Problem::Usage)
+    Plan::new(load, (name, resolved.map_err(Problem::Resolve)?), machine, fresh_seed())
 }
 
 /// A number that no other run has: the time, in nanoseconds, and the process.

@@ -1,11 +1,12 @@
 //! `loadgen`: opens very many connections and measures latency at scale, against any server that echoes.
 //!
-//! In reading order: `args` `target` `source_list` `quantity` what is asked for; `machine` `layout` `plan` `routes`
-//! `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew` one run, from its first
-//! stage to its report; `worker` one thread's loop, with `stage` `connector` `gate` `accept_queues` `client` `payload`;
-//! `recorder` `times` `series` `failure` `netstat` `live` what happened; `report` what people and programs are told;
-//! `echo` `serve` the server, on the library beside this program. `layout`, `routes`, `schedule`, `payload`, `recorder` and
-//! `report` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
+//! In reading order: `args` `target` `listen_address` `source_list` `quantity` what is asked for; `machine` `layout`
+//! `plan` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
+//! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `connector` `gate`
+//! `accept_queues` `client` `payload`; `recorder` `times` `series` `failure` `strange` `netstat` `live` `halt`
+//! `standstill` what happened; `report` `terminal` what people and programs are told; `echo` `serve` the server, on the
+//! library beside this program. `layout`, `routes`, `schedule`, `payload`, `recorder` and `report` are pure: no clock,
+//! no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
 mod accept_queues;
@@ -19,7 +20,9 @@ mod doctor;
 mod echo;
 mod failure;
 mod gate;
+mod halt;
 mod layout;
+mod listen_address;
 mod live;
 mod load;
 mod machine;
@@ -41,30 +44,70 @@ mod serve;
 mod signals;
 mod source_list;
 mod stage;
+mod standstill;
+mod strange;
 mod target;
+mod terminal;
 mod times;
 mod unshared;
 mod worker;
 
-use std::io::{Write, stderr};
+use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Aimed, Args, Command, Held, Open};
+use crate::args::{Aimed, Args, Command, Held, Open, Output};
 use crate::problem::Problem;
+use crate::report::paragraph::paragraph;
 use crate::stage::Stage;
 
 fn main() -> ExitCode {
-    match obey(Args::parse()) {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => refuse(&error),
+    };
+    let output = args.output().cloned();
+    match obey(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(problem) => {
             // With nobody there to read it, the exit code still tells.
-            let _ = writeln!(stderr(), "loadgen: {problem}");
+            let _ = stderr().write_all(said(&problem).as_bytes());
+            if let (Some(output), false) = (output, matches!(problem, Problem::Output { .. })) {
+                output::write_problem(&output, &command_line(), &problem.to_string());
+            }
             problem.exit_code()
         }
     }
+}
+
+/// What standard error is told of `problem`: on a terminal broken between words, elsewhere as it is.
+fn said(problem: &Problem) -> String {
+    let text = format!("loadgen: {problem}");
+    if !stderr().is_terminal() {
+        return text + "\n";
+    }
+    let columns = terminal::columns(stderr());
+    text.lines().map(|line| paragraph("", line, columns).trim_start().to_owned()).collect()
+}
+
+/// Says what is wrong with the arguments, or what was asked about them, and ends. Arguments that make no sense may still
+/// say that a script waits for JSON.
+fn refuse(error: &clap::Error) -> ! {
+    let command = command_line();
+    let wants_json =
+        command.windows(2).any(|pair| pair == ["--json", "-"]) || command.iter().any(|it| it == "--json=-");
+    if wants_json && error.use_stderr() {
+        let output = Output { json: Some("-".into()), quiet: false };
+        output::write_problem(&output, &command, error.to_string().trim_end());
+    }
+    error.exit()
+}
+
+/// The arguments, the program's name included. They need not be UTF-8: a file's name, for one.
+fn command_line() -> Vec<String> {
+    std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect()
 }
 
 /// Does what was asked; returns whether all was well.

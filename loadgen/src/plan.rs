@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::args::{CoreChoice, Load};
 use crate::layout::{Layout, Wish};
 use crate::machine::Machine;
-use crate::routes::{Routes, Sources};
+use crate::problem::Problem;
+use crate::routes::{Routes, Sources, Used};
 
 /// One run, all of it decided.
 #[derive(Debug, Clone)]
@@ -58,16 +59,17 @@ impl Plan {
     /// address is not known yet: [`with_server`](Plan::with_server) adds it.
     ///
     /// # Errors
-    /// A sentence about the first wish that this machine cannot grant: a wrong usage.
+    /// The first wish that cannot be granted, by this machine or by any.
     pub(crate) fn new(
         load: &Load,
         (name, targets): (String, Vec<SocketAddr>),
         machine: &Machine,
         seed: u64,
-    ) -> Result<Plan, String> {
+    ) -> Result<Plan, Problem> {
         let given = load.source.as_ref().map(|list| list.addresses.as_slice());
         if let Some(stranger) = given.into_iter().flatten().find(|ip| !suits(**ip, &targets)) {
-            return Err(format!("--source {stranger} and {name} are not of one family, IPv4 or IPv6"));
+            let sentence = format!("--source {stranger} and {name} are not of one family, IPv4 or IPv6");
+            return Err(Problem::Usage(sentence));
         }
         let is_inside = targets.is_empty();
         let is_here = targets.iter().all(|target| target.ip().is_loopback());
@@ -81,7 +83,7 @@ impl Plan {
         };
         let targets = if is_inside { vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))] } else { targets };
         let plan = Plan {
-            sources: Sources::toward(&targets, given, machine.ports, std::process::id()),
+            sources: Sources::toward(&targets, load.connections, given, machine.ports, std::process::id()),
             name,
             targets,
             connections: load.connections,
@@ -90,11 +92,11 @@ impl Plan {
             timeout: load.timeout,
             connect_rate: load.connect_rate,
             layout: Layout::new(&wish, machine.descriptors_max),
-            cores: cores_of(&load.cores, machine)?,
+            cores: cores_of(&load.cores, machine).map_err(Problem::Machine)?,
             seed,
         };
         if plan.connections.div_ceil(plan.threads() as u64) > u64::from(u32::MAX) {
-            return Err(format!("-c {} is more than any machine holds", plan.connections));
+            return Err(Problem::Usage(format!("-c {} is more than any machine holds", plan.connections)));
         }
         Ok(plan)
     }
@@ -117,6 +119,15 @@ impl Plan {
     /// Whether the server is on this machine, in whatever process.
     pub(crate) fn is_server_here(&self) -> bool {
         self.targets.iter().all(|target| target.ip().is_loopback())
+    }
+
+    /// The sources that its connections use.
+    pub(crate) fn sources_used(&self) -> Used {
+        let used = self.sources.used(self.connections, self.targets.len());
+        // Toward loopback it is known what the kernel chooses; elsewhere its routes decide.
+        let localhost = |ip: IpAddr| if ip.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { ip };
+        let first = used.first.or_else(|| self.is_server_here().then(|| localhost(self.targets[0].ip())));
+        Used { first, last: used.last.or(first), ..used }
     }
 
     /// The addresses of the targets, for messages.
@@ -207,7 +218,7 @@ pub(crate) mod tests {
         let Some(Command::Rr(rr)) = Args::parse_from(line.split_whitespace()).command else { panic!("{line}") };
         let names: Vec<String> = rr.targets.iter().map(ToString::to_string).collect();
         let targets = rr.targets.iter().map(|target| target.resolve(rr.load.timeout)).collect::<Result<_, _>>()?;
-        Plan::new(&rr.load, (names.join(","), targets), &machine(), 1)
+        Plan::new(&rr.load, (names.join(","), targets), &machine(), 1).map_err(|problem| problem.to_string())
     }
 
     /// The plan for `loadgen hold` with these arguments and no target, with the server inside, on that machine.

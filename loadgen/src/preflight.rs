@@ -9,6 +9,7 @@ use crate::layout::TABLES_MAX;
 use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::quantity::{bytes, count, counted};
+use crate::routes::Sources;
 
 /// One thing that a plan needs, and whether there is enough of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +112,9 @@ fn descriptors(plan: &Plan, machine: &Machine) -> Finding {
         format!("`sudo prlimit --pid $$ --nofile={needed}` in this shell, or LimitNOFILE={needed} in a unit");
     if plan.layout.own_tables && tables < TABLES_MAX {
         let more = plan.connections.div_ceil(limit.saturating_sub(64).max(1)).min(TABLES_MAX);
-        remedy = format!("`--threads {more}`, each with a table of its own; or {remedy}");
+        if more > tables {
+            remedy = format!("`--threads {more}`, each with a table of its own; or {remedy}");
+        }
     }
     graded("descriptors", plan, fits, sum, remedy)
 }
@@ -119,9 +122,21 @@ fn descriptors(plan: &Plan, machine: &Machine) -> Finding {
 /// `net.ipv4.ip_local_port_range`, see ip(7).
 fn ports(plan: &Plan, machine: &Machine) -> Finding {
     let destinations = plan.targets.len();
-    let fits = plan.sources.capacity(destinations, machine.ports);
+    // What the kernel chooses for few connections, loadgen chooses for many.
+    let is_kernels = plan.sources == Sources::Kernel;
+    let widest = if is_kernels {
+        Sources::toward(&plan.targets, u64::MAX, None, machine.ports, 0)
+    } else {
+        plan.sources.clone()
+    };
+    let fits = widest.capacity(destinations, machine.ports);
     let toward = counted(destinations as u64, "destination");
-    let (sum, remedy) = if plan.sources.ports() == 0 {
+    let (sum, remedy) = if is_kernels && widest != Sources::Kernel {
+        let (kernels, beyond) = (count(machine.ports.len()), count(fits));
+        let sum =
+            format!("the kernel's {kernels}, of which this takes less than half; from other addresses up to {beyond}");
+        (sum, "more targets")
+    } else if is_kernels {
         let sum = format!("the kernel's {} ports × 1 address × {toward} = {}", count(machine.ports.len()), count(fits));
         let remedy = "`--source` with more addresses of this machine, or more targets, or `sudo sysctl -w \
                       net.ipv4.ip_local_port_range=\"1024 65535\"`";

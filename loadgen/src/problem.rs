@@ -11,9 +11,12 @@ use crate::preflight::Shortage;
 /// What stands in the way of a run; a run that was possible but failed is a [`Report`](crate::report::Report).
 #[derive(Debug, Error)]
 pub(crate) enum Problem {
-    /// The command line asks for something that does not exist.
+    /// The command line asks for something that exists nowhere.
     #[error("{0}")]
     Usage(String),
+    /// The command line asks for something that this machine does not have: a core, an address.
+    #[error("{0}")]
+    Machine(String),
     /// The target's name has no address.
     #[error("{0}")]
     Resolve(String),
@@ -34,13 +37,16 @@ pub(crate) enum Problem {
         /// What the kernel said.
         error: io::Error,
     },
+    /// A signal came before anything was begun.
+    #[error("interrupted before {0}")]
+    Interrupted(&'static str),
     /// Signal handlers could not be installed.
     #[error("cannot catch SIGINT and SIGTERM: {0}")]
     Signals(io::Error),
 }
 
 impl Problem {
-    /// 2 for wrong usage, 1 for everything else.
+    /// 2 for what the arguments alone make impossible, 1 for what the machine or the server does.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(if matches!(self, Problem::Usage(_)) { 2 } else { 1 })
     }

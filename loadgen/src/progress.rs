@@ -8,12 +8,15 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::live::Seen;
 use crate::quantity::count;
 use crate::stage::Stage;
+use crate::terminal;
 
 /// Tells on standard error how far a run is. Standard output is left to the results.
 pub(crate) struct Progress {
     face: Face,
     stage: String,
     duration: Option<Duration>,
+    /// Whether replies are waited for once the duration is over.
+    drains: bool,
     goal: u64,
     begun_at: Instant,
     told_at: Instant,
@@ -38,7 +41,8 @@ impl Progress {
             Face::Lines
         };
         let now = Instant::now();
-        Progress { face, stage: String::new(), duration: None, goal, begun_at: now, told_at: now, answered_before: 0 }
+        let (stage, duration, drains) = (String::new(), None, false);
+        Progress { face, stage, duration, drains, goal, begun_at: now, told_at: now, answered_before: 0 }
     }
 
     /// Lines to begin with.
@@ -54,12 +58,13 @@ impl Progress {
     pub(crate) fn begin(&mut self, stage: Stage) {
         let name = match stage {
             Stage::Connect => "connecting".to_owned(),
-            Stage::Verify => "verifying an echo on each connection".to_owned(),
+            Stage::Verify => "verifying".to_owned(),
             Stage::Closed { .. } => "closed loop".to_owned(),
             Stage::Open { rate_per_s, .. } => format!("open loop at {}/s", count(rate_per_s as u64)),
             Stage::Hold { .. } => "holding".to_owned(),
         };
         self.begin_part(name, stage.duration());
+        self.drains = matches!(stage, Stage::Closed { .. } | Stage::Open { .. });
     }
 
     /// All connections are being closed.
@@ -70,12 +75,15 @@ impl Progress {
     fn begin_part(&mut self, name: String, duration: Option<Duration>) {
         (self.stage, self.duration) = (name, duration);
         (self.begun_at, self.told_at, self.answered_before) = (Instant::now(), Instant::now(), 0);
+        self.drains = false;
         if let Face::Bar(bar) = &self.face {
-            bar.set_style(style(self.duration.is_some()));
+            // First its name: each of the others draws.
+            bar.set_prefix(self.stage.clone());
+            bar.set_message(String::new());
+            bar.set_style(style(self.duration.is_some(), terminal::columns(stderr()) < BAR_TERMINAL_COLUMNS));
             bar.set_length(self.duration.map_or(self.goal, |duration| duration.as_millis() as u64));
             bar.set_position(0);
             bar.reset_elapsed();
-            bar.set_prefix(self.stage.clone());
         }
     }
 
@@ -88,6 +96,11 @@ impl Progress {
             Face::Bar(_) => since >= BAR_PERIOD,
         };
         if !is_due {
+            return;
+        }
+        if let Face::Bar(bar) = &self.face
+            && bar.is_finished()
+        {
             return;
         }
         let rate_per_s = (seen.answered - self.answered_before.min(seen.answered)) as f64 / since.as_secs_f64();
@@ -104,21 +117,38 @@ impl Progress {
             Face::Lines => {
                 let seconds = self.begun_at.elapsed().as_secs();
                 // Nobody there to read it is no reason to stop measuring.
-                let _ = writeln!(stderr(), "{seconds:>4} s  {}: {line}", self.stage);
+                let _ = writeln!(stderr(), "{seconds:>4} s  {}: {line}", self.stage_now());
             }
             Face::Bar(bar) => {
                 let elapsed = self.begun_at.elapsed().as_millis() as u64;
                 bar.set_position(if self.duration.is_some() { elapsed } else { seen.open });
+                bar.set_prefix(self.stage_now());
                 bar.set_message(line);
             }
         }
     }
 
-    /// Takes the live line away, to make room for the results.
+    /// The stage's name, and behind its window that replies are waited for: their number is no rate any more.
+    fn stage_now(&self) -> String {
+        match self.duration {
+            Some(duration) if self.drains && self.begun_at.elapsed() > duration => format!("{}, draining", self.stage),
+            _ => self.stage.clone(),
+        }
+    }
+
+    /// Takes the live line away, to make room for the results, or for the shell of somebody who has seen enough: nothing
+    /// is shown from now on.
     pub(crate) fn end(&self) {
         if let Face::Bar(bar) = &self.face {
             bar.finish_and_clear();
         }
+    }
+}
+
+impl Drop for Progress {
+    /// However a run ends, its line does not stay behind.
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -128,11 +158,15 @@ const LINE_PERIOD: Duration = Duration::from_millis(950);
 /// How often the live line changes: a rate that changes faster cannot be read.
 const BAR_PERIOD: Duration = Duration::from_millis(450);
 
-fn style(is_timed: bool) -> ProgressStyle {
-    let template = if is_timed {
-        "{prefix} {bar:20} {elapsed} · {wide_msg}"
-    } else {
-        "{prefix} {bar:20} {percent:>3} % · {wide_msg}"
+/// Below so many columns the picture makes room for the numbers.
+const BAR_TERMINAL_COLUMNS: usize = 80;
+
+/// Whatever the last field is, it is cut where the terminal ends: a line that wraps could not be taken away again.
+fn style(is_timed: bool, is_narrow: bool) -> ProgressStyle {
+    let template = match (is_narrow, is_timed) {
+        (true, _) => "{prefix:.20} · {wide_msg}",
+        (false, true) => "{prefix} {bar:20} {elapsed} · {wide_msg}",
+        (false, false) => "{prefix} {bar:20} {percent:>3} % · {wide_msg}",
     };
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -14,7 +14,11 @@ pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
     let example = "a rate per second such as 500, 20k or 1M";
     let (number, unit) = split(text.strip_suffix("/s").unwrap_or(text), example)?;
     let rate = number * decimal(unit).ok_or_else(|| unknown_unit(text, unit, example))?;
-    if rate > 0.0 && rate <= 1e9 { Ok(rate) } else { Err(format!("'{text}' is not between 0 and 1G: give {example}")) }
+    if (RATE_MIN..=RATE_MAX).contains(&rate) {
+        Ok(rate)
+    } else {
+        Err(format!("'{text}' is not between {RATE_MIN} and 1G a second: give {example}"))
+    }
 }
 
 /// Reads a span of time such as `10s`, `500ms`, `250us`, `2m` or `1h`; a bare number is seconds.
@@ -37,19 +41,20 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads a size in bytes such as `64`, `4KiB` or `8MiB` (k and M are 1,000 and 1,000,000 bytes, as for counts).
+/// Reads a size in bytes such as `64`, `4KiB`, `8MiB` or `1GiB` (k and M are 1,000 and 1,000,000 bytes, as for counts).
 pub(crate) fn parse_size(text: &str) -> Result<u32, String> {
-    let example = "a size such as 64, 4KiB or 8MiB";
+    let example = "a size such as 64, 4KiB or 8MiB (units: B, k, KiB, M, MiB, GiB; at most 1GiB)";
     let (number, unit) = split(text, example)?;
     let factor = match unit {
         "B" => 1.0,
         "KiB" => 1024.0,
         "MiB" => 1024.0 * 1024.0,
+        "GiB" => 1024.0 * 1024.0 * 1024.0,
         other => decimal(other).ok_or_else(|| unknown_unit(text, unit, example))?,
     };
     match whole(number * factor, text, example)? {
         bytes @ 1..=SIZE_MAX => Ok(bytes as u32),
-        _ => Err(format!("'{text}' is not between 1 byte and 1024 MiB: give {example}")),
+        _ => Err(format!("'{text}' is not between 1 byte and 1 GiB: give {example}")),
     }
 }
 
@@ -92,6 +97,12 @@ pub(crate) fn bytes(number: u64) -> String {
         _ => three_digits(value / f64::from(1 << 30), "GiB"),
     }
 }
+
+/// The slowest rate: one in a quarter of an hour. What is slower does not happen in a measurement.
+const RATE_MIN: f64 = 0.001;
+
+/// The fastest: one a nanosecond, which is what the clock tells apart.
+const RATE_MAX: f64 = 1e9;
 
 /// The largest message: what a receive buffer and a person's patience still make sense of.
 const SIZE_MAX: u64 = 1 << 30;
@@ -152,9 +163,10 @@ mod tests {
     fn rates_may_be_fractions() {
         assert_eq!(parse_rate("0.5"), Ok(0.5));
         assert_eq!(parse_rate("20k/s"), Ok(20_000.0));
-        for wrong in ["0", "2G", "fast", "10/m", ""] {
+        for wrong in ["0", "0.000000000001", "2G", "fast", "10/m", ""] {
             assert!(parse_rate(wrong).is_err(), "{wrong}");
         }
+        assert!(parse_rate("0").unwrap_err().contains("'0' is not between 0.001 and 1G a second"));
     }
 
     #[test]
@@ -175,8 +187,8 @@ mod tests {
         assert_eq!(parse_size("64B"), Ok(64));
         assert_eq!(parse_size("4KiB"), Ok(4096));
         assert_eq!(parse_size("4k"), Ok(4000));
-        assert_eq!(parse_size("1024MiB"), Ok(1 << 30));
-        for wrong in ["0", "1025MiB", "4KB", "0.3"] {
+        assert_eq!((parse_size("1024MiB"), parse_size("1GiB")), (Ok(1 << 30), Ok(1 << 30)));
+        for wrong in ["0", "1025MiB", "2GiB", "4KB", "0.3"] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
         }
     }

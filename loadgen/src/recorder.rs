@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::failure::Failure;
 use crate::series::Series;
+use crate::strange::Strange;
 use crate::times::Times;
 
 /// How often each way to fail was met.
@@ -45,6 +46,10 @@ pub(crate) struct Recorder {
     pub(crate) series: Series,
     /// How long the stage's window was open: its duration, or less if it was broken off. Merged: the longest.
     pub(crate) window_ns: u64,
+    /// How long the worker stood still. Merged: the longest, for what stops one usually stops all.
+    pub(crate) standstill_ns: u64,
+    /// What a server began with that is no echo server, of one connection.
+    pub(crate) strange: Option<Strange>,
     /// Processor time of the worker, user and system.
     pub(crate) cpu_time: Duration,
 }
@@ -70,6 +75,8 @@ impl Recorder {
             lag: times(),
             series: Series::default(),
             window_ns: 0,
+            standstill_ns: 0,
+            strange: None,
             cpu_time: Duration::ZERO,
         }
     }
@@ -85,6 +92,10 @@ impl Recorder {
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
         self.window_ns = self.window_ns.max(other.window_ns);
+        self.standstill_ns = self.standstill_ns.max(other.standstill_ns);
+        if self.strange.is_none() {
+            self.strange.clone_from(&other.strange);
+        }
         self.cpu_time += other.cpu_time;
         merge_failures(&mut self.connect_failures, &other.connect_failures);
         merge_failures(&mut self.losses, &other.losses);

@@ -1,7 +1,10 @@
 //! Which way connections go: source addresses and ports, and destinations, computed, no socket.
 
+use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+
+use crate::quantity::count;
 
 /// The ports that the kernel gives out by itself, both included: `net.ipv4.ip_local_port_range`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +32,10 @@ impl PortRange {
 pub(crate) enum Sources {
     /// The kernel: one address of this machine, ports of its own range.
     Kernel,
-    /// This program: addresses of 127.`network`.0.0/16, ports from [`PORT_FIRST`] up to but excluding `port_end`.
+    /// This program: 127.0.0.1, then addresses of 127.`network`.0.0/16, ports from [`PORT_FIRST`] up to but excluding
+    /// `port_end`.
     Loopback {
-        /// The second octet of the addresses, 1 to 254.
+        /// The second octet of the addresses after the first, 1 to 254.
         network: u8,
         /// The first port of the kernel's range, which must stay free for all other programs' connects.
         port_end: u32,
@@ -46,18 +50,27 @@ pub(crate) enum Sources {
 }
 
 impl Sources {
-    /// The sources for connections to `targets`, given the kernel's own range and perhaps addresses.
+    /// The sources for so many `connections` to `targets`, given the kernel's own range and perhaps addresses.
     ///
-    /// All of 127.0.0.0/8 belongs to the machine itself, so toward targets there every process can have 64,516
-    /// addresses of its own: `process` (its id) picks them, lest two processes fight over the same ports. Elsewhere,
-    /// and when the kernel's range leaves too few ports below it, the kernel chooses.
-    pub(crate) fn toward(targets: &[SocketAddr], given: Option<&[IpAddr]>, range: PortRange, process: u32) -> Sources {
+    /// As long as that is comfortable for it the kernel chooses, as it does for every other client: servers know
+    /// 127.0.0.1, and may refuse its neighbours. Beyond half of its range toward one target it searches ever longer for
+    /// a port. But all of 127.0.0.0/8 belongs to the machine itself, so toward targets there every process can have
+    /// 64,516 addresses of its own after the first: `process` (its id) picks them, lest two processes fight over the same
+    /// ports. Elsewhere, and when the kernel's range leaves too few ports below it, the kernel chooses in any case.
+    pub(crate) fn toward(
+        targets: &[SocketAddr],
+        connections: u64,
+        given: Option<&[IpAddr]>,
+        range: PortRange,
+        process: u32,
+    ) -> Sources {
         if let Some(addresses) = given {
             let port_end = if range.leaves_room() { u32::from(range.first) } else { PORT_END };
             return Sources::Given { addresses: addresses.into(), port_end };
         }
         let is_loopback = |target: &SocketAddr| matches!(target.ip(), IpAddr::V4(v4) if v4.is_loopback());
-        if range.leaves_room() && targets.iter().all(is_loopback) {
+        let is_comfortable = connections.div_ceil(targets.len().max(1) as u64) < range.len() / 2;
+        if !is_comfortable && range.leaves_room() && targets.iter().all(is_loopback) {
             return Sources::Loopback { network: (process % 254) as u8 + 1, port_end: u32::from(range.first) };
         }
         Sources::Kernel
@@ -76,7 +89,7 @@ impl Sources {
     pub(crate) fn addresses(&self) -> u64 {
         match self {
             Sources::Kernel => 1,
-            Sources::Loopback { .. } => HOSTS * HOSTS,
+            Sources::Loopback { .. } => 1 + HOSTS * HOSTS,
             Sources::Given { addresses, .. } => addresses.len() as u64,
         }
     }
@@ -98,12 +111,62 @@ impl Sources {
         let ip = match self {
             Sources::Kernel => return None,
             Sources::Loopback { network, .. } => {
-                let (third, fourth) = ((address / HOSTS) as u8 + 1, (address % HOSTS) as u8 + 1);
-                IpAddr::V4(Ipv4Addr::new(127, *network, third, fourth))
+                let own = address.checked_sub(1).map(|own| ((own / HOSTS) as u8 + 1, (own % HOSTS) as u8 + 1));
+                let ip = own.map_or(Ipv4Addr::LOCALHOST, |(third, fourth)| Ipv4Addr::new(127, *network, third, fourth));
+                IpAddr::V4(ip)
             }
             Sources::Given { addresses, .. } => addresses[address as usize],
         };
         Some(SocketAddr::new(ip, port))
+    }
+
+    /// Which of them so many `connections` to so many destinations use.
+    pub(crate) fn used(&self, connections: u64, destinations: usize) -> Used {
+        let pairs = connections.div_ceil(destinations.max(1) as u64).max(1);
+        let ports = self.ports().max(1);
+        let addresses = pairs.div_ceil(ports).min(self.addresses());
+        let ip = |address: u64| self.pair(address * ports).map(|source| source.ip());
+        Used {
+            chosen_by: match self {
+                Sources::Kernel => "kernel",
+                Sources::Loopback { .. } => "loadgen",
+                Sources::Given { .. } => "user",
+            },
+            addresses,
+            first: ip(0),
+            last: ip(addresses - 1),
+            ports: (self.ports() > 0).then(|| (PORT_FIRST, (u64::from(PORT_FIRST) + ports.min(pairs) - 1) as u16)),
+        }
+    }
+}
+
+/// The sources that a run uses, for its report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Used {
+    /// `kernel`, `loadgen` or `user`.
+    pub(crate) chosen_by: &'static str,
+    /// How many addresses.
+    pub(crate) addresses: u64,
+    /// The first and the last of them; `None` where the kernel chooses, and what it chooses is not known.
+    pub(crate) first: Option<IpAddr>,
+    pub(crate) last: Option<IpAddr>,
+    /// The first and the last port of the first address; `None` where the kernel chooses. A source that something else
+    /// has is replaced by one from beyond the last.
+    pub(crate) ports: Option<(u16, u16)>,
+}
+
+impl Display for Used {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match (self.first, self.last, self.ports) {
+            (Some(first), Some(_), Some((low, high))) if self.addresses == 1 => {
+                write!(f, "{first}, ports {low} to {high}")
+            }
+            (Some(first), Some(last), Some((low, high))) => {
+                write!(f, "{} addresses, {first} to {last}, ports {low} to {high} of each", count(self.addresses))
+            }
+            (Some(first), ..) => write!(f, "{first}, ports that the kernel chose"),
+            _ => write!(f, "the address and ports that the kernel chose"),
+        }
     }
 }
 
@@ -186,8 +249,9 @@ const PORTS_WORTHWHILE: u16 = 1000;
 /// Values used of each of the last two octets, 1 to 254: never a network's or a broadcast address.
 const HOSTS: u64 = 254;
 
-/// Sources beyond those needed, for ports on which something listens: more than any machine has listeners.
-const SPARES: u64 = 4096;
+/// Sources of a worker beyond those needed, for ports on which something listens, or from which another load generator has
+/// connections to the same target: it, too, begins with 127.0.0.1, so there are as many spares as an address has ports.
+const SPARES: u64 = 32 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -196,12 +260,15 @@ mod tests {
 
     const RANGE: PortRange = PortRange { first: 32768, last: 60999 };
 
+    /// More than the kernel likes to choose sources for.
+    const MANY: u64 = 1_000_000;
+
     fn target(text: &str) -> Vec<SocketAddr> {
         vec![text.parse().unwrap()]
     }
 
     fn loopback() -> Sources {
-        Sources::toward(&target("127.0.0.1:9"), None, RANGE, 0)
+        Sources::toward(&target("127.0.0.1:9"), MANY, None, RANGE, 0)
     }
 
     /// All routes of a run, worker by worker.
@@ -219,26 +286,45 @@ mod tests {
     fn only_ipv4_loopback_targets_get_explicit_sources_unasked() {
         assert_eq!(loopback(), Sources::Loopback { network: 1, port_end: 32768 });
         for elsewhere in ["[::1]:9", "10.0.0.1:9"] {
-            assert_eq!(Sources::toward(&target(elsewhere), None, RANGE, 7), Sources::Kernel);
+            assert_eq!(Sources::toward(&target(elsewhere), MANY, None, RANGE, 7), Sources::Kernel);
         }
         let mixed = [target("127.0.0.1:9"), target("10.0.0.1:9")].concat();
-        assert_eq!(Sources::toward(&mixed, None, RANGE, 7), Sources::Kernel);
+        assert_eq!(Sources::toward(&mixed, MANY, None, RANGE, 7), Sources::Kernel);
+    }
+
+    #[test]
+    fn the_kernel_chooses_up_to_half_of_its_range_toward_each_target() {
+        let at = |targets: &[SocketAddr], connections| Sources::toward(targets, connections, None, RANGE, 7);
+        let (one, two) = (target("127.0.0.1:9"), [target("127.0.0.1:9"), target("127.0.0.1:8")].concat());
+        assert_eq!(
+            [at(&one, 1), at(&one, 14_115), at(&two, 28_230)],
+            [Sources::Kernel, Sources::Kernel, Sources::Kernel]
+        );
+        assert!([at(&one, 14_116), at(&two, 28_231)].iter().all(|sources| *sources != Sources::Kernel));
+    }
+
+    #[test]
+    fn what_is_used_is_said() {
+        let said = |sources: Sources, connections| sources.used(connections, 1).to_string();
+        assert_eq!(said(Sources::Kernel, 50), "the address and ports that the kernel chose");
+        assert_eq!(said(loopback(), 20_000), "127.0.0.1, ports 1024 to 21023");
+        assert_eq!(said(loopback(), 1_000_000), "32 addresses, 127.0.0.1 to 127.1.1.31, ports 1024 to 32767 of each");
     }
 
     #[test]
     fn a_kernel_range_that_starts_low_leaves_the_choice_to_the_kernel() {
         let whole = PortRange { first: 1024, last: 65535 };
-        assert_eq!(Sources::toward(&target("127.0.0.1:9"), None, whole, 7), Sources::Kernel);
+        assert_eq!(Sources::toward(&target("127.0.0.1:9"), MANY, None, whole, 7), Sources::Kernel);
         assert_eq!((Sources::Kernel.capacity(1, whole), Sources::Kernel.capacity(1, RANGE)), (64_512, 28_232));
         assert_eq!(Sources::Kernel.capacity(3, RANGE), 84_696);
-        let given = Sources::toward(&target("10.0.0.1:9"), Some(&["10.0.0.2".parse().unwrap()]), whole, 7);
+        let given = Sources::toward(&target("10.0.0.1:9"), 1, Some(&["10.0.0.2".parse().unwrap()]), whole, 7);
         assert_eq!(given.capacity(1, whole), 64_512, "but given addresses are the user's own");
     }
 
     #[test]
     fn every_process_id_gives_a_usable_network() {
         for process in [0, 1, 253, 254, 255, u32::MAX] {
-            let sources = Sources::toward(&target("127.0.0.1:9"), None, RANGE, process);
+            let sources = Sources::toward(&target("127.0.0.1:9"), MANY, None, RANGE, process);
             let Sources::Loopback { network, .. } = sources else { panic!() };
             assert!((1..=254).contains(&network), "{process}");
         }
@@ -249,9 +335,9 @@ mod tests {
         let routes: Vec<SocketAddr> = all(&loopback(), 1, 40_000, 1).iter().filter_map(|route| route.source).collect();
         assert_eq!(routes.len(), 40_000);
         assert!(routes.iter().all(|route| (1024..32768).contains(&route.port())));
-        assert_eq!(routes[0], "127.1.1.1:1024".parse().unwrap());
-        assert_eq!(routes[31_743], "127.1.1.1:32767".parse().unwrap());
-        assert_eq!(routes[31_744], "127.1.1.2:1024".parse().unwrap());
+        assert_eq!(routes[0], "127.0.0.1:1024".parse().unwrap(), "first the address that every server knows");
+        assert_eq!(routes[31_743], "127.0.0.1:32767".parse().unwrap());
+        assert_eq!(routes[31_744], "127.1.1.1:1024".parse().unwrap());
     }
 
     #[test]
@@ -275,7 +361,7 @@ mod tests {
     #[test]
     fn given_addresses_are_used_to_the_last_port() {
         let addresses: Vec<IpAddr> = ["10.0.0.2", "10.0.0.9"].map(|ip| ip.parse().unwrap()).into();
-        let sources = Sources::toward(&target("10.0.0.1:9"), Some(&addresses), RANGE, 7);
+        let sources = Sources::toward(&target("10.0.0.1:9"), 1, Some(&addresses), RANGE, 7);
         assert_eq!(sources.capacity(2, RANGE), 4 * 31_744);
         let routes = all(&sources, 2, 4 * 31_744, 5);
         assert_eq!(routes.len(), 4 * 31_744);

@@ -35,7 +35,7 @@ impl<'a> Run<'a> {
         if plan.layout.own_tables {
             progress.say(&plan.layout.sums(plan.connections, machine.descriptors_max));
         }
-        let command = std::env::args().collect();
+        let command = crate::command_line();
         let report = Report {
             command,
             plan,
@@ -60,7 +60,10 @@ impl<'a> Run<'a> {
         let server_cpu_before = self.server_cpu_time();
         let (begun_at, netstat_before) = (Instant::now(), Netstat::now());
         self.progress.begin(stage);
-        let recorder = self.crew.run(stage, self.signals, |seen| self.progress.show(seen))?;
+        let recorder = self.crew.run(stage, self.signals, |seen| match self.signals.came() {
+            true => self.progress.end(),
+            false => self.progress.show(seen),
+        })?;
         let server_cpu_time =
             self.server_cpu_time().zip(server_cpu_before).map(|(now, before)| now.saturating_sub(before));
         let (elapsed, resident_bytes) = (begun_at.elapsed(), resident_bytes());

@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn workers_are_added_up_second_by_second() {
-        let lost = Failure::new(Act::Hold, Kind::Reset);
+        let lost = Failure::new(Act::Idle, Kind::Reset);
         let (mut one, mut two) = (Series::default(), Series::default());
         (0..3).for_each(|_| one.note_established(S - 1));
         two.note_established(0);

@@ -23,10 +23,11 @@ pub(crate) fn serve(arguments: &Serve) -> Result<bool, Problem> {
     let signals = Signals::catch().map_err(Problem::Signals)?;
     let asked = Asked::catch().map_err(Problem::Signals)?;
     let machine = Machine::prepare();
-    // For its error: a core that does not exist is a wrong usage.
-    plan::cores_of(&arguments.cores, &machine).map_err(Problem::Usage)?;
+    // For its error, which names the core that this machine does not have.
+    plan::cores_of(&arguments.cores, &machine).map_err(Problem::Machine)?;
     let tables = Tables::new(arguments, &machine);
-    let server = echo::start(arguments.listen, tables.shards, &arguments.cores, tables.are_own)?;
+    let listen = arguments.listen.resolve().map_err(Problem::Resolve)?;
+    let server = echo::start(listen, tables.shards, &arguments.cores, tables.are_own)?;
     if let Some(sum) = tables.sum {
         say(&sum);
     }
@@ -44,7 +45,26 @@ pub(crate) fn serve(arguments: &Serve) -> Result<bool, Problem> {
     let (received, sent) = (bytes(total.bytes_in), bytes(total.bytes_out));
     let accepted = counted(total.accepted, "connection");
     say(&format!("stopped: {accepted} accepted, {received} received, {sent} sent; at the peak {memory}"));
+    if let Some(line) = shortage(total.accept_pauses, total.refused(), &machine) {
+        say(&line);
+    }
     Ok(true)
+}
+
+/// What a server says that could not take all who came.
+fn shortage(pauses: u64, refused: u64, machine: &Machine) -> Option<String> {
+    let mut parts = Vec::new();
+    if pauses > 0 {
+        let (times, limit) = (counted(pauses, "time"), count(machine.descriptors_max));
+        parts.push(format!(
+            "accepting paused {times}, out of descriptors (a table holds {limit}): try --connections-max, or more with \
+             `ulimit -n`"
+        ));
+    }
+    if refused > 0 {
+        parts.push(format!("{} refused", counted(refused, "connection")));
+    }
+    (!parts.is_empty()).then(|| format!("short: {}", parts.join("; ")))
 }
 
 /// How many shards the server has, whether each has a descriptor table of its own, and the sum behind that.

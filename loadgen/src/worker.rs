@@ -5,7 +5,6 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use esockets::{socket, sys};
@@ -18,12 +17,15 @@ use crate::clock::Clock;
 use crate::connector::Connector;
 use crate::failure::{Act, Failure, Kind};
 use crate::gate::Gate;
+use crate::halt::Halt;
 use crate::live::{Live, Seen};
 use crate::payload;
 use crate::plan::{Plan, Share};
 use crate::recorder::{Recorder, note};
+use crate::routes::Sources;
 use crate::schedule::Schedule;
 use crate::stage::{Arrivals, Cursor, Drive, Stage};
+use crate::standstill::Standstill;
 
 /// A thread of the load generator, from its first connection to its last. Everything it uses is opened on its own
 /// thread, and with the other workers it shares only the flag that stops it.
@@ -31,7 +33,7 @@ pub(crate) struct Worker {
     plan: Plan,
     share: Share,
     clock: Clock,
-    stop: Arc<AtomicBool>,
+    halt: Arc<Halt>,
     live: Arc<Live>,
     poll: Poll,
     events: Events,
@@ -46,10 +48,13 @@ pub(crate) struct Worker {
     sweep_ns: u64,
     /// The time after the last wait: good enough where a turn's length does not matter.
     now_ns: u64,
+    standstill: Standstill,
     /// Connects or requests that are under way.
     pending: u64,
     /// Connections that are open.
     open: u64,
+    /// When the last of them was lost.
+    emptied_ns: u64,
     /// Failures of all sorts, in all stages.
     failed: u64,
     recorder: Recorder,
@@ -60,13 +65,7 @@ impl Worker {
     ///
     /// # Errors
     /// Those of epoll_create1(2): EMFILE or ENFILE when descriptors have run out.
-    pub(crate) fn new(
-        plan: Plan,
-        share: Share,
-        clock: Clock,
-        stop: Arc<AtomicBool>,
-        live: Arc<Live>,
-    ) -> io::Result<Worker> {
+    pub(crate) fn new(plan: Plan, share: Share, clock: Clock, halt: Arc<Halt>, live: Arc<Live>) -> io::Result<Worker> {
         let recorder = Recorder::new(plan.latency_ns_max());
         Ok(Worker {
             poll: Poll::new()?,
@@ -79,14 +78,16 @@ impl Worker {
             end_ns: 0,
             sweep_ns: 0,
             now_ns: 0,
+            standstill: Standstill::default(),
             pending: 0,
             open: 0,
+            emptied_ns: 0,
             failed: 0,
             recorder,
             plan,
             share,
             clock,
-            stop,
+            halt,
             live,
         })
     }
@@ -95,6 +96,7 @@ impl Worker {
     pub(crate) fn run(&mut self, stage: Stage, begin_ns: u64) -> Recorder {
         let cpu_before = sys::thread_cpu_time();
         self.begin(stage, begin_ns);
+        self.standstill.begin(self.clock.now_ns(), cpu_before);
         while !self.is_over() {
             self.wait();
             self.note();
@@ -106,6 +108,7 @@ impl Worker {
         }
         let mut recorder = self.end();
         recorder.cpu_time = sys::thread_cpu_time().saturating_sub(cpu_before);
+        recorder.standstill_ns = self.standstill.total_ns();
         recorder
     }
 
@@ -147,7 +150,7 @@ impl Worker {
     }
 
     fn is_over(&self) -> bool {
-        if self.stop.load(Relaxed) {
+        if self.halt.is_set() {
             return true;
         }
         let is_closed = self.now_ns >= self.end_ns;
@@ -172,6 +175,7 @@ impl Worker {
             _ => {}
         }
         self.now_ns = self.clock.now_ns();
+        self.standstill.note_turn(self.now_ns, pause, sys::thread_cpu_time);
     }
 
     /// How long the poll may sleep: until something of this worker's own is to be done.
@@ -183,7 +187,7 @@ impl Worker {
         let (next_ns, is_precise) = match &self.drive {
             Drive::Connect(connector) => (connector.next_ns(self.pending), false),
             Drive::Verify(cursor) => {
-                ((!cursor.is_done() && self.pending < self.verifying_max()).then_some(now_ns), false)
+                ((!cursor.is_done() && self.pending < self.verifying_max()).then_some(self.begin_ns), false)
             }
             Drive::Closed(cursor) => ((!cursor.is_done() && now_ns < self.end_ns).then_some(self.begin_ns), false),
             Drive::Open(arrivals) if arrivals.has_free() => (arrivals.next_ns().map(|ns| self.begin_ns + ns), true),
@@ -269,6 +273,7 @@ impl Worker {
     fn settle(&mut self, slot: u32) {
         let Some(client) = &mut self.clients[slot as usize] else { return };
         match socket::connect_result(client.socket()) {
+            Ok(()) if is_own_echo(&self.plan, client) => self.lose(slot, Failure::new(Act::Connect, Kind::Refused)),
             Ok(()) => {
                 let now_ns = self.clock.now_ns();
                 let took_ns = now_ns - client.sent_ns();
@@ -293,7 +298,9 @@ impl Worker {
         let seed = self.seed(slot);
         let Some(client) = &mut self.clients[slot as usize] else { return };
         let (sent_before, received_before) = client.totals();
-        let outcome = client.flush(seed, &mut self.scratch).and_then(|()| client.receive(seed, &mut self.scratch));
+        let outcome = client
+            .flush(seed, &mut self.scratch)
+            .and_then(|()| client.receive(seed, &mut self.scratch, &mut self.recorder.strange));
         let (sent, received) = client.totals();
         self.recorder.bytes_sent += sent - sent_before;
         self.recorder.bytes_received += received - received_before;
@@ -313,7 +320,7 @@ impl Worker {
                 // A reply that was complete and right before the connection ended has been answered.
                 if is_answered && !matches!(failure.kind, Kind::Surplus | Kind::Corrupted) {
                     self.answered(slot);
-                    self.lose(slot, Failure { act: Act::Hold, ..failure });
+                    self.lose(slot, Failure { act: Act::Idle, ..failure });
                 } else {
                     self.lose(slot, failure);
                 }
@@ -351,7 +358,9 @@ impl Worker {
         for _ in 0..BEGIN_BUDGET {
             let now_ns = self.clock.now_ns();
             let (slot, due_ns) = match &mut self.drive {
-                Drive::Verify(cursor) if self.pending < verifying_max => (cursor.next(), now_ns),
+                Drive::Verify(cursor) if now_ns >= self.begin_ns && self.pending < verifying_max => {
+                    (cursor.next(), now_ns)
+                }
                 Drive::Closed(cursor) if (self.begin_ns..self.end_ns).contains(&now_ns) => (cursor.next(), now_ns),
                 Drive::Open(arrivals) => match arrivals.next_ns().map(|ns| self.begin_ns + ns) {
                     Some(due_ns) if due_ns <= now_ns => (arrivals.take_free(), due_ns),
@@ -416,6 +425,7 @@ impl Worker {
             return self.note_connect_failure(failure);
         }
         self.open -= 1;
+        self.emptied_ns = self.now_ns;
         self.failed += 1;
         self.recorder.series.note_lost(self.now_ns, failure);
         if client.state() == State::Busy {
@@ -428,7 +438,9 @@ impl Worker {
 
     /// Closes the books of a stage. A connection with a reply still to come would disturb the next stage: it goes.
     fn end(&mut self) -> Recorder {
-        let window_ns = self.clock.now_ns().min(self.end_ns).saturating_sub(self.begin_ns);
+        // A worker that still had connections went on until now; when all were lost, it was over then.
+        let over_ns = if self.open == 0 { self.halt.at_ns() } else { u64::MAX };
+        let window_ns = self.clock.now_ns().min(self.end_ns).min(over_ns).saturating_sub(self.begin_ns);
         self.recorder.window_ns = window_ns;
         if !matches!(self.drive, Drive::Connect(_)) {
             self.recorder.unfinished = self.pending;
@@ -450,7 +462,12 @@ impl Worker {
     }
 
     fn tell(&self) {
-        self.live.tell(Seen { open: self.open, answered: self.recorder.answered, failed: self.failed });
+        self.live.tell(Seen {
+            open: self.open,
+            answered: self.recorder.answered,
+            failed: self.failed,
+            emptied_ns: self.emptied_ns,
+        });
     }
 
     /// What makes the bytes of the connection in `slot` its own.
@@ -468,10 +485,17 @@ impl Worker {
     }
 }
 
+/// Whether the connection ends where it begins: when nobody listens at a port of the kernel's own range, the kernel may
+/// choose just that port as a source, and TCP then connects the socket to itself (RFC 9293, simultaneous open).
+fn is_own_echo(plan: &Plan, client: &Client) -> bool {
+    let is_possible = plan.sources == Sources::Kernel && plan.is_server_here();
+    is_possible && socket::local_addr(client.socket()).is_ok_and(|here| plan.targets.contains(&here))
+}
+
 /// Closes between two words about them to whoever watches.
 const CLOSED_BETWEEN_TELLS: u64 = 64;
 
-/// Events of one wait; see design.md's measurement: 64 to 256 cost less processor time than 1,024.
+/// Events of one wait; measured: 64 to 256 cost less processor time than 1,024.
 const EVENTS_MAX: usize = 128;
 
 /// Bytes sent or read at once: more than a message, so that a short read tells that nothing is left, and no more than is

@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{Server, failures_total, is_conserved, loadgen, measure, stage, start};
+use support::{Server, failures_total, is_conserved, loadgen, measure, skip, stage, start};
 
 #[test]
 fn every_size_comes_back_whole() {
@@ -41,7 +41,7 @@ fn names_and_ipv6_are_targets_too() {
     let (code, results) = measure(&format!("rr localhost:{} -c 2 -d 100ms", server.address.port()));
     assert_eq!(code, Some(0), "{results:#}");
     if std::net::TcpListener::bind("[::1]:0").is_err() {
-        println!("skipped IPv6: this machine has no [::1]");
+        skip("IPv6 as a target: this machine has no [::1]");
         return;
     }
     let server = Server::start_at("[::1]:0", |_, stream| support::echo(stream));

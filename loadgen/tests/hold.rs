@@ -17,6 +17,7 @@ fn a_good_server_keeps_them_all() {
     assert_eq!(names, ["connect", "verify", "hold", "verify"]);
     for verify in [&stages[1], &stages[3]] {
         assert_eq!((&verify["requests_due"], &verify["requests_answered"]), (&300.into(), &300.into()));
+        assert!(verify["window_s"].as_f64() > Some(0.0), "{verify:#}");
     }
     assert_eq!(stages[2]["bytes_sent"], 0);
 }
@@ -52,7 +53,7 @@ fn connections_lost_in_silence_are_counted() {
 fn the_report_speaks_of_connections() {
     let server = Server::good();
     let outcome = loadgen(&format!("hold {} -c 20 -d 100ms --quiet", server.address));
-    assert!(outcome.stdout.starts_with("Connections · "), "{}", outcome.stdout);
+    assert!(outcome.stdout.starts_with("Held connections · "), "{}", outcome.stdout);
     assert_eq!(outcome.stdout.matches("20 of 20 echoed every byte").count(), 2, "{}", outcome.stdout);
 }
 

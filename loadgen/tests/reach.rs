@@ -60,7 +60,7 @@ fn out_of_descriptors_is_said_before_anything_is_begun() {
 #[test]
 fn a_source_that_is_another_machines_is_named() {
     let outcome = loadgen("rr 192.0.2.1:9 --source 192.0.2.77");
-    assert_eq!(outcome.code, Some(2));
+    assert_eq!(outcome.code, Some(1));
     assert!(outcome.stderr.contains("192.0.2.77 is no address of this machine"), "{}", outcome.stderr);
 }
 

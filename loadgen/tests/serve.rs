@@ -51,6 +51,8 @@ fn an_address_that_is_taken_is_named() {
     let outcome = loadgen(&format!("serve --listen {address}"));
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.stderr.contains(&address), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("another program listens there"), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("share_port"), "that is for programmers: {}", outcome.stderr);
     signal(&server, "INT");
     server.wait().unwrap();
 }
@@ -68,4 +70,15 @@ fn a_server_that_is_stopped_under_load_costs_connections_and_is_told_so() {
     let results: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(results["ending"], "all connections lost", "{results:#}");
     assert!(support::is_conserved(&results), "{results:#}");
+}
+
+#[test]
+fn a_port_is_address_enough() {
+    for listen in ["0", ":0", "localhost:0"] {
+        let mut server = start(&format!("serve --listen {listen} --shards 1"));
+        let line = line_with(&mut lines(server.stdout.take()), "listening on ");
+        assert!(line.starts_with("listening on 127.0.0.1:"), "{listen}: {line}");
+        signal(&server, "INT");
+        assert_eq!(server.wait().unwrap().code(), Some(0));
+    }
 }

@@ -1,4 +1,4 @@
-//! A server that stands still shows in the latency of every request that was due meanwhile.
+//! A server that stands still shows in the latency of every request that was due meanwhile; a generator that does, says so.
 
 mod support;
 
@@ -6,7 +6,7 @@ use std::io::Read;
 use std::thread::sleep;
 use std::time::Duration;
 
-use support::{is_conserved, line_with, lines, signal, stage, start};
+use support::{Server, is_conserved, line_with, lines, signal, stage, start};
 
 #[test]
 fn requests_that_were_due_while_it_stood_still_waited_for_it() {
@@ -32,4 +32,22 @@ fn requests_that_were_due_while_it_stood_still_waited_for_it() {
     // lower bounds: a slow machine only adds to them.
     assert!(open["latency"]["max_ns"].as_u64() >= Some(950_000_000), "{open:#}");
     assert!(open["latency"]["p90_ns"].as_u64() >= Some(550_000_000), "{open:#}");
+}
+
+#[test]
+fn a_generator_that_stood_still_does_not_blame_the_server() {
+    let server = Server::good();
+    let mut load = start(&format!("open {} -c 10 -R 100 -d 3s --json -", server.address));
+    line_with(&mut lines(load.stderr.take()), "open loop");
+    signal(&load, "STOP");
+    // As long as it is to stand still: more than the tenth of a second from which on it is noticed.
+    sleep(Duration::from_millis(400));
+    signal(&load, "CONT");
+    let mut stdout = String::new();
+    load.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    assert_eq!(load.wait().unwrap().code(), Some(0), "{stdout}");
+    let results: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert!(stage(&results, "open")["standstill_s"].as_f64() >= Some(0.1), "{results:#}");
+    let warnings = results["warnings"].to_string();
+    assert!(warnings.contains("the generator stood still for"), "{warnings}");
 }

@@ -5,7 +5,7 @@ mod support;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-use support::measure;
+use support::{measure, skip};
 
 /// A stranger's server, ended with its group of processes when dropped.
 struct Stranger(Child);
@@ -23,7 +23,7 @@ fn stranger(program: &str, arguments: &[&str]) -> Option<(Stranger, SocketAddr)>
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let arguments = arguments.iter().map(|argument| argument.replace("PORT", &address.port().to_string()));
     let Ok(child) = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn() else {
-        println!("skipped: {program} is not installed");
+        skip(&format!("{program} is not installed"));
         return None;
     };
     let mut stranger = Stranger(child);

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -96,4 +98,22 @@ fn the_doctor_says_what_fits_and_what_helps() {
     let outcome = run("doctor [::1]:9 -c 1M --source ::1");
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
     assert!(outcome.stdout.contains("SHORT") && outcome.stdout.contains("for more: "), "{}", outcome.stdout);
+}
+
+#[test]
+fn a_server_that_was_out_of_descriptors_says_so_at_its_end() {
+    let mut server = start("serve --listen 127.0.0.1:0 --shards 1");
+    let mut stdout = lines(server.stdout.take());
+    let address = line_with(&mut stdout, "listening on ").split(' ').nth(2).unwrap().to_owned();
+    // The kernel takes them whether or not the server does. It has fewer descriptors, so it echoes on some of them only:
+    // one that it echoes on was accepted after it was full.
+    let mut clients: Vec<TcpStream> = (0..LIMIT).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let mut last = clients.pop().unwrap();
+    last.write_all(b"?").unwrap();
+    drop(clients);
+    last.read_exact(&mut [0]).unwrap();
+    signal(&server, "INT");
+    let line = line_with(&mut stdout, "short: ");
+    assert!(line.contains("accepting paused") && line.contains("out of descriptors"), "{line}");
+    assert_eq!(server.wait().unwrap().code(), Some(0));
 }

@@ -2,7 +2,10 @@
 
 mod support;
 
-use support::loadgen;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use support::{Server, command, loadgen, signal, start};
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
@@ -16,9 +19,11 @@ fn wrong_usage_is_exit_code_2() {
         ("rr 127.0.0.1:1 -d 5x", "500ms"),
         ("rr 127.0.0.1:1 -s 2000MiB", "8MiB"),
         ("open 127.0.0.1:1 -R 0", "20k"),
+        ("rr 127.0.0.1:1 --connect-rate 0.000000000001", "between 0.001 and 1G"),
+        ("rr 127.0.0.1:1 -s 2GiB", "at most 1GiB"),
+        ("rr 127.0.0.1:1 --source ::1", "family"),
         ("rr 127.0.0.1:1 --threads 0", "1..=1024"),
         ("rr 127.0.0.1:1 --cores 1-", "0,2,4-7"),
-        ("rr 127.0.0.1:1 --cores 65535", "core 65535"),
         ("serve --listen nowhere", "nowhere"),
         ("fly", "fly"),
     ] {
@@ -42,4 +47,70 @@ fn a_result_file_that_cannot_be_written_is_noticed_before_the_run() {
     let outcome = loadgen("rr 127.0.0.1:1 -d 1h --json /no/such/folder/results.json");
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.stderr.contains("cannot write /no/such/folder/results.json"), "{}", outcome.stderr);
+}
+
+#[test]
+fn what_this_machine_does_not_have_is_exit_code_1() {
+    let outcome = loadgen("rr 127.0.0.1:1 --cores 65535");
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("core 65535"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_script_finds_an_object_whatever_went_wrong() {
+    for (line, code, wanted) in [
+        ("rr 127.0.0.1:1 --cores 65535 --json -", 1, "core 65535"),
+        ("rr no-such-host.invalid:80 --json -", 1, "no-such-host.invalid"),
+        ("rr 127.0.0.1:1 --source ::1 --json -", 2, "family"),
+        ("rr 127.0.0.1 --json -", 2, "no port"),
+        ("rr 127.0.0.1:1 -c 0 --json=-", 2, "at least 1"),
+    ] {
+        let outcome = loadgen(line);
+        let results = outcome.json();
+        assert_eq!((outcome.code, &results["is_ok"]), (Some(code), &false.into()), "{line}: {results:#}");
+        assert!(results["problem"].as_str().unwrap().contains(wanted), "{line}: {results:#}");
+        assert!(outcome.stderr.contains(wanted), "{line}: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn an_argument_need_not_be_utf_8() {
+    let server = Server::good();
+    let path = std::env::temp_dir().join(OsStr::from_bytes(b"loadgen-\xff-"));
+    let path = path.with_extension(std::process::id().to_string());
+    let mut command = command(&format!("rr {} -c 1 -d 20ms --json", server.address));
+    assert_eq!(command.arg(&path).output().unwrap().status.code(), Some(0));
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_fifo_that_nobody_reads_does_not_swallow_signals() {
+    let path = std::env::temp_dir().join(format!("loadgen-fifo-{}", std::process::id()));
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let mut child = start(&format!("rr 127.0.0.1:1 --json {}", path.display()));
+    while !catches_signals(child.id()) {
+        std::thread::yield_now();
+    }
+    signal(&child, "TERM");
+    let code = child.wait().unwrap().code();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn a_fifo_gives_its_reader_the_results() {
+    let server = Server::good();
+    let path = std::env::temp_dir().join(format!("loadgen-fifo-read-{}", std::process::id()));
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let mut child = start(&format!("rr {} -c 1 -d 20ms --quiet --json {}", server.address, path.display()));
+    let results: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!((child.wait().unwrap().code(), &results["is_ok"]), (Some(0), &true.into()));
+}
+
+/// Whether the process has a handler for SIGTERM: bit 14 of SigCgt, see proc_pid_status(5).
+fn catches_signals(process: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+    u64::from_str_radix(mask, 16).unwrap() & (1 << 14) != 0
 }

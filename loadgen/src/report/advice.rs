@@ -1,28 +1,35 @@
 //! What to do about what a run met: plain sentences, each with a command where there is one.
 
-use crate::failure::{Failure, Kind};
+use std::collections::HashSet;
+use std::net::SocketAddr;
+
+use crate::failure::{EINVAL, Failure, Kind};
 use crate::quantity::{count, span};
-use crate::recorder::{Failures, total};
+use crate::recorder::{Failures, Recorder};
 use crate::report::percentiles::Percentiles;
 use crate::report::{Ending, Report, StageResult};
 use crate::stage::Stage;
 
-/// Sentences about `report`, the most urgent first; none when there is nothing to say.
+/// Sentences about `report`, the most urgent first, each once; none when there is nothing to say. What stands in backticks
+/// is a command to be copied.
 pub(crate) fn sentences(report: &Report) -> Vec<String> {
-    let mut sentences = Vec::new();
     let recorders = || report.stages.iter().map(|result| &result.recorder);
+    let mut sentences: Vec<String> =
+        recorders().find_map(|recorder| about_stranger(report, recorder)).into_iter().collect();
+    let is_strange = !sentences.is_empty();
     for failures in recorders().map(|recorder| &recorder.connect_failures) {
         sentences.extend(failures.keys().map(|failure| about_connect(report, *failure)));
     }
-    let all = |of: fn(&crate::recorder::Recorder) -> &Failures| recorders().flat_map(of).collect::<Vec<_>>();
+    let all = |of: fn(&Recorder) -> &Failures| recorders().flat_map(of).collect::<Vec<_>>();
     let mut kinds: Vec<Kind> = all(|recorder| &recorder.request_failures)
         .into_iter()
         .chain(all(|recorder| &recorder.losses))
         .map(|(failure, _)| failure.kind)
         .collect();
     kinds.sort_unstable();
-    kinds.dedup();
-    sentences.extend(kinds.into_iter().filter_map(|kind| about_exchange(report, kind)));
+    // What a server that is no echo server does with a connection is no riddle.
+    let is_riddle = |kind: &Kind| !is_strange || !matches!(kind, Kind::Corrupted | Kind::Surplus);
+    sentences.extend(kinds.into_iter().filter(is_riddle).filter_map(|kind| about_exchange(report, kind)));
     sentences.extend(report.stages.iter().filter_map(|result| match result.stage {
         Stage::Connect => about_slow_connects(result),
         Stage::Open { .. } => about_overload(result),
@@ -31,7 +38,18 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
     if report.ending == Ending::AllLost {
         sentences.push("Every connection was lost, so the run ended early.".to_owned());
     }
+    let mut seen = HashSet::new();
+    sentences.retain(|sentence| seen.insert(sentence.clone()));
     sentences
+}
+
+fn about_stranger(report: &Report, recorder: &Recorder) -> Option<String> {
+    let strange = recorder.strange.as_ref()?;
+    let address = report.plan.addresses();
+    Some(format!(
+        "{address} is no echo server, and loadgen measures servers that send back what they receive; first bytes \
+         received: {strange}"
+    ))
 }
 
 fn about_connect(report: &Report, failure: Failure) -> String {
@@ -42,7 +60,14 @@ fn about_connect(report: &Report, failure: Failure) -> String {
             "{address} took {fitted} connections and refused others: it stopped, or it limits how many it takes."
         ),
         Kind::Refused => format!(
-            "{address} refused: nothing listens there. Start the server first, for example: loadgen serve --listen {address}"
+            "{address} refused: nothing listens there. Start the server first, for example: \
+             `loadgen serve --listen {}`",
+            plan.targets[0]
+        ),
+        Kind::Unreachable if failure.errno == Some(EINVAL) => format!(
+            "{address} is unreachable: a route of this machine throws away what goes there (a black hole). \
+             `ip route get {}` shows it.",
+            plan.targets[0].ip()
         ),
         Kind::Unreachable => {
             format!("{address} is unreachable: this machine has no route to it, or the network says it is not there.")
@@ -53,15 +78,16 @@ fn about_connect(report: &Report, failure: Failure) -> String {
             span(plan.timeout.as_nanos() as u64)
         ),
         Kind::OutOfDescriptors => format!(
-            "Out of descriptors: {fitted} connections fitted; this process may open {}. For more: sudo prlimit --pid $$ \
-             --nofile={} in this shell.",
+            "Out of descriptors: {fitted} connections fitted; this process may open {}. For more: \
+             `sudo prlimit --pid $$ --nofile={}` in this shell.",
             count(report.machine.descriptors_max),
             report.machine.descriptors_max.max(plan.connections.saturating_mul(2))
         ),
         Kind::OutOfPorts => format!(
-            "Out of ports toward {address}: {fitted} connections fitted. For more: sudo sysctl -w \
-             net.ipv4.ip_local_port_range=\"1024 65535\", or wait a minute for ports in TIME_WAIT."
+            "Out of ports toward {address}: {fitted} connections fitted. For more: \
+             `sudo sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"`, or wait a minute for ports in TIME_WAIT."
         ),
+        Kind::NoAddress => no_address(&plan.targets),
         Kind::OutOfMemory => {
             format!("The kernel ran out of memory for sockets: {fitted} connections fitted. Try fewer.")
         }
@@ -75,6 +101,18 @@ fn about_connect(report: &Report, failure: Failure) -> String {
     }
 }
 
+fn no_address(targets: &[SocketAddr]) -> String {
+    let target = targets.iter().find(|target| target.is_ipv6()).unwrap_or(&targets[0]);
+    let ip = target.ip();
+    if target.is_ipv6() && ip.is_loopback() {
+        format!("This machine has no address {ip}: IPv6 is off here. Try 127.0.0.1, if the server listens there.")
+    } else if target.is_ipv6() {
+        format!("This machine has no address from which {ip} could be reached: IPv6 is off here. Try its IPv4 address.")
+    } else {
+        format!("This machine has no address from which {ip} could be reached: `ip address` shows those it has.")
+    }
+}
+
 fn about_exchange(report: &Report, kind: Kind) -> Option<String> {
     let timeout = span(report.plan.timeout.as_nanos() as u64);
     let sentence = match kind {
@@ -82,9 +120,7 @@ fn about_exchange(report: &Report, kind: Kind) -> Option<String> {
             "Replies that took longer than {timeout} count as failed. Does the server echo? Is it overloaded? See --timeout."
         ),
         Kind::Corrupted => {
-            "Replies were not what was sent: bytes were changed, lost, doubled, or another connection's. \
-                            If the server is no echo server, that is why."
-                .to_owned()
+            "Replies were not what was sent: bytes were changed, lost, doubled, or another connection's.".to_owned()
         }
         Kind::Surplus => {
             "More came back than was sent: the server answers with bytes of its own, or answers twice.".to_owned()
@@ -117,20 +153,10 @@ fn about_slow_connects(result: &StageResult) -> Option<String> {
 }
 
 fn about_overload(result: &StageResult) -> Option<String> {
-    let recorder = &result.recorder;
-    let (latency, lag) = (Percentiles::of(&recorder.latency).p50_ns?, Percentiles::of(&recorder.lag).p50_ns?);
-    if recorder.unfinished > total(&recorder.request_failures) && recorder.unfinished > 0 {
-        let sentence = "The rate was more than the server took, or than loadgen's threads could send: requests were still \
-                        waiting at the end. Try a lower -R, or more --threads.";
-        return Some(sentence.to_owned());
-    }
-    // A tenth of the latency: enough to be seen in the first digit.
-    (lag > latency / 10).then(|| {
-        format!(
-            "Half of the requests were sent {} or more after they were due: all connections were busy (try more: -c), or \
-             loadgen had too little processor time (try --threads, or another machine).",
-            span(lag)
-        )
+    (result.recorder.unfinished > 0).then(|| {
+        "The rate was more than the server took, or than loadgen's threads could send: requests were still waiting at the \
+         end. Try a lower -R, or more --threads."
+            .to_owned()
     })
 }
 
@@ -140,6 +166,7 @@ mod tests {
     use crate::failure::Act;
     use crate::recorder::note;
     use crate::report::tests::report;
+    use crate::strange::Strange;
 
     fn with_connect_failure(kind: Kind, established: u64) -> String {
         let mut report = report();
@@ -162,6 +189,37 @@ mod tests {
         assert!(with_connect_failure(Kind::OutOfDescriptors, 7).contains("7 connections fitted"));
         assert!(with_connect_failure(Kind::OutOfDescriptors, 7).contains("--nofile="));
         assert!(with_connect_failure(Kind::OutOfPorts, 7).contains("ip_local_port_range"));
+    }
+
+    #[test]
+    fn each_is_said_once_however_often_it_happened() {
+        let mut report = report();
+        for (act, kind) in [(Act::Reply, Kind::Closed), (Act::Idle, Kind::Closed), (Act::Reply, Kind::Reset)] {
+            note(&mut report.stages[1].recorder.request_failures, Failure::new(act, kind));
+        }
+        assert_eq!(sentences(&report).len(), 1, "{:?}", sentences(&report));
+    }
+
+    #[test]
+    fn no_echo_server_is_said_first_with_what_it_said() {
+        let mut report = report();
+        note(&mut report.stages[1].recorder.request_failures, Failure::new(Act::Reply, Kind::Corrupted));
+        note(&mut report.stages[1].recorder.request_failures, Failure::new(Act::Send, Kind::Reset));
+        report.stages[1].recorder.strange = Some(Strange::new(b"-DENIED Redis is running\r\n"));
+        let sentences = sentences(&report);
+        assert!(sentences[0].starts_with("127.0.0.1:4000 is no echo server"), "{}", sentences[0]);
+        assert!(sentences[0].ends_with(r#"first bytes received: "-DENIED Redis is running\r\n""#), "{}", sentences[0]);
+        assert_eq!(sentences.len(), 2, "and nothing about changed bytes: {sentences:?}");
+    }
+
+    #[test]
+    fn black_holes_and_missing_families_have_words() {
+        let mut report = report();
+        let invalid = std::io::Error::from_raw_os_error(EINVAL);
+        note(&mut report.stages[0].recorder.connect_failures, Failure::of(Act::Connect, &invalid));
+        assert!(sentences(&report)[0].contains("`ip route get 127.0.0.1`"));
+        assert!(no_address(&["[::1]:9".parse().unwrap()]).contains("IPv6 is off"));
+        assert!(no_address(&["192.0.2.1:9".parse().unwrap()]).contains("no address from which 192.0.2.1"));
     }
 
     #[test]

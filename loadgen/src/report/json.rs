@@ -1,12 +1,14 @@
 //! Results for programs: one JSON object, whose fields are documented here and whose names end in their units.
 
 use std::env::consts::ARCH;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
 use crate::recorder::{Failures, Recorder};
 use crate::report::percentiles::Percentiles;
 use crate::report::{Report, StageResult};
+use crate::routes::Used;
 use crate::series::Second;
 use crate::stage::Stage;
 use crate::times::Times;
@@ -26,7 +28,7 @@ pub(crate) struct Document<'a> {
     plan: PlanFacts<'a>,
     /// `complete`, `interrupted`, `no connection` or `all connections lost`.
     ending: &'static str,
-    /// Whether nothing failed and nothing was lost; the exit code says the same.
+    /// Whether all of it was done, nothing failed and nothing was lost; the exit code says the same.
     is_ok: bool,
     /// What became of each stage, in order.
     stages: Vec<StageFacts>,
@@ -38,6 +40,8 @@ pub(crate) struct Document<'a> {
     resident_begin_bytes: u64,
     /// What the server counted, where it was a part of loadgen's own process.
     server: Option<ServerFacts<'a>>,
+    /// What makes the numbers something else than they seem; no failures.
+    warnings: Vec<String>,
     /// What a person should know about it.
     advice: Vec<String>,
 }
@@ -69,6 +73,8 @@ struct PlanFacts<'a> {
     addresses: Vec<String>,
     /// The first of them.
     address: String,
+    /// Where connections came from.
+    sources: SourceFacts,
     /// Whether the server was a part of loadgen's own process.
     server_inside: bool,
     connections: u64,
@@ -87,6 +93,20 @@ struct PlanFacts<'a> {
     connect_rate_per_s: Option<f64>,
     /// Sets this run's bytes apart.
     seed: u64,
+}
+
+/// Source addresses and ports.
+#[derive(Debug, Serialize)]
+struct SourceFacts {
+    /// `kernel`, `loadgen` or `user` (by `--source`).
+    chosen_by: &'static str,
+    /// How many addresses were used.
+    addresses: u64,
+    /// The first and the last of them; null where the kernel chose, not toward this machine itself.
+    address_first: Option<IpAddr>,
+    address_last: Option<IpAddr>,
+    /// The first and last port of the first address; null where the kernel chose.
+    ports: Option<(u16, u16)>,
 }
 
 /// The other end's account.
@@ -124,10 +144,15 @@ struct StageFacts {
     requests_unfinished: u64,
     /// Each of these took its connection with it.
     request_failures: Vec<FailureFacts>,
+    /// What the server began with, escaped, where it is no echo server.
+    first_bytes: Option<String>,
+    /// How long the generator stood still: stopped, or without a processor.
+    standstill_s: f64,
     answered_per_s: f64,
     bytes_sent: u64,
     bytes_received: u64,
-    /// From due to answered; of the stage `connect`, how long connects took.
+    /// From due to answered, of requests that were answered: those that were not would be above. Of the stage `connect`,
+    /// how long connects took.
     latency: PercentileFacts,
     /// From sent to answered; of an open loop.
     service: Option<PercentileFacts>,
@@ -175,7 +200,7 @@ struct KernelFacts {
 /// How often one thing failed in one way.
 #[derive(Debug, Serialize)]
 struct FailureFacts {
-    /// `connect`, `send`, `reply` or `hold`.
+    /// `connect`, `send`, `reply` or `idle` (no request was on its way).
     act: &'static str,
     /// Such as `refused`, `timed out`, `corrupted`.
     kind: &'static str,
@@ -203,6 +228,27 @@ pub(crate) fn render(report: &Report) -> String {
     text + "\n"
 }
 
+/// What stands in place of a [`Document`] when nothing could be run.
+#[derive(Debug, Serialize)]
+struct Refusal<'a> {
+    format: u32,
+    version: &'static str,
+    command: &'a [String],
+    /// `not begun`.
+    ending: &'static str,
+    /// False.
+    is_ok: bool,
+    /// What stood in the way, as it was said on standard error.
+    problem: &'a str,
+}
+
+/// `problem` as JSON text with a newline at its end.
+pub(crate) fn render_problem(command: &[String], problem: &str) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let refusal = Refusal { format: 1, version, command, ending: "not begun", is_ok: false, problem };
+    serde_json::to_string_pretty(&refusal).expect("strings can always be written as JSON") + "\n"
+}
+
 impl Document<'_> {
     fn of(report: &Report) -> Document<'_> {
         let (machine, plan) = (&report.machine, &report.plan);
@@ -225,6 +271,7 @@ impl Document<'_> {
                 target: &plan.name,
                 addresses: plan.targets.iter().map(ToString::to_string).collect(),
                 address: plan.targets[0].to_string(),
+                sources: sources(plan.sources_used()),
                 server_inside: plan.is_server_inside(),
                 connections: plan.connections,
                 message_bytes: plan.size,
@@ -250,9 +297,15 @@ impl Document<'_> {
                 bytes_out: server.bytes_out,
                 agrees: report.both_sides_agree(),
             }),
+            warnings: super::warnings::sentences(report),
             advice: super::advice::sentences(report),
         }
     }
+}
+
+fn sources(used: Used) -> SourceFacts {
+    let Used { chosen_by, addresses, first, last, ports } = used;
+    SourceFacts { chosen_by, addresses, address_first: first, address_last: last, ports }
 }
 
 fn stage(result: &StageResult) -> StageFacts {
@@ -279,6 +332,8 @@ fn stage(result: &StageResult) -> StageFacts {
         requests_answered_in_window: recorder.answered_in_window,
         requests_unfinished: recorder.unfinished,
         request_failures: failures(&recorder.request_failures),
+        first_bytes: recorder.strange.as_ref().map(ToString::to_string),
+        standstill_s: recorder.standstill_ns as f64 / 1e9,
         answered_per_s: recorder.answered_per_s(),
         bytes_sent: recorder.bytes_sent,
         bytes_received: recorder.bytes_received,

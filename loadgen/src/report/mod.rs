@@ -2,8 +2,10 @@
 
 pub(crate) mod advice;
 pub(crate) mod json;
+pub(crate) mod paragraph;
 pub(crate) mod percentiles;
 pub(crate) mod text;
+pub(crate) mod warnings;
 
 use std::time::Duration;
 
@@ -82,15 +84,18 @@ impl Report {
         self.stages.iter().map(|result| result.recorder.established).sum()
     }
 
-    /// Whether something was measured, nothing failed and nothing was lost. What an interrupted run left unfinished is no failure.
+    /// Whether all that was asked for was done, something was measured, nothing failed and nothing was lost. A script must
+    /// not take what was broken off for a result: an interrupted run is not ok.
     pub(crate) fn is_ok(&self) -> bool {
-        let is_clean = |result: &StageResult| {
-            let recorder = &result.recorder;
-            recorder.failed() == 0 && recorder.is_conserved() && (self.is_interrupted() || recorder.unfinished == 0)
-        };
-        let has_ended_well = matches!(self.ending, Ending::Complete | Ending::Interrupted);
-        let has_content = self.is_interrupted() || self.answered() > 0;
-        has_ended_well && has_content && self.stages.iter().all(is_clean) && self.both_sides_agree()
+        let is_whole = self.stages.iter().all(|result| result.recorder.unfinished == 0);
+        self.ending == Ending::Complete && self.answered() > 0 && is_whole && self.is_clean()
+    }
+
+    /// Whether what was done went well: nothing failed, nothing was lost, and nothing is unaccounted for. What an
+    /// interrupted run left unfinished is no failure of the server's.
+    pub(crate) fn is_clean(&self) -> bool {
+        let is_clean = |result: &StageResult| result.recorder.failed() == 0 && result.recorder.is_conserved();
+        self.stages.iter().all(is_clean) && self.both_sides_agree()
     }
 
     /// Requests that were answered.
@@ -120,11 +125,6 @@ impl Report {
     /// The most that was resident at a stage's end, in bytes.
     pub(crate) fn resident_bytes_max(&self) -> u64 {
         self.stages.iter().map(|result| result.resident_bytes).max().unwrap_or(0)
-    }
-
-    /// Whether a signal broke the run off.
-    pub(crate) fn is_interrupted(&self) -> bool {
-        self.ending == Ending::Interrupted
     }
 }
 
@@ -188,20 +188,20 @@ pub(crate) mod tests {
         report.server = Some(ServerSide { accepted: vec![4, 6], bytes_in: 64_000, bytes_out: 63_936 });
         assert!(!report.is_ok());
         report.ending = Ending::Interrupted;
-        assert!(report.is_ok(), "the rest was on its way");
+        assert!(report.is_clean(), "the rest was on its way");
     }
 
     #[test]
     fn any_failure_and_any_request_without_an_end_is_a_failed_run() {
         assert!(report().is_ok());
         let mut lossy = report();
-        note(&mut lossy.stages[1].recorder.losses, Failure::new(Act::Hold, Kind::Reset));
+        note(&mut lossy.stages[1].recorder.losses, Failure::new(Act::Idle, Kind::Reset));
         assert!(!lossy.is_ok());
         let mut unfinished = report();
         (unfinished.stages[1].recorder.due, unfinished.stages[1].recorder.unfinished) = (1001, 1);
         assert!(!unfinished.is_ok());
         unfinished.ending = Ending::Interrupted;
-        assert!(unfinished.is_ok(), "the interruption is why");
+        assert!(unfinished.is_clean() && !unfinished.is_ok(), "the interruption is why");
         let mut unreached = report();
         unreached.ending = Ending::NoConnection;
         assert!(!unreached.is_ok());

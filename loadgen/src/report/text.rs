@@ -6,16 +6,29 @@ use std::time::Duration;
 use crate::netstat::Netstat;
 use crate::quantity::{bytes, count, counted, span};
 use crate::recorder::Recorder;
+use crate::report::paragraph::paragraph;
 use crate::report::percentiles::Percentiles;
-use crate::report::{Ending, Report, StageResult, advice};
+use crate::report::{Ending, Report, StageResult, advice, warnings};
 use crate::series::Series;
 use crate::stage::Stage;
 
-/// `report` as text.
-pub(crate) fn render(report: &Report) -> String {
-    Page(report).to_string()
+/// `report` as text in lines of at most `columns`.
+pub(crate) fn render(report: &Report, columns: usize) -> String {
+    let page = Page(report).to_string();
+    // A line that is too long is a row, or the head: what continues a row stands below its text.
+    let fitted = page.lines().map(|line| {
+        let is_row = line.chars().count() > columns && line.chars().skip(LABEL_COLUMNS - 2).take(2).all(|c| c == ' ');
+        match line.char_indices().nth(LABEL_COLUMNS - 1) {
+            Some((at, _)) if is_row => paragraph(&line[..at], &line[at..], columns),
+            _ if line.chars().count() > columns => paragraph("", line, columns).trim_start().to_owned(),
+            _ => format!("{line}\n"),
+        }
+    });
+    let advice = advice::sentences(report).into_iter().map(|sentence| paragraph("!", &sentence, columns));
+    fitted.chain(advice).collect()
 }
 
+/// The page without its advice, its lines as long as they are.
 struct Page<'a>(&'a Report);
 
 impl Display for Page<'_> {
@@ -35,11 +48,10 @@ impl Display for Page<'_> {
         processor(f, report)?;
         memory(f, report)?;
         server(f, report)?;
-        verdict(f, report)?;
-        for sentence in advice::sentences(report) {
-            f.write_str(&paragraph("!", &sentence))?;
+        for warning in warnings::sentences(report) {
+            row(f, "WARNING", &warning)?;
         }
-        Ok(())
+        verdict(f, report)
     }
 }
 
@@ -51,6 +63,7 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
         (true, true) => "Closed loop, then open loop",
         (true, false) => "Closed loop",
         (false, true) => "Open loop",
+        (false, false) if has(|stage| matches!(stage, Stage::Hold { .. })) => "Held connections",
         (false, false) => "Connections",
     };
     let plan = &report.plan;
@@ -69,11 +82,13 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 }
 
 fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fmt::Result {
-    let (wanted, recorder) = (report.plan.connections, &result.recorder);
+    let (plan, recorder) = (&report.plan, &result.recorder);
+    let wanted = plan.connections;
     let elapsed = span(result.elapsed.as_nanos() as u64);
     row(f, "Connections", &format!("{} of {} opened, in {elapsed}", count(recorder.established), count(wanted)))?;
     if recorder.established > 0 {
         row(f, "  connect", &times(recorder))?;
+        row(f, "  from", &plan.sources_used().to_string())?;
     }
     if recorder.attempted < wanted {
         row(f, "  not tried", &count(wanted - recorder.attempted))?;
@@ -109,13 +124,18 @@ fn over_time(f: &mut Formatter<'_>, series: &Series) -> fmt::Result {
 fn verified(f: &mut Formatter<'_>, recorder: &Recorder) -> fmt::Result {
     let echoed = format!("{} of {} echoed every byte", count(recorder.answered), count(recorder.due));
     row(f, "Verified", &format!("{echoed}, in {}", span(recorder.window_ns)))?;
+    if recorder.answered == 0 {
+        return Ok(());
+    }
     row(f, "  echo", &times(recorder))
 }
 
 /// The latencies of `recorder` in one line.
 fn times(recorder: &Recorder) -> String {
     let times = Percentiles::of(&recorder.latency);
-    format!("p50 {} · p99 {} · max {}", shown(times.p50_ns), shown(times.p99_ns), shown(times.max_ns))
+    let parts = [("p50", times.p50_ns), ("p99", times.p99_ns), ("max", times.max_ns)];
+    let known: Vec<String> = parts.iter().filter_map(|(name, ns)| Some(format!("{name} {}", span((*ns)?)))).collect();
+    known.join(" · ")
 }
 
 fn shown(ns: Option<u64>) -> String {
@@ -145,9 +165,26 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fm
     let failed = crate::recorder::total(&recorder.request_failures);
     let (due, answered, unfinished) = (count(recorder.due), count(recorder.answered), count(recorder.unfinished));
     let sum = format!("{due} due = {answered} answered + {} failed + {unfinished} unfinished", count(failed));
-    row(f, "  requests", &format!("{sum}, in {}", span(recorder.window_ns)))?;
+    row(f, "  requests", &sum)?;
+    // The rate above counts only those in the window: else the sum and the rate would contradict each other.
+    let (within, after) = (recorder.answered_in_window, recorder.answered - recorder.answered_in_window);
+    let window = span(recorder.window_ns);
+    row(f, "  answered", &format!("{} in the window of {window} + {} after it", count(within), count(after)))?;
+    if recorder.latency.len() == 0 {
+        return Ok(());
+    }
     writeln!(f)?;
-    latencies(f, recorder, matches!(result.stage, Stage::Open { .. }))
+    latencies(f, recorder, matches!(result.stage, Stage::Open { .. }))?;
+    // What an interruption left unanswered need not have been slow.
+    let unfinished = if report.ending == Ending::Interrupted { 0 } else { recorder.unfinished };
+    let missing = failed + unfinished;
+    if missing > 0 {
+        let were = if missing == 1 { "1 request was" } else { &format!("{} requests were", count(missing)) };
+        let sentence =
+            format!("{were} never answered: missing from these percentiles, they would be above those shown");
+        row(f, "  MISSING", &sentence)?;
+    }
+    Ok(())
 }
 
 fn latencies(f: &mut Formatter<'_>, recorder: &Recorder, is_open: bool) -> fmt::Result {
@@ -165,7 +202,10 @@ fn latencies(f: &mut Formatter<'_>, recorder: &Recorder, is_open: bool) -> fmt::
         let line = format!("  {name:<8}{:>10} {others}  {}", shown(value), scale.bar(value));
         writeln!(f, "{}", line.trim_end())?;
     }
-    writeln!(f, "  {:<8}{:>10}", "samples", count(latency.samples))
+    writeln!(f, "  {:<8}{:>10}", "samples", count(latency.samples))?;
+    let columns = if is_open { [latency, service, lag].to_vec() } else { vec![latency] };
+    let has_gap = columns.iter().any(|times| times.rows().iter().any(|(_, ns)| ns.is_none()));
+    if has_gap { writeln!(f, "  -: too few samples, fewer than ten beyond it") } else { Ok(()) }
 }
 
 /// A logarithmic scale from the power of ten below the median to the one above the longest.
@@ -226,7 +266,7 @@ fn processor(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
             _ => "held",
         };
         let server = result.server_cpu_time.map(|time| time.as_secs_f64() / seconds);
-        let server = server.map_or_else(String::new, |cores| format!(" · server's threads {cores:.2}"));
+        let server = server.map_or_else(String::new, |cores| format!(", server's threads {cores:.2}"));
         let label = if index == 0 { "Processor" } else { "" };
         row(f, label, &format!("{name}: generator's threads {generator:.2} cores{server}"))?;
     }
@@ -272,9 +312,12 @@ fn server(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 fn verdict(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let interrupted = "INTERRUPTED: this is what there was until then";
     let sentence = match (report.ending, report.is_ok()) {
+        (Ending::Interrupted, _) if report.is_clean() => interrupted,
+        (Ending::Interrupted, _) => "INTERRUPTED, and FAILED before that",
+        (Ending::Complete, true) if !warnings::sentences(report).is_empty() => {
+            "OK, with a warning: every byte came back, and no connection was lost"
+        }
         (Ending::Complete, true) => "OK: every byte came back, and no connection was lost",
-        (Ending::Interrupted, true) => interrupted,
-        (Ending::Interrupted, false) => "INTERRUPTED, and FAILED before that",
         (Ending::NoConnection, _) => "FAILED: no connection could be opened",
         (Ending::AllLost, _) => "FAILED: every connection was lost",
         (Ending::Complete, false) if report.answered() == 0 => "FAILED: nothing was answered",
@@ -284,29 +327,16 @@ fn verdict(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 }
 
 fn row(f: &mut Formatter<'_>, name: &str, text: &str) -> fmt::Result {
-    writeln!(f, "{name:<12}  {text}")
-}
-
-/// `text` in lines of at most [`COLUMNS`], with `mark` in front of the first.
-pub(crate) fn paragraph(mark: &str, text: &str) -> String {
-    let mut lines = vec![String::from(mark)];
-    for word in text.split_whitespace() {
-        let last = lines.last_mut().map_or(0, |line| line.chars().count());
-        if last + 1 + word.chars().count() > COLUMNS {
-            lines.push(" ".repeat(mark.chars().count()));
-        }
-        if let Some(line) = lines.last_mut() {
-            line.push(' ');
-            line.push_str(word);
-        }
-    }
-    lines.join("\n") + "\n"
+    writeln!(f, "{name:<width$}{text}", width = LABEL_COLUMNS)
 }
 
 fn rate_text(rate_per_s: f64) -> String {
     let is_whole = rate_per_s.fract() == 0.0 || rate_per_s >= 100.0;
     if is_whole { count(rate_per_s.round() as u64) } else { format!("{rate_per_s:.2}") }
 }
+
+/// Columns of a row's name and of the blanks behind it.
+const LABEL_COLUMNS: usize = 14;
 
 /// Columns of the picture of connects over time: more seconds are averaged.
 const SERIES_COLUMNS: usize = 40;
@@ -322,17 +352,21 @@ const CLOSING_SHOWN: Duration = Duration::from_millis(500);
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The longest line of running text.
-const COLUMNS: usize = 88;
-
 /// The longest bar of the picture: with three columns of numbers the line still fits a terminal of 80.
 const BAR_COLUMNS: usize = 32;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::{Act, Failure, Kind};
     use crate::plan::tests::plan_inside;
+    use crate::recorder::note;
     use crate::report::tests::report;
+    use crate::terminal::COLUMNS_USUAL;
+
+    fn render(report: &Report) -> String {
+        super::render(report, COLUMNS_USUAL)
+    }
 
     #[test]
     fn the_first_line_says_which_loop_it_was() {
@@ -355,15 +389,41 @@ mod tests {
     fn it_is_no_wider_than_a_terminal() {
         let mut open = report();
         open.stages[1].stage = Stage::Open { duration: Duration::from_secs(1), rate_per_s: 1000.0 };
-        for line in render(&open).lines() {
-            assert!(line.chars().count() <= 100, "{line}");
+        let narrow = super::render(&open, 50);
+        assert!(narrow.starts_with("Open loop · 127.0.0.1:4000 · 10 connections · 64\n B a message\n"), "{narrow}");
+        for columns in [50, COLUMNS_USUAL, 120] {
+            for line in super::render(&open, columns).lines().filter(|line| !line.contains(['█', '…'])) {
+                assert!(line.chars().count() <= columns, "{columns}: {line}");
+            }
         }
         open.plan = plan_inside("-c 1M");
-        for line in render(&open).lines() {
-            assert!(line.chars().count() <= 110, "{line}");
-        }
-        let long = paragraph("!", &"word ".repeat(100));
-        assert!(long.lines().all(|line| line.chars().count() <= COLUMNS && line.starts_with(['!', ' '])));
+        assert!(render(&open).lines().all(|line| line.chars().count() <= COLUMNS_USUAL));
+    }
+
+    #[test]
+    fn without_samples_there_is_no_table_and_with_few_a_dash_is_explained() {
+        let mut empty = report();
+        empty.stages[1].recorder = Recorder::new(1_000_000_000);
+        assert!(!render(&empty).contains("p99"), "{}", render(&empty));
+        assert_eq!(render(&report()).matches("-: too few samples").count(), 1);
+    }
+
+    #[test]
+    fn what_is_missing_from_the_percentiles_is_said() {
+        let mut lossy = report();
+        assert!(!render(&lossy).contains("MISSING"));
+        (lossy.stages[1].recorder.due, lossy.stages[1].recorder.unfinished) = (1003, 2);
+        note(&mut lossy.stages[1].recorder.request_failures, Failure::new(Act::Reply, Kind::TimedOut));
+        assert!(render(&lossy).contains("3 requests were never answered"), "{}", render(&lossy));
+    }
+
+    #[test]
+    fn a_warning_stands_before_the_result_and_in_it() {
+        let mut still = report();
+        still.stages[1].recorder.standstill_ns = 1_500_000_000;
+        let text = render(&still);
+        assert!(text.contains("WARNING       the generator stood still for 1.50 s"), "{text}");
+        assert!(text.contains("Result        OK, with a warning"), "{text}");
     }
 
     #[test]

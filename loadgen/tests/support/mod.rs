@@ -58,6 +58,12 @@ impl Drop for Server {
     }
 }
 
+/// Says on standard error why a test, or a part of one, was skipped: written, not printed, so that it is seen although the
+/// test passes, whose prints `cargo test` keeps to itself.
+pub(crate) fn skip(why: &str) {
+    std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes()).expect("standard error takes a line");
+}
+
 /// Echoes until the peer is gone.
 pub(crate) fn echo(mut stream: TcpStream) {
     let mut buffer = [0; 65536];
@@ -177,7 +183,8 @@ pub(crate) fn is_conserved(results: &Value) -> bool {
     })
 }
 
-fn command(line: &str) -> Command {
+/// The program with the arguments of `line`, its outputs piped.
+pub(crate) fn command(line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
     command.args(line.split_whitespace()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

@@ -1,0 +1,50 @@
+//! What came from a server that is no echo server: the beginning of it, in a form that a terminal bears.
+
+use std::fmt::{self, Display, Formatter};
+
+/// The first bytes of what a connection received, where they are not the first that it sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Strange {
+    begin: Vec<u8>,
+    is_cut: bool,
+}
+
+impl Strange {
+    /// The beginning of `bytes`.
+    pub(crate) fn new(bytes: &[u8]) -> Strange {
+        let begin = &bytes[..bytes.len().min(BYTES_MAX)];
+        Strange { begin: begin.to_vec(), is_cut: begin.len() < bytes.len() }
+    }
+}
+
+impl Display for Strange {
+    /// Escaped, in quotation marks, at most [`BYTES_MAX`] characters; dots behind it where there was more.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (mut text, mut is_cut) = (String::new(), self.is_cut);
+        for byte in &self.begin {
+            let escaped = byte.escape_ascii().to_string();
+            if text.len() + escaped.len() > BYTES_MAX {
+                is_cut = true;
+                break;
+            }
+            text += &escaped;
+        }
+        write!(f, "\"{text}\"{}", if is_cut { " ..." } else { "" })
+    }
+}
+
+/// What is shown fits one line of a terminal.
+const BYTES_MAX: usize = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_escaped_and_short() {
+        assert_eq!(Strange::new(b"220 welcome\r\n").to_string(), r#""220 welcome\r\n""#);
+        assert_eq!(Strange::new(b"\x1b[2J\"").to_string(), r#""\x1b[2J\"""#, "a terminal is not cleared by it");
+        assert_eq!(Strange::new(&[b'a'; 61]).to_string(), format!("\"{}\" ...", "a".repeat(60)));
+        assert_eq!(Strange::new(&[0; 60]).to_string(), format!("\"{}\" ...", r"\x00".repeat(15)));
+    }
+}
