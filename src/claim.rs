@@ -42,7 +42,9 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
         // Our IPv6 sockets take IPv4 as well.
         IpAddr::V6(wide) => wide.is_unspecified(),
     };
-    one.port() == other.port() && (covers(one.ip(), other.ip()) || covers(other.ip(), one.ip()))
+    // An IPv4 address written as an IPv6 one is the same address.
+    let (port, ip) = (one.port() == other.port(), one.ip().to_canonical());
+    port && (covers(ip, other.ip().to_canonical()) || covers(other.ip().to_canonical(), ip))
 }
 
 #[cfg(test)]
@@ -64,6 +66,7 @@ mod tests {
     fn a_wildcard_overlaps_what_it_covers() {
         let overlap = |one: &str, other: &str| overlap(one.parse().unwrap(), other.parse().unwrap());
         assert!(overlap("0.0.0.0:1", "10.0.0.1:1") && overlap("[::]:1", "10.0.0.1:1") && overlap("[::1]:1", "[::]:1"));
+        assert!(overlap("127.0.0.1:1", "[::ffff:127.0.0.1]:1") && overlap("0.0.0.0:1", "[::ffff:127.0.0.1]:1"));
         assert!(!overlap("0.0.0.0:1", "[::1]:1") && !overlap("10.0.0.1:1", "10.0.0.2:1"));
     }
 }

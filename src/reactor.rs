@@ -82,7 +82,7 @@ pub(crate) struct Reactor<K: Kernel, H: Handler> {
     table: Slab<Resident<K::Stream, H::Session>>,
     /// Those that have something to do, in the order in which it was noticed; each gets one budgeted turn.
     ready: Vec<Key>,
-    /// Those of them that are being served now, with the place of the next: an empty list the rest of the time.
+    /// Those who were ready when this turn began, or the last one.
     serving: Vec<Key>,
     wheel: Wheel,
     expired: Vec<u32>,
@@ -198,6 +198,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         self.desk.counters.turned();
         self.accept(self.desk.accept_budget);
         self.serve();
+        self.excuse();
         self.messages();
         self.timers(events);
         Ok(())
@@ -354,12 +355,27 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 impl<K: Kernel, H: Handler> Reactor<K, H> {
     /// Gives each of those that were ready when it began one turn; who needs another goes to the back of the queue.
     fn serve(&mut self) {
+        self.serving.clear();
         std::mem::swap(&mut self.ready, &mut self.serving);
         let mut served = 0;
         while let Some((key, next, timed)) = self.serve_some(&mut served) {
             self.proceed(key, next, timed);
         }
-        self.serving.clear();
+    }
+
+    /// After a turn that has taken far too long: those who were served in it were not idle meanwhile.
+    fn excuse(&mut self) {
+        if self.wheel.is_empty() {
+            return;
+        }
+        let (begun_at, now) = (self.desk.tick, tick(self.desk.kernel.now()));
+        if now - begun_at > PAUSE_TICKS {
+            for &key in &self.serving {
+                if let Some(resident) = self.table.find(key) {
+                    resident.connection.excuse(begun_at as u32, now as u32);
+                }
+            }
+        }
     }
 
     /// Serves those who are in line, from the `served`-th on, up to the first who does not simply rest afterwards.

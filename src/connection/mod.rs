@@ -172,6 +172,14 @@ impl<S> Connection<S> {
         }
     }
 
+    /// It was active in a turn that began at tick `begun_at` and lasted until `now`, because the whole process stood still or
+    /// a handler blocked: that is no reason to call it idle.
+    pub(crate) fn excuse(&mut self, begun_at: u32, now: u32) {
+        if self.active_at == begun_at && !self.has(FINISHING) {
+            self.active_at = now;
+        }
+    }
+
     /// Puts it down as queued; false if it was already.
     #[inline]
     pub(crate) fn enqueue(&mut self) -> bool {
@@ -539,7 +547,11 @@ impl<S> Connection<S> {
             self.set(LINGERING);
             self.linger_on(turn);
         }
-        self.linger(turn)
+        match self.linger(turn)? {
+            // A server that stops does not wait for what a peer that has everything might still say.
+            Next::Rest if self.has(LAST) && turn.kernel.unacknowledged(&self.stream) == 0 => Err(self.ending()),
+            next => Ok(next),
+        }
     }
 
     /// Closing while the peer still sends makes the kernel answer with a reset, which can destroy what is on its way to
