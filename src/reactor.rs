@@ -95,6 +95,8 @@ pub(crate) struct Reactor<K: Kernel, H: Handler> {
     full_turns: usize,
     /// The tick of the last turn.
     timed_at: u64,
+    /// Whether timers have waited for one more look at the kernel.
+    looks_again: bool,
     desk: Desk<K>,
 }
 
@@ -174,6 +176,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             stop_at: None,
             full_turns: 0,
             timed_at: 0,
+            looks_again: false,
             desk,
         }
     }
@@ -486,13 +489,21 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 impl<K: Kernel, H: Handler> Reactor<K, H> {
     /// Timers come last in a turn: after a pause of the whole process, who was heard is served before it can expire.
     fn timers(&mut self, events: usize) {
+        if self.wheel.is_empty() {
+            return;
+        }
         let batch = self.desk.kernel.batch();
-        let paused = self.desk.tick - self.timed_at > PAUSE_TICKS;
-        self.timed_at = self.desk.tick;
+        let passed = self.desk.tick - std::mem::replace(&mut self.timed_at, self.desk.tick);
+        // The events of this turn may be from before a pause: what came during it is told by the next wait.
+        self.looks_again = passed > PAUSE_TICKS && !self.looks_again;
+        if self.looks_again {
+            self.full_turns = 0;
+            return;
+        }
         // After so many full batches everyone has had its turn, because epoll puts what it has told behind the rest.
         let all = self.table.len() / batch + 2;
-        self.full_turns = if events < batch || paused { 0 } else { self.full_turns + 1 };
-        if self.wheel.is_empty() || (events >= batch && self.full_turns < all) {
+        self.full_turns = if events < batch { 0 } else { self.full_turns + 1 };
+        if events >= batch && self.full_turns < all {
             return;
         }
         let mut expired = std::mem::take(&mut self.expired);
