@@ -110,6 +110,17 @@ fn a_server_that_was_out_of_descriptors_says_so_at_its_end() {
     let mut clients: Vec<TcpStream> = (0..LIMIT).map(|_| TcpStream::connect(&address).unwrap()).collect();
     let mut last = clients.pop().unwrap();
     last.write_all(b"?").unwrap();
+    // Only when its table is full, and it has had time to try once more, may they go.
+    let table = format!("/proc/{}/fd", server.id());
+    let mut full = 0;
+    for _ in 0..3_000 {
+        full += usize::from(std::fs::read_dir(&table).unwrap().count() >= LIMIT as usize);
+        if full == 20 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(full, 20, "its table became full");
     drop(clients);
     last.read_exact(&mut [0]).unwrap();
     signal(&server, "INT");
