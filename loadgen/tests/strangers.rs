@@ -20,7 +20,11 @@ impl Drop for Stranger {
 
 /// Starts `program` on a free port, which replaces PORT in its arguments; `None` where it is not installed.
 fn stranger(program: &str, arguments: &[&str]) -> Option<(Stranger, SocketAddr)> {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Below the ports that the kernel gives to whoever connects: one that tries a port of those again and again before
+    // anybody listens there may end up connected to itself.
+    let first = 20_000 + (std::process::id() % 5_000) as u16 * 2;
+    let free = (first..).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    let address = free.expect("a port is free").local_addr().unwrap();
     let arguments = arguments.iter().map(|argument| argument.replace("PORT", &address.port().to_string()));
     let Ok(child) = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn() else {
         skip(&format!("{program} is not installed"));
