@@ -35,7 +35,7 @@ fn no_thread_is_left_behind() {
     let server = Script::echo().start(builder().shards(4));
     let second = Server::builder().port(server.local_addr().port()).shards(4);
     assert!(second.handle_readable(|_| true).start().is_err());
-    assert_eq!(threads().len(), 4, "only those of the first");
+    wait_until("only the threads of the first are left", || threads().len() == 4);
     drop(server);
     none_left();
 
