@@ -1,11 +1,15 @@
-//! Any TCP server that echoes is a target: socat's is, where it is installed.
+//! Any TCP server that echoes is a target: socat's and ncat's are, where they are installed.
 
 mod support;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use support::{measure, skip};
+
+/// How many ports have been tried.
+static TAKEN: AtomicU16 = AtomicU16::new(0);
 
 /// A stranger's server, ended with its group of processes when dropped.
 struct Stranger(Child);
@@ -22,8 +26,10 @@ impl Drop for Stranger {
 fn stranger(program: &str, arguments: &[&str]) -> Option<(Stranger, SocketAddr)> {
     // Below the ports that the kernel gives to whoever connects: one that tries a port of those again and again before
     // anybody listens there may end up connected to itself.
-    let first = 20_000 + (std::process::id() % 5_000) as u16 * 2;
-    let free = (first..).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    // And no port twice: two of these tests run at once, and what is free for one is for the other, too.
+    let first = 20_000 + (std::process::id() % 1_000) as u16 * 10;
+    let mut ports = std::iter::repeat_with(|| first + TAKEN.fetch_add(1, Ordering::Relaxed));
+    let free = ports.by_ref().take(1_000).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
     let address = free.expect("a port is free").local_addr().unwrap();
     let arguments = arguments.iter().map(|argument| argument.replace("PORT", &address.port().to_string()));
     let Ok(child) = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn() else {
@@ -49,6 +55,13 @@ fn is_measured(address: SocketAddr) {
 fn socat() {
     if let Some((_server, address)) = stranger("socat", &["TCP-LISTEN:PORT,fork,reuseaddr,bind=127.0.0.1", "EXEC:cat"])
     {
+        is_measured(address);
+    }
+}
+
+#[test]
+fn ncat() {
+    if let Some((_server, address)) = stranger("ncat", &["-l", "-k", "-e", "/bin/cat", "127.0.0.1", "PORT"]) {
         is_measured(address);
     }
 }
