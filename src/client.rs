@@ -4,9 +4,9 @@ use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 use std::time::Duration;
 
-use crate::output::Output;
 use crate::peer::Peer;
 use crate::slab::Key;
+use crate::slate::{self, Outlet, Slate};
 use crate::wheel::ticks;
 
 /// Names a connection, as long as the server lives: `Copy` and `Send`, to keep anywhere and to reach the connection by,
@@ -53,48 +53,22 @@ impl fmt::Debug for ClientId {
 /// It is also a `std::io::{Read, BufRead, Write}`: these report `WouldBlock` where a blocking stream would wait.
 pub struct Client<'a> {
     input: &'a [u8],
-    id: ClientId,
+    key: Key,
     address: &'a Peer,
-    eof: bool,
-    pub(crate) output: Output<'a>,
-    pub(crate) wishes: Wishes,
-    /// How long its new timer is to run; only with [`Wishes::TIMER`].
-    pub(crate) timeout_ticks: u32,
-}
-
-/// What a handler asked for, to be done when it returns: nothing, nearly always, which is one comparison.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Wishes(u8);
-
-impl Wishes {
-    pub(crate) const PAUSE: u8 = 1 << 0;
-    pub(crate) const RESUME: u8 = 1 << 1;
-    pub(crate) const CLOSE: u8 = 1 << 2;
-    pub(crate) const ABORT: u8 = 1 << 3;
-    /// Its timer is to run, for as many ticks as the client says.
-    pub(crate) const TIMER: u8 = 1 << 4;
-    pub(crate) const NO_TIMER: u8 = 1 << 5;
-
-    #[inline]
-    pub(crate) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    #[inline]
-    pub(crate) fn has(self, wish: u8) -> bool {
-        self.0 & wish != 0
-    }
-
-    /// The later of two wishes that contradict each other counts.
-    fn put(&mut self, wish: u8, instead_of: u8) {
-        self.0 = self.0 & !instead_of | wish;
-    }
+    outlet: &'a mut dyn Outlet,
+    slate: &'a mut Slate,
 }
 
 impl<'a> Client<'a> {
     #[inline]
-    pub(crate) fn new(input: &'a [u8], id: ClientId, address: &'a Peer, eof: bool, output: Output<'a>) -> Client<'a> {
-        Client { input, id, address, eof, output, wishes: Wishes::default(), timeout_ticks: 0 }
+    pub(crate) fn new(
+        input: &'a [u8],
+        key: Key,
+        address: &'a Peer,
+        outlet: &'a mut dyn Outlet,
+        slate: &'a mut Slate,
+    ) -> Client<'a> {
+        Client { input, key, address, outlet, slate }
     }
 
     #[inline]
@@ -132,26 +106,26 @@ impl<'a> Client<'a> {
     /// is copied, and goes out together with its neighbours when the handler returns, in one send(2).
     #[inline]
     pub fn send(&mut self, message: &[u8]) -> bool {
-        self.output.send(message, self.input.is_empty())
+        self.slate.send(self.outlet, message, self.input.is_empty())
     }
 
     /// How many bytes are sent but have not been taken by the kernel.
     #[must_use]
     pub fn output_waiting(&self) -> usize {
-        self.output.waiting()
+        self.slate.waiting()
     }
 
     /// How many bytes can be sent without exceeding [`output_max`](crate::Builder::output_max), even if the socket takes
     /// none of them now.
     #[must_use]
     pub fn output_room(&self) -> usize {
-        self.output.room()
+        self.slate.room()
     }
 
     /// The connection's name.
     #[must_use]
     pub fn id(&self) -> ClientId {
-        self.id
+        ClientId { shard: self.slate.shard, key: self.key }
     }
 
     /// Who is at the other end.
@@ -163,35 +137,35 @@ impl<'a> Client<'a> {
     /// The index of the shard that this connection lives on.
     #[must_use]
     pub fn shard(&self) -> usize {
-        self.id.shard()
+        self.slate.shard as usize
     }
 
     /// Whether the peer has finished sending: what is in the input is the last of it.
     #[must_use]
     pub fn is_eof(&self) -> bool {
-        self.eof
+        self.slate.eof
     }
 
     /// Stops reading from this connection until [`resume`](Client::resume): no more `handle_readable`, and before long
     /// the peer's sending stalls. The end of the connection is not noticed either while it is paused, other than by
     /// [`idle_timeout`](crate::Builder::idle_timeout).
     pub fn pause(&mut self) {
-        self.wishes.put(Wishes::PAUSE, Wishes::RESUME);
+        self.slate.wish(slate::PAUSE, slate::RESUME);
     }
 
     /// Goes on reading. Input that was left unconsumed is shown again at once, even if nothing has come in meanwhile.
     pub fn resume(&mut self) {
-        self.wishes.put(Wishes::RESUME, Wishes::PAUSE);
+        self.slate.wish(slate::RESUME, slate::PAUSE);
     }
 
     /// Disconnects when the handler returns, after what was sent has been flushed; the same as returning false.
     pub fn close(&mut self) {
-        self.wishes.put(Wishes::CLOSE, 0);
+        self.slate.wish(slate::CLOSE, 0);
     }
 
     /// Disconnects when the handler returns, without flushing: the peer sees a reset.
     pub fn abort(&mut self) {
-        self.wishes.put(Wishes::ABORT, 0);
+        self.slate.wish(slate::ABORT, 0);
     }
 
     /// Calls [`handle_timeout`](crate::Handler::handle_timeout) once, so long after the handler returns (rounded up to 10
@@ -199,10 +173,10 @@ impl<'a> Client<'a> {
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         match timeout {
             Some(timeout) => {
-                self.timeout_ticks = ticks(timeout);
-                self.wishes.put(Wishes::TIMER, Wishes::NO_TIMER);
+                self.slate.timeout_ticks = ticks(timeout);
+                self.slate.wish(slate::TIMER, slate::NO_TIMER);
             }
-            None => self.wishes.put(Wishes::NO_TIMER, Wishes::TIMER),
+            None => self.slate.wish(slate::NO_TIMER, slate::TIMER),
         }
     }
 }
@@ -226,7 +200,7 @@ impl BufRead for Client<'_> {
     /// `read_line` and its like take what they find before they fail with `WouldBlock`; for messages that arrive in
     /// pieces use [`peek`](Client::peek) and [`consume`](Client::consume).
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.input.is_empty() && !self.eof { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(self.input) }
+        if self.input.is_empty() && !self.slate.eof { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(self.input) }
     }
 
     fn consume(&mut self, count: usize) {
@@ -239,8 +213,8 @@ impl Write for Client<'_> {
     /// [room](Client::output_room) for; `WouldBlock` when there is none, `BrokenPipe` when the connection is broken.
     /// Unlike [`send`](Client::send) it never ends the connection.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.output.write(bytes) {
-            0 if !self.output.is_open() => Err(io::ErrorKind::BrokenPipe.into()),
+        match self.slate.write(self.outlet, bytes) {
+            0 if !self.slate.is_open() => Err(io::ErrorKind::BrokenPipe.into()),
             0 if !bytes.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
             count => Ok(count),
         }
@@ -248,15 +222,15 @@ impl Write for Client<'_> {
 
     /// Gives the socket what was gathered, now. What it does not take stays queued, which is no error.
     fn flush(&mut self) -> io::Result<()> {
-        self.output.flush();
-        if self.output.is_open() { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        self.slate.flush(self.outlet);
+        if self.slate.is_open() { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
     }
 }
 
 impl fmt::Debug for Client<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Client");
-        debug.field("id", &self.id).field("address", self.address).field("input", &self.input.len());
-        debug.field("output_waiting", &self.output.waiting()).field("eof", &self.eof).finish_non_exhaustive()
+        debug.field("id", &self.id()).field("address", self.address).field("input", &self.input.len());
+        debug.field("output_waiting", &self.slate.waiting()).field("eof", &self.slate.eof).finish_non_exhaustive()
     }
 }

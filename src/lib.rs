@@ -18,7 +18,7 @@
 //! # The life of a connection
 //!
 //! The kernel deals it to a shard, the shard accepts it and asks [`Handler::handle_incoming`], which gives a session or
-//! refuses. It is registered once, for edges. An event marks it and puts it into a queue; in its turn it is flushed, read,
+//! refuses. It is registered once, for edges. A wait's events are written down, and each gives its connection a turn: it is flushed, read,
 //! handed to [`Handler::handle_readable`] and flushed again, until it is drained or its budget is used up, and then it
 //! rests. When it ends, in whatever way, [`Handler::handle_closed`] is told once, with the [`CloseReason`].
 //!
@@ -60,7 +60,7 @@
 //!
 //! From the bottom up, each file uses only files before it: `buffer` `slab` `wheel` `spin` `mailbox` are data structures
 //! that know nothing of connections; `reason` `stats` `sys` `socket` `claim` `error` `config` `peer` what the rest is said in;
-//! `kernel` the seam to the system; `output` `client` `shard` `handler` what a program sees; `acceptor` and `connection`
+//! `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `acceptor` and `connection`
 //! the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `remote` `server` `builder` the whole.
 #![deny(unsafe_code)]
 
@@ -75,7 +75,6 @@ mod error;
 mod handler;
 mod kernel;
 mod mailbox;
-mod output;
 mod peer;
 mod reactor;
 mod reason;
@@ -83,6 +82,7 @@ mod remote;
 mod server;
 mod shard;
 mod slab;
+mod slate;
 pub mod socket;
 mod spin;
 mod stats;

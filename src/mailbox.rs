@@ -10,6 +10,8 @@ pub(crate) struct Mailbox<M> {
     asleep: Arc<AtomicBool>,
     /// What the last look before sleeping found.
     found: Option<M>,
+    /// It has slept, and nobody has sent anything since the look before.
+    quiet: bool,
 }
 
 /// A sending end.
@@ -35,7 +37,7 @@ pub(crate) enum Undelivered<M> {
 pub(crate) fn mailbox<M>(capacity: usize) -> (Postbox<M>, Mailbox<M>) {
     let (sender, receiver) = sync_channel(capacity);
     let asleep = Arc::new(AtomicBool::new(false));
-    (Postbox { sender, asleep: Arc::clone(&asleep) }, Mailbox { receiver, asleep, found: None })
+    (Postbox { sender, asleep: Arc::clone(&asleep) }, Mailbox { receiver, asleep, found: None, quiet: false })
 }
 
 impl<M> Postbox<M> {
@@ -52,7 +54,12 @@ impl<M> Postbox<M> {
 }
 
 impl<M> Mailbox<M> {
+    /// The next message. A `None` right after [`awake`](Mailbox::awake) may miss one that comes at that moment, which the
+    /// next look finds.
     pub(crate) fn take(&mut self) -> Option<M> {
+        if std::mem::take(&mut self.quiet) {
+            return None;
+        }
         self.found.take().or_else(|| self.receiver.try_recv().ok())
     }
 
@@ -70,7 +77,9 @@ impl<M> Mailbox<M> {
     }
 
     /// Takes the announcement back: from here on senders need not wake anybody.
-    pub(crate) fn awake(&self) {
+    pub(crate) fn awake(&mut self) {
+        // Who had sent something would have taken it back already.
+        self.quiet = self.found.is_none() && self.asleep.load(Ordering::Relaxed);
         self.asleep.store(false, Ordering::Relaxed);
     }
 }

@@ -9,14 +9,15 @@ use std::time::Duration;
 use crate::acceptor::{Acceptor, Failure};
 use crate::client::ClientId;
 use crate::config::{Config, Limits, Selector};
-use crate::connection::{Connection, Next, Turn, drop_panic};
+use crate::connection::{Connection, Next, Turn, panicked};
 use crate::handler::Handler;
-use crate::kernel::{Event, Kernel};
+use crate::kernel::{Edge, Event, Kernel};
 use crate::mailbox::Mailbox;
 use crate::peer::Peer;
 use crate::reason::CloseReason;
 use crate::shard::{Roster, Shard, Visit};
 use crate::slab::{Key, Slab, Tenant};
+use crate::slate::Slate;
 use crate::spin::Spin;
 use crate::stats::SharedCounters;
 use crate::wheel::{TICK, Wheel};
@@ -80,7 +81,9 @@ impl Common {
 pub(crate) struct Reactor<K: Kernel, H: Handler> {
     handler: H,
     table: Slab<Resident<K::Stream, H::Session>>,
-    /// Those that have something to do, in the order in which it was noticed; each gets one budgeted turn.
+    /// What the last wait brought, in its order: each connection gets one budgeted turn for it.
+    edges: Vec<(Key, Edge)>,
+    /// Those that have something to do of which no event will tell: each gets one budgeted turn, after the edges.
     ready: Vec<Key>,
     /// Those who were ready when this turn began, or the last one.
     serving: Vec<Key>,
@@ -114,11 +117,18 @@ impl<S, Session> Tenant for Resident<S, Session> {
     }
 }
 
+/// How far a turn has come: how many of the edges have been served, and of those who were ready.
+#[derive(Debug, Default)]
+struct Served {
+    edges: usize,
+    ready: usize,
+}
+
 /// What serving a connection takes, apart from the connection and its handler.
 struct Desk<K> {
     kernel: K,
     buffer: Box<[u8]>,
-    gathered: Vec<u8>,
+    slate: Slate,
     counters: SharedCounters,
     common: Arc<Common>,
     limits: Limits,
@@ -151,7 +161,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             tick: tick(kernel.now()),
             kernel,
             buffer: vec![0; BUFFER].into_boxed_slice(),
-            gathered: Vec::new(),
+            slate: Slate::new(shard as u32, config.limits.output_max),
             counters,
             common,
             limits: Limits { output_low: Some(config.limits.output_low()), ..config.limits },
@@ -163,6 +173,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         Reactor {
             handler,
             table: Slab::new(),
+            edges: Vec::new(),
             ready: Vec::new(),
             serving: Vec::new(),
             wheel: Wheel::new(),
@@ -245,18 +256,11 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     }
 
     fn poll(&mut self, timeout: Duration) -> io::Result<usize> {
-        let Reactor { table, ready, acceptor, desk, .. } = self;
+        let Reactor { edges, acceptor, desk, .. } = self;
+        edges.clear();
         let events = desk.kernel.wait(timeout, |event| match event {
             Event::Incoming => acceptor.note(),
-            Event::Stream { key, readable, writable, ended } => {
-                // An event for somebody who has left finds nobody.
-                if let Some(resident) = table.find(key) {
-                    resident.connection.note(readable, writable, ended);
-                    if resident.connection.enqueue() {
-                        ready.push(key);
-                    }
-                }
-            }
+            Event::Stream(key, edge) => edges.push((key, edge)),
         })?;
         if !self.wheel.is_empty() || self.desk.limits.idle_timeout.is_some() {
             self.desk.tick = tick(self.desk.kernel.now());
@@ -356,13 +360,32 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 
 /// Serving and closing.
 impl<K: Kernel, H: Handler> Reactor<K, H> {
-    /// Gives each of those that were ready when it began one turn; who needs another goes to the back of the queue.
+    /// Gives each of those whom the wait or an earlier turn has named one turn; who needs another goes to the back of the
+    /// queue.
+    ///
+    /// One net catches the panics of many calls: setting it up for each would cost more than all else that is done for it.
     fn serve(&mut self) {
         self.serving.clear();
         std::mem::swap(&mut self.ready, &mut self.serving);
-        let mut served = 0;
-        while let Some((key, next, timed)) = self.serve_some(&mut served) {
+        let mut served = Served::default();
+        loop {
+            let (key, next, timed) = match catch_unwind(AssertUnwindSafe(|| self.serve_some(&mut served))) {
+                Ok(Some(halted)) => halted,
+                Ok(None) => return,
+                Err(panic) => {
+                    self.desk.slate.wipe();
+                    (self.last(&served), Next::Close(panicked(&self.desk.counters, panic)), false)
+                }
+            };
             self.proceed(key, next, timed);
+        }
+    }
+
+    /// Who was served last.
+    fn last(&self, served: &Served) -> Key {
+        match served.ready {
+            0 => self.edges[served.edges - 1].0,
+            ready => self.serving[ready - 1],
         }
     }
 
@@ -373,7 +396,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         }
         let (begun_at, now) = (self.desk.tick, tick(self.desk.kernel.now()));
         if now - begun_at > PAUSE_TICKS {
-            for &key in &self.serving {
+            for &key in self.edges.iter().map(|(key, _)| key).chain(&self.serving) {
                 if let Some(resident) = self.table.find(key) {
                     resident.connection.excuse(begun_at as u32, now as u32);
                 }
@@ -381,15 +404,30 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         }
     }
 
-    /// Serves those who are in line, from the `served`-th on, up to the first who does not simply rest afterwards.
-    fn serve_some(&mut self, served: &mut usize) -> Option<(Key, Next, bool)> {
-        let Reactor { table, serving, handler, desk, .. } = self;
+    /// Serves those who are in line, from where it was left, up to the first who does not simply rest afterwards.
+    fn serve_some(&mut self, served: &mut Served) -> Option<(Key, Next, bool)> {
+        let Reactor { table, edges, serving, handler, desk, .. } = self;
         let mut turn = desk.turn();
-        for &key in &serving[*served..] {
-            *served += 1;
+        for &(key, edge) in &edges[served.edges..] {
+            served.edges += 1;
+            // An event for somebody who has left finds nobody.
+            let Some(Resident { connection, session, .. }) = table.find(key) else { continue };
+            connection.note(edge);
+            // Who stands in the queue, too, has one turn there.
+            if connection.is_queued() {
+                continue;
+            }
+            let Some(next) = connection.serve(handler, session, &mut turn, key) else { continue };
+            let timed = connection.has_new_timer();
+            if timed || !matches!(next, Next::Rest) {
+                return Some((key, next, timed));
+            }
+        }
+        for &key in &serving[served.ready..] {
+            served.ready += 1;
             let Some(Resident { connection, session, .. }) = table.find(key) else { continue };
             connection.dequeue();
-            let next = connection.serve(handler, session, &mut turn, key);
+            let Some(next) = connection.serve(handler, session, &mut turn, key) else { continue };
             let timed = connection.has_new_timer();
             if timed || !matches!(next, Next::Rest) {
                 return Some((key, next, timed));
@@ -398,7 +436,6 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         None
     }
 
-    #[inline]
     fn proceed(&mut self, key: Key, next: Next, timed: bool) {
         match next {
             Next::Close(reason) => return self.close(key, reason),
@@ -427,8 +464,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             let (handler, id) = (&mut self.handler, ClientId { shard: self.desk.shard, key });
             let told = catch_unwind(AssertUnwindSafe(|| handler.handle_closed(session, id, reason)));
             if let Err(panic) = told {
-                self.desk.counters.panicked();
-                drop_panic(panic);
+                panicked(&self.desk.counters, panic);
             }
         }
         let reset = reason.resets() || connection.lost_output();
@@ -470,8 +506,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         let mut shard = Shard::new(index, &mut visitor);
         let told = catch_unwind(AssertUnwindSafe(|| handler.handle_message(&mut shard, message)));
         if let Err(panic) = told {
-            self.desk.counters.panicked();
-            drop_panic(panic);
+            panicked(&self.desk.counters, panic);
         }
         timed.into_iter().for_each(|key| self.set_timer(key));
     }
@@ -578,12 +613,11 @@ impl<K: Kernel> Desk<K> {
     fn turn(&mut self) -> Turn<'_, K> {
         Turn {
             kernel: &mut self.kernel,
+            plain_read: self.limits.plain_read().min(self.buffer.len()),
             buffer: &mut self.buffer,
-            gathered: &mut self.gathered,
+            slate: &mut self.slate,
             counters: &self.counters,
             limits: &self.limits,
-            plain_read: self.limits.plain_read(),
-            shard: self.shard,
             now: self.tick as u32,
         }
     }
@@ -655,6 +689,6 @@ mod tests {
 
     #[test]
     fn an_idle_connection_without_a_session_takes_56_bytes() {
-        assert_eq!(Slab::<Resident<socket2::Socket, ()>>::slot_bytes(), 56);
+        assert_eq!(Slab::<Resident<std::os::fd::OwnedFd, ()>>::slot_bytes(), 56);
     }
 }

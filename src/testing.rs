@@ -1,16 +1,19 @@
 //! A client without a socket: bytes in, bytes out, on the code that serves real ones.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::builder::Builder;
 use crate::client::{Client, ClientId};
 use crate::config::Limits;
-use crate::connection::{Connection, Next, Turn};
+use crate::connection::{Connection, Next, Turn, panicked};
 use crate::handler::Handler;
-use crate::kernel::{Memory, MemoryStream};
+use crate::kernel::{Edge, Memory, MemoryStream};
 use crate::peer::Peer;
 use crate::reason::CloseReason;
 use crate::server::Server;
 use crate::shard::{Roster, Shard, Visit};
 use crate::slab::Key;
+use crate::slate::Slate;
 use crate::stats::Counters;
 
 /// Plays a connection's peer for the unit test of a handler. Everything between the handler and the socket is the code
@@ -51,7 +54,7 @@ struct Desk {
     counters: Counters,
     limits: Limits,
     buffer: Vec<u8>,
-    gathered: Vec<u8>,
+    slate: Slate,
     now: u32,
 }
 
@@ -59,12 +62,11 @@ impl Desk {
     fn turn(&mut self) -> Turn<'_, Memory> {
         Turn {
             kernel: &mut self.kernel,
+            plain_read: self.limits.plain_read().min(self.buffer.len()),
             buffer: &mut self.buffer,
-            gathered: &mut self.gathered,
+            slate: &mut self.slate,
             counters: &self.counters,
             limits: &self.limits,
-            plain_read: self.limits.plain_read(),
-            shard: 0,
             now: self.now,
         }
     }
@@ -89,7 +91,7 @@ impl<H: Handler> TestClient<H> {
             counters: Counters::default(),
             limits: Limits { output_low: Some(limits.output_low()), ..limits },
             buffer: vec![0; limits.read_budget],
-            gathered: Vec::new(),
+            slate: Slate::new(0, limits.output_max),
             now: 0,
         };
         let connection = Some(Connection::new(MemoryStream, address, 0));
@@ -199,14 +201,21 @@ impl<H: Handler> TestClient<H> {
 
     fn edge(&mut self, readable: bool, ended: bool) {
         if let Some(connection) = &mut self.connection {
-            connection.note(readable, true, ended);
+            connection.note(Edge::new(readable, true, ended));
             self.serve();
         }
     }
 
     fn serve(&mut self) {
         loop {
-            let next = self.with(|handler, connection, session, turn| connection.serve(handler, session, turn, KEY));
+            let served = catch_unwind(AssertUnwindSafe(|| {
+                self.with(|handler, connection, session, turn| connection.serve(handler, session, turn, KEY))
+                    .map(|next| next.unwrap_or(Next::Rest))
+            }));
+            let next = served.unwrap_or_else(|panic| {
+                self.desk.slate.wipe();
+                Some(Next::Close(panicked(&self.desk.counters, panic)))
+            });
             match next {
                 Some(Next::Again) => {}
                 Some(Next::Close(reason)) => return self.close(reason),
@@ -220,7 +229,7 @@ impl<H: Handler> TestClient<H> {
     fn finish_too(&mut self) {
         self.desk.kernel.finished = true;
         if let Some(connection) = &mut self.connection {
-            connection.note(true, true, true);
+            connection.note(Edge::new(true, true, true));
         }
     }
 

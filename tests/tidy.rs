@@ -19,7 +19,7 @@ const STOREYS: &[&str] = &[
     "config",
     "peer",
     "kernel",
-    "output",
+    "slate",
     "client",
     "shard",
     "handler",
@@ -35,7 +35,7 @@ const STOREYS: &[&str] = &[
 
 /// What a room may not hold, whoever would find it convenient.
 const CLOSED: [(&[&str], &[&str]); 4] = [
-    (&["client", "handler", "shard", "output"], &["mio", "socket2", "std::net::Tcp", "Instant"]),
+    (&["client", "handler", "shard", "slate"], &["mio", "socket2", "std::net::Tcp", "Instant"]),
     (&["connection", "reactor", "acceptor"], &["mio::", "socket2", "Instant", "std::net"]),
     (&["buffer", "slab", "wheel", "spin", "mailbox"], &["crate::", "Instant", "std::net"]),
     (&["socket"], &["epoll", ".accept", ".recv(", ".send(", "Poll"]),

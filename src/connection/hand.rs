@@ -2,15 +2,16 @@
 
 use std::any::Any;
 use std::io;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::{ARMED, BLOCKED, CUT, Connection, EOF, PAUSED, PRESSED, RESUMED, TIMER, TIMER_NEW, Turn};
 use crate::buffer::Buffer;
-use crate::client::{Client, ClientId, Wishes};
+use crate::client::Client;
 use crate::kernel::Kernel;
-use crate::output::{Outlet, Output, OutputState};
 use crate::reason::CloseReason;
 use crate::slab::Key;
+use crate::slate::{self, Outlet, OutputState, Slate};
 use crate::stats::Counters;
 
 impl<S> Connection<S> {
@@ -86,35 +87,75 @@ impl<S> Connection<S> {
     where
         K: Kernel<Stream = S>,
     {
-        let (before, queued, eof) = (self.output_state(), self.queued(), self.has(EOF));
-        let mut line =
-            Line { kernel: turn.kernel, stream: &self.stream, counters: turn.counters, sent: false, broken: None };
-        let output = Output::new(&mut line, turn.gathered, queued, turn.limits.output_max, before);
-        let id = ClientId { shard: turn.shard, key };
-        let mut client = Client::new(input, id, &self.address, eof, output);
+        let before = self.output_state();
+        turn.slate.prepare(before, self.queued(), self.has(EOF));
+        let bytes_out = turn.counters.bytes_out();
+        let mut line = Line::new(turn.kernel, &self.stream, turn.counters);
+        let mut client = Client::new(input, key, &self.address, &mut line, turn.slate);
         let result = catch_unwind(AssertUnwindSafe(|| act(&mut client)));
-        let (rest, wishes, timeout_ticks) = (client.input_left(), client.wishes, client.timeout_ticks);
-        let state = client.output.state;
-        let broken = line.broken;
-        if line.sent {
+        let (rest, broken) = (client.input_left(), line.broken);
+        if turn.counters.bytes_out() != bytes_out {
             self.active_at = turn.now;
         }
         let settled = match result {
-            Ok(result) if wishes.is_empty() && matches!(state, OutputState::Open) && turn.gathered.is_empty() => {
-                Ok(result)
-            }
-            Ok(result) => self.fulfil(turn, wishes, timeout_ticks).and_then(|()| {
-                self.settle(turn, key, before, state, broken)?;
-                Ok(result)
-            }),
-            Err(panic) => {
-                turn.gathered.clear();
-                turn.counters.panicked();
-                drop_panic(panic);
-                Err(CloseReason::Panicked)
-            }
+            Ok(result) if turn.slate.is_blank() => Ok(result),
+            Ok(result) => self.settle(turn, key, before, broken).map(|()| result),
+            Err(panic) => Err(panicked(turn.counters, panic)),
         };
+        turn.slate.wipe();
         (settled, rest)
+    }
+
+    /// The handler's turn on a connection at which everything is in order, with the first `count` bytes of the shard's
+    /// buffer. Its panics are left to [`serve`](Connection::serve)'s caller, who has a net for many connections at once.
+    ///
+    /// True: it was kept, and nothing is left to be done.
+    #[inline(always)]
+    pub(super) fn hand_plainly<K>(
+        &mut self,
+        turn: &mut Turn<'_, K>,
+        key: Key,
+        count: usize,
+        act: impl FnOnce(&mut Client<'_>) -> bool,
+    ) -> Result<bool, CloseReason>
+    where
+        K: Kernel<Stream = S>,
+    {
+        let mut line = Line::new(turn.kernel, &self.stream, turn.counters);
+        let mut client = Client::new(&turn.buffer[..count], key, &self.address, &mut line, turn.slate);
+        let kept = act(&mut client);
+        let rest = client.input_left();
+        if kept && rest == 0 && turn.slate.is_blank() {
+            return Ok(true);
+        }
+        let broken = line.broken;
+        self.clear_up(turn, key, broken, &(count - rest..count), kept)?;
+        Ok(false)
+    }
+
+    /// What is left to be done after a plain turn, with the `rest` of the shard's buffer not consumed.
+    #[inline(never)]
+    fn clear_up<K>(
+        &mut self,
+        turn: &mut Turn<'_, K>,
+        key: Key,
+        broken: Option<CloseReason>,
+        rest: &Range<usize>,
+        kept: bool,
+    ) -> Result<(), CloseReason>
+    where
+        K: Kernel<Stream = S>,
+    {
+        if !rest.is_empty() {
+            self.spill.get_or_insert_default().input.push(&turn.buffer[rest.clone()]);
+        }
+        let settled = self.settle(turn, key, OutputState::Open, broken);
+        turn.slate.wipe();
+        settled?;
+        if !kept {
+            self.end(CloseReason::Finished);
+        }
+        Ok(())
     }
 
     #[inline]
@@ -130,46 +171,55 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Does what the handler asked for.
-    fn fulfil<K>(&mut self, turn: &mut Turn<'_, K>, wishes: Wishes, timeout_ticks: u32) -> Result<(), CloseReason>
-    where
-        K: Kernel<Stream = S>,
-    {
-        if wishes.has(Wishes::ABORT) {
-            turn.gathered.clear();
-            return Err(CloseReason::Aborted);
-        }
-        if wishes.has(Wishes::PAUSE) {
-            self.set(PAUSED);
-        } else if wishes.has(Wishes::RESUME) && self.has(PAUSED) {
-            self.clear(PAUSED);
-            self.set(RESUMED);
-        }
-        if wishes.has(Wishes::TIMER) {
-            self.start_timer(timeout_ticks);
-        } else if wishes.has(Wishes::NO_TIMER) {
-            self.clear(TIMER | TIMER_NEW);
-        }
-        if wishes.has(Wishes::CLOSE) {
-            self.end(CloseReason::Finished);
-        }
-        Ok(())
-    }
-
-    /// Sends what the handler gathered; the output's state was `before` its call and is `state` now.
+    /// Grants the handler's wishes and sends what it gathered; the output's state was `before` its call.
     fn settle<K>(
         &mut self,
         turn: &mut Turn<'_, K>,
         key: Key,
         before: OutputState,
-        state: OutputState,
         broken: Option<CloseReason>,
     ) -> Result<(), CloseReason>
     where
         K: Kernel<Stream = S>,
     {
-        let gathered = std::mem::take(turn.gathered);
-        match state {
+        if turn.slate.has(slate::ABORT) {
+            return Err(CloseReason::Aborted);
+        }
+        self.grant(turn.slate);
+        self.send_gathered(turn, before);
+        if turn.slate.state() == OutputState::Overflown {
+            return Err(CloseReason::OutputFull);
+        }
+        if let Some(reason) = broken {
+            self.cut(reason);
+        }
+        self.tidy_spill();
+        self.arm(turn, key)
+    }
+
+    fn grant(&mut self, slate: &Slate) {
+        if slate.has(slate::PAUSE) {
+            self.set(PAUSED);
+        } else if slate.has(slate::RESUME) && self.has(PAUSED) {
+            self.clear(PAUSED);
+            self.set(RESUMED);
+        }
+        if slate.has(slate::TIMER) {
+            self.start_timer(slate.timeout_ticks);
+        } else if slate.has(slate::NO_TIMER) {
+            self.clear(TIMER | TIMER_NEW);
+        }
+        if slate.has(slate::CLOSE) {
+            self.end(CloseReason::Finished);
+        }
+    }
+
+    fn send_gathered<K>(&mut self, turn: &mut Turn<'_, K>, before: OutputState)
+    where
+        K: Kernel<Stream = S>,
+    {
+        let gathered = turn.slate.take_gathered();
+        match turn.slate.state() {
             OutputState::Open => {
                 let sent = self.send(turn, &gathered);
                 self.keep_output(turn, &gathered[sent..]);
@@ -183,16 +233,7 @@ impl<S> Connection<S> {
             }
             OutputState::Overflown | OutputState::Broken => {}
         }
-        *turn.gathered = gathered;
-        turn.gathered.clear();
-        if state == OutputState::Overflown {
-            return Err(CloseReason::OutputFull);
-        }
-        if let Some(reason) = broken {
-            self.cut(reason);
-        }
-        self.tidy_spill();
-        self.arm(turn, key)
+        turn.slate.give_back(gathered);
     }
 
     fn keep_output<K: Kernel>(&mut self, turn: &Turn<'_, K>, bytes: &[u8]) {
@@ -244,11 +285,10 @@ impl<S> Connection<S> {
         if bytes.is_empty() {
             return 0;
         }
-        let mut line =
-            Line { kernel: turn.kernel, stream: &self.stream, counters: turn.counters, sent: false, broken: None };
+        let mut line = Line::new(turn.kernel, &self.stream, turn.counters);
         let sent = line.send(bytes);
-        let (active, broken) = (line.sent, line.broken);
-        if active {
+        let broken = line.broken;
+        if sent > 0 {
             self.active_at = turn.now;
         }
         if let Some(reason) = broken {
@@ -268,43 +308,62 @@ struct Line<'a, K: Kernel> {
     kernel: &'a mut K,
     stream: &'a K::Stream,
     counters: &'a Counters,
-    /// Whether it took anything.
-    sent: bool,
     /// Why it takes nothing any more.
     broken: Option<CloseReason>,
 }
 
-impl<K: Kernel> Line<'_, K> {
-    /// Sending has failed.
+impl<'a, K: Kernel> Line<'a, K> {
+    #[inline]
+    fn new(kernel: &'a mut K, stream: &'a K::Stream, counters: &'a Counters) -> Line<'a, K> {
+        Line { kernel, stream, counters, broken: None }
+    }
+
+    /// The first attempt to send has failed: tries again if it was only interrupted.
     #[cold]
-    fn fail(&mut self, error: &io::Error) -> usize {
+    #[inline(never)]
+    fn send_again(&mut self, bytes: &[u8], mut error: io::Error) -> usize {
+        for _ in 0..INTERRUPTIONS_MAX {
+            if error.kind() != io::ErrorKind::Interrupted {
+                break;
+            }
+            match self.kernel.send(self.stream, bytes) {
+                Ok(sent) => {
+                    self.counters.wrote(sent);
+                    return sent;
+                }
+                Err(again) => error = again,
+            }
+        }
         self.counters.wrote(0);
         if error.kind() != io::ErrorKind::WouldBlock {
-            self.broken = Some(CloseReason::of_error(error));
+            self.broken = Some(CloseReason::of_error(&error));
         }
         0
     }
 }
 
 impl<K: Kernel> Outlet for Line<'_, K> {
+    #[inline]
     fn send(&mut self, bytes: &[u8]) -> usize {
-        for _ in 0..INTERRUPTIONS_MAX {
-            match self.kernel.send(self.stream, bytes) {
-                Ok(sent) => {
-                    self.counters.wrote(sent);
-                    self.sent = true;
-                    return sent;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return self.fail(&error),
+        match self.kernel.send(self.stream, bytes) {
+            Ok(sent) => {
+                self.counters.wrote(sent);
+                sent
             }
+            Err(error) => self.send_again(bytes, error),
         }
-        self.fail(&io::Error::from_raw_os_error(libc::EINTR))
     }
 
     fn is_broken(&self) -> bool {
         self.broken.is_some()
     }
+}
+
+/// Counts a panic of the handler, and says how its connection ends.
+pub(crate) fn panicked(counters: &Counters, panic: Box<dyn Any + Send>) -> CloseReason {
+    counters.panicked();
+    drop_panic(panic);
+    CloseReason::Panicked
 }
 
 /// Even the value of a panic may panic when it is dropped; then it is left alone.

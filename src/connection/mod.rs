@@ -3,7 +3,7 @@
 mod hand;
 mod timers;
 
-pub(crate) use hand::drop_panic;
+pub(crate) use hand::{drop_panic, panicked};
 
 use std::io;
 use std::time::Duration;
@@ -12,10 +12,11 @@ use crate::buffer::Buffer;
 use crate::client::Client;
 use crate::config::Limits;
 use crate::handler::Handler;
-use crate::kernel::Kernel;
+use crate::kernel::{Edge, Kernel};
 use crate::peer::Peer;
 use crate::reason::CloseReason;
 use crate::slab::Key;
+use crate::slate::Slate;
 use crate::stats::Counters;
 use crate::wheel::ticks;
 
@@ -45,13 +46,12 @@ pub(crate) struct Turn<'a, K: Kernel> {
     pub(crate) kernel: &'a mut K,
     /// The shard's read buffer.
     pub(crate) buffer: &'a mut [u8],
-    /// The shard's scratch for output; empty between two calls of the handler.
-    pub(crate) gathered: &'a mut Vec<u8>,
+    /// The shard's slate, blank between two calls of the handler.
+    pub(crate) slate: &'a mut Slate,
     pub(crate) counters: &'a Counters,
     pub(crate) limits: &'a Limits,
     /// How much a connection with nothing queued and nothing left over reads at once.
     pub(crate) plain_read: usize,
-    pub(crate) shard: u32,
     /// The present tick, if anyone needs it: read only when there are timers.
     pub(crate) now: u32,
 }
@@ -78,9 +78,9 @@ enum Received {
 }
 
 /// An edge said that there is input, and no read has shown that there is none.
-const READABLE: u16 = 1 << 0;
+const READABLE: u16 = Edge::READABLE;
 /// An edge said that the peer finished or the connection broke. A short read proves nothing then.
-const ENDED: u16 = 1 << 1;
+const ENDED: u16 = Edge::ENDED;
 /// The end of the input has been read.
 const EOF: u16 = 1 << 2;
 /// The handler does not want to read.
@@ -160,14 +160,9 @@ impl<S> Connection<S> {
 
     /// Remembers what an edge said; it will not be said again.
     #[inline]
-    pub(crate) fn note(&mut self, readable: bool, writable: bool, ended: bool) {
-        if readable {
-            self.set(READABLE);
-        }
-        if ended {
-            self.set(READABLE | ENDED);
-        }
-        if writable || ended {
+    pub(crate) fn note(&mut self, edge: Edge) {
+        self.flags |= edge.0 & (READABLE | ENDED);
+        if edge.0 & Edge::WRITABLE != 0 {
             self.clear(BLOCKED);
         }
     }
@@ -186,6 +181,12 @@ impl<S> Connection<S> {
         let first = !self.has(QUEUED);
         self.set(QUEUED);
         first
+    }
+
+    /// Whether it stands in the queue.
+    #[inline]
+    pub(crate) fn is_queued(&self) -> bool {
+        self.has(QUEUED)
     }
 
     #[inline]
@@ -251,14 +252,18 @@ impl<S> Connection<S> {
 /// Serving.
 impl<S> Connection<S> {
     /// Gives it a turn: flush, then read, hand over and flush until there is no more or its budget is used up.
-    #[inline]
+    ///
+    /// `None`, nearly always: it rests as it rested before, with nothing set and nothing left.
+    ///
+    /// A panic of the handler may pass through: then the slate is to be wiped, and the connection has [`panicked`].
+    #[inline(always)]
     pub(crate) fn serve<K, H>(
         &mut self,
         handler: &mut H,
         session: &mut Option<H::Session>,
         turn: &mut Turn<'_, K>,
         key: Key,
-    ) -> Next
+    ) -> Option<Next>
     where
         K: Kernel<Stream = S>,
         H: Handler,
@@ -267,52 +272,50 @@ impl<S> Connection<S> {
             && self.is_plainly(READABLE)
         {
             // Nearly every turn of nearly every connection is this: one read, one answer, and back to rest.
-            let buffer = std::mem::take(&mut turn.buffer);
-            let size = turn.plain_read.min(buffer.len());
-            let received = turn.kernel.receive(&self.stream, &mut buffer[..size]);
-            let served = self.serve_plainly(handler, session, turn, key, received, &buffer[..size]);
-            turn.buffer = buffer;
-            if self.is_plainly(0) && matches!(served, Ok(())) {
-                return Next::Rest;
-            }
-            if let Err(reason) = served {
-                return Next::Close(reason);
+            match self.serve_plainly(handler, session, turn, key) {
+                Ok(true) => return None,
+                Ok(false) => {}
+                Err(reason) => return Some(Next::Close(reason)),
             }
         }
-        self.serve_fully(handler, session, turn, key)
+        Some(self.serve_fully(handler, session, turn, key))
     }
 
-    /// Hands over what was `received` into `buffer` by a connection that owns no buffer of its own.
-    #[inline]
+    /// One read and one answer of a connection at which everything is in order. True: so it is again, at rest.
+    #[inline(always)]
     fn serve_plainly<K, H>(
         &mut self,
         handler: &mut H,
         session: &mut H::Session,
         turn: &mut Turn<'_, K>,
         key: Key,
-        received: io::Result<usize>,
-        buffer: &[u8],
-    ) -> Result<(), CloseReason>
+    ) -> Result<bool, CloseReason>
     where
         K: Kernel<Stream = S>,
         H: Handler,
     {
-        match received {
+        let size = turn.plain_read;
+        match turn.kernel.receive(&self.stream, &mut turn.buffer[..size]) {
             Ok(count) if count > 0 => {
                 turn.counters.read(count);
                 self.active_at = turn.now;
-                if count < buffer.len() {
+                let drained = count < size;
+                if drained {
                     self.clear(READABLE);
                 }
-                self.hand_over(turn, key, Some(&buffer[..count]), |client| handler.handle_readable(client, session))
+                let calm = self.hand_plainly(turn, key, count, |client| handler.handle_readable(client, session))?;
+                Ok(calm && drained)
             }
-            received => match self.sort_out(turn, received)? {
-                Received::End => self.tell_end(handler, session, turn, key),
-                _ => Ok(()),
-            },
+            received => {
+                if let Received::End = self.sort_out(turn, received)? {
+                    self.tell_end(handler, session, turn, key)?;
+                }
+                Ok(self.is_plainly(0))
+            }
         }
     }
 
+    #[inline(never)]
     fn serve_fully<K, H>(
         &mut self,
         handler: &mut H,
@@ -623,10 +626,12 @@ impl<S> Connection<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
     use super::*;
 
     #[test]
     fn a_connection_at_rest_is_small() {
-        assert!(size_of::<Connection<socket2::Socket>>() <= 48, "{}", size_of::<Connection<socket2::Socket>>());
+        assert!(size_of::<Connection<OwnedFd>>() <= 48, "{}", size_of::<Connection<OwnedFd>>());
     }
 }

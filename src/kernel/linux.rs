@@ -2,15 +2,15 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 
-use super::{Event, Kernel};
+use super::{Edge, Event, Kernel};
 use crate::peer::Peer;
 use crate::slab::Key;
 use crate::socket;
@@ -45,7 +45,7 @@ impl Linux {
 }
 
 impl Kernel for Linux {
-    type Stream = Socket;
+    type Stream = OwnedFd;
 
     #[inline]
     fn wait(&mut self, timeout: Duration, mut note: impl FnMut(Event)) -> io::Result<usize> {
@@ -60,12 +60,11 @@ impl Kernel for Linux {
             match event.token() {
                 LISTENER => note(Event::Incoming),
                 WAKER => self.waker.drain(),
-                Token(token) => note(Event::Stream {
-                    key: Key::from_token(token as u64),
-                    readable: event.is_readable(),
-                    writable: event.is_writable(),
-                    ended: event.is_read_closed() || event.is_error(),
-                }),
+                Token(token) => {
+                    let ended = event.is_read_closed() || event.is_error();
+                    let edge = Edge::new(event.is_readable(), event.is_writable(), ended);
+                    note(Event::Stream(Key::from_token(token as u64), edge));
+                }
             }
         }
         Ok(count)
@@ -75,21 +74,21 @@ impl Kernel for Linux {
         BATCH
     }
 
-    fn register(&mut self, stream: &Socket, key: Key, writing: bool) -> io::Result<()> {
+    fn register(&mut self, stream: &OwnedFd, key: Key, writing: bool) -> io::Result<()> {
         let interest = if writing { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         self.poll.registry().register(&mut SourceFd(&stream.as_raw_fd()), Token(key.token() as usize), interest)
     }
 
-    fn rearm(&mut self, stream: &Socket, key: Key) -> io::Result<()> {
+    fn rearm(&mut self, stream: &OwnedFd, key: Key) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().reregister(&mut SourceFd(&stream.as_raw_fd()), Token(key.token() as usize), interest)
     }
 
-    fn accept(&mut self) -> io::Result<(Socket, Peer)> {
+    fn accept(&mut self) -> io::Result<(OwnedFd, Peer)> {
         let Some(listener) = &self.listener else { return Err(io::ErrorKind::WouldBlock.into()) };
         let (stream, address) = listener.accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)?;
         let address = address.as_socket().ok_or(io::ErrorKind::Unsupported)?;
-        Ok((stream, address.into()))
+        Ok((stream.into(), address.into()))
     }
 
     fn stop_listening(&mut self) {
@@ -97,28 +96,28 @@ impl Kernel for Linux {
     }
 
     #[inline]
-    fn receive(&mut self, stream: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
+    fn receive(&mut self, stream: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
         sys::receive(stream.as_fd(), buffer)
     }
 
     #[inline]
-    fn send(&mut self, stream: &Socket, bytes: &[u8]) -> io::Result<usize> {
+    fn send(&mut self, stream: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
         sys::send(stream.as_fd(), bytes)
     }
 
-    fn unacknowledged(&self, stream: &Socket) -> usize {
+    fn unacknowledged(&self, stream: &OwnedFd) -> usize {
         // An error would be that of a socket which is no socket; then there is nothing to wait for.
         sys::unacknowledged(stream.as_fd()).unwrap_or(0)
     }
 
-    fn finish_sending(&mut self, stream: &Socket) -> io::Result<()> {
-        stream.shutdown(Shutdown::Write)
+    fn finish_sending(&mut self, stream: &OwnedFd) -> io::Result<()> {
+        SockRef::from(stream).shutdown(Shutdown::Write)
     }
 
-    fn close(&mut self, stream: Socket, reset: bool) {
+    fn close(&mut self, stream: OwnedFd, reset: bool) {
         if reset {
             // It can fail only for a socket that is beyond a reset already.
-            let _ = socket::reset_on_close(&stream);
+            let _ = socket::reset_on_close(&SockRef::from(&stream));
         }
         drop(stream);
     }

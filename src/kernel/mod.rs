@@ -55,17 +55,30 @@ pub(crate) trait Kernel {
     fn now(&self) -> Duration;
 }
 
-/// What an edge said.
+/// What a wait brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
     /// Connections wait to be accepted.
     Incoming,
-    /// Something has changed for a connection, or for one that had its key's slot before.
-    Stream {
-        key: Key,
-        readable: bool,
-        writable: bool,
-        /// The peer finished, or the connection broke: what is there must be read up to its end or its error.
-        ended: bool,
-    },
+    /// Something has changed for the connection of this key, or for one that had its slot before.
+    Stream(Key, Edge),
+}
+
+/// What has changed for a connection: any of three things, as bits, because it is written down and looked at once a
+/// message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Edge(pub(crate) u16);
+
+impl Edge {
+    pub(crate) const READABLE: u16 = 1 << 0;
+    /// The peer finished, or the connection broke: what is there must be read up to its end or its error.
+    pub(crate) const ENDED: u16 = 1 << 1;
+    pub(crate) const WRITABLE: u16 = 1 << 2;
+
+    #[inline]
+    pub(crate) fn new(readable: bool, writable: bool, ended: bool) -> Edge {
+        // Who has ended can be read, to see how, and written to: it fails, but does not wait.
+        let all = if ended { Edge::READABLE | Edge::ENDED | Edge::WRITABLE } else { 0 };
+        Edge(u16::from(readable) | u16::from(writable) << 2 | all)
+    }
 }

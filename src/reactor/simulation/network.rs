@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::client::ClientId;
-use crate::kernel::Event;
+use crate::kernel::{Edge, Event};
 use crate::peer::Peer;
 use crate::reason::CloseReason;
 use crate::slab::Key;
@@ -447,7 +447,7 @@ impl World {
         let (readable, ended) = (wire.has_input(), wire.finished || wire.reset);
         wire.told = wire.arrived;
         let key = wire.key?;
-        (readable || writable || ended).then_some(Event::Stream { key, readable, writable, ended })
+        (readable || writable || ended).then_some(Event::Stream(key, Edge::new(readable, writable, ended)))
     }
 
     /// What every call begins with: time passes, and the network does not wait.

@@ -89,7 +89,7 @@ impl World {
             1 => dice.pick(&self.graves),
             _ => dice.pick(&self.wires.iter().map(|wire| wire.key).collect::<Vec<_>>())?,
         };
-        Some(Event::Stream { key, readable, writable, ended })
+        Some(Event::Stream(key, Edge::new(readable, writable, ended)))
     }
 }
 

@@ -1,0 +1,303 @@
+//! What one call of a handler leaves to be done: output on its way, straight or gathered until it returns, and wishes.
+
+/// Where bytes leave: the connection's socket, whatever the kernel.
+pub(crate) trait Outlet {
+    /// Sends as much as fits without waiting, and says how much that was. Less than all means that the socket is full,
+    /// or [broken](Outlet::is_broken).
+    fn send(&mut self, bytes: &[u8]) -> usize;
+
+    /// Whether the socket has refused for good.
+    fn is_broken(&self) -> bool;
+}
+
+/// What one call of a handler asks for: output on its way, and wishes to be granted when it returns.
+///
+/// There is one a shard, and between two calls it is blank: a call that only answers, as nearly all do, finds nothing to
+/// be prepared and leaves nothing to be looked at but one byte.
+#[derive(Debug)]
+pub(crate) struct Slate {
+    /// What is out of the ordinary: nothing, nearly always.
+    marks: u8,
+    state: OutputState,
+    /// Whether the peer has finished sending.
+    pub(crate) eof: bool,
+    /// The shard's index.
+    pub(crate) shard: u32,
+    /// How long the client's new timer is to run; only with [`TIMER`].
+    pub(crate) timeout_ticks: u32,
+    /// What earlier calls left behind for the socket to take.
+    queued: usize,
+    queued_max: usize,
+    /// Bytes sent in this call that have not left. They come after all that is queued.
+    gathered: Vec<u8>,
+}
+
+/// What has become of a connection's output during a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OutputState {
+    /// The socket took all that it was given.
+    Open,
+    /// It is full; it will say when it is not.
+    Blocked,
+    /// A message did not fit under the limit, or not to its end: the stream has a hole now.
+    Overflown,
+    /// The socket refused for good.
+    Broken,
+}
+
+/// Wishes, to be granted when the handler returns.
+pub(crate) const PAUSE: u8 = 1 << 0;
+pub(crate) const RESUME: u8 = 1 << 1;
+pub(crate) const CLOSE: u8 = 1 << 2;
+pub(crate) const ABORT: u8 = 1 << 3;
+/// Its timer is to run, for as many ticks as the slate says.
+pub(crate) const TIMER: u8 = 1 << 4;
+pub(crate) const NO_TIMER: u8 = 1 << 5;
+/// Something waits to be sent, or nothing can be: what is sent now cannot go straight to the socket.
+const DETAINED: u8 = 1 << 6;
+
+/// A message of this size is worth a system call of its own: copying it would cost more than the call saves.
+const DIRECT: usize = 4 << 10;
+/// Gathered bytes leave when there are as many: enough for one call to carry, few enough to stay in the cache.
+const GATHERED_MAX: usize = 64 << 10;
+
+impl Slate {
+    /// A blank one, for a shard on which so many bytes of output may wait for one peer.
+    pub(crate) fn new(shard: u32, queued_max: usize) -> Slate {
+        let (state, gathered) = (OutputState::Open, Vec::new());
+        Slate { marks: 0, state, eof: false, shard, timeout_ticks: 0, queued: 0, queued_max, gathered }
+    }
+
+    /// Prepares it for a call that does not find everything in order.
+    pub(crate) fn prepare(&mut self, state: OutputState, queued: usize, eof: bool) {
+        debug_assert!(self.is_blank() && self.queued == 0, "a slate is wiped after each call");
+        (self.state, self.queued, self.eof) = (state, queued, eof);
+        if state != OutputState::Open || queued > 0 {
+            self.marks = DETAINED;
+        }
+    }
+
+    /// Whether nothing is left to be done.
+    #[inline]
+    pub(crate) fn is_blank(&self) -> bool {
+        self.marks == 0
+    }
+
+    /// Makes it blank, whatever was on it.
+    pub(crate) fn wipe(&mut self) {
+        (self.marks, self.state, self.eof, self.queued) = (0, OutputState::Open, false, 0);
+        self.gathered.clear();
+    }
+
+    pub(crate) fn has(&self, wish: u8) -> bool {
+        self.marks & wish != 0
+    }
+
+    /// The later of two wishes that contradict each other counts.
+    pub(crate) fn wish(&mut self, wish: u8, instead_of: u8) {
+        self.marks = self.marks & !instead_of | wish;
+    }
+
+    pub(crate) fn state(&self) -> OutputState {
+        self.state
+    }
+
+    /// Takes what was gathered, to be sent by whoever has the socket; [given back](Slate::give_back) for its memory.
+    pub(crate) fn take_gathered(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.gathered)
+    }
+
+    pub(crate) fn give_back(&mut self, gathered: Vec<u8>) {
+        self.gathered = gathered;
+        self.gathered.clear();
+    }
+
+    /// How many bytes wait, in the connection's queue and here.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queued + self.gathered.len()
+    }
+
+    /// How many bytes more may be made to wait.
+    pub(crate) fn room(&self) -> usize {
+        if self.is_open() { self.queued_max.saturating_sub(self.waiting()) } else { 0 }
+    }
+
+    /// Whether anything sent now can still arrive.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, OutputState::Open | OutputState::Blocked)
+    }
+
+    /// Takes a message, to the last byte; false if that is impossible. `last` says that no other is likely to follow in
+    /// this call, so that waiting for it would only cost a copy.
+    #[inline]
+    pub(crate) fn send(&mut self, outlet: &mut dyn Outlet, message: &[u8], last: bool) -> bool {
+        let straight = last && !message.is_empty() || message.len() >= DIRECT;
+        if !straight || self.marks & DETAINED != 0 {
+            return self.queue(outlet, message);
+        }
+        let sent = outlet.send(message);
+        sent == message.len() || self.stem(outlet, &message[sent..])
+    }
+
+    /// The socket did not take all of a message: keeps the rest.
+    #[cold]
+    fn stem(&mut self, outlet: &mut dyn Outlet, rest: &[u8]) -> bool {
+        self.block(outlet);
+        self.queue(outlet, rest)
+    }
+
+    fn queue(&mut self, outlet: &mut dyn Outlet, mut message: &[u8]) -> bool {
+        if message.len() > self.room() {
+            // Gathered bytes may be in the way only because nobody has tried to send them yet.
+            self.flush(outlet);
+            if matches!(self.state, OutputState::Open) && message.len() > self.room() {
+                let sent = self.push_out(outlet, message);
+                message = &message[sent..];
+            }
+        }
+        if self.is_open() && message.len() > self.room() {
+            self.state = OutputState::Overflown;
+            self.marks |= DETAINED;
+        }
+        if self.is_open() {
+            self.gather(outlet, message);
+        }
+        self.is_open()
+    }
+
+    /// Takes as much of `bytes` as there is room for; zero when there is none.
+    pub(crate) fn write(&mut self, outlet: &mut dyn Outlet, bytes: &[u8]) -> usize {
+        if bytes.len() > self.room() {
+            self.flush(outlet);
+        }
+        let count = bytes.len().min(self.room());
+        self.gather(outlet, &bytes[..count]);
+        count
+    }
+
+    /// Gives the socket what was gathered.
+    pub(crate) fn flush(&mut self, outlet: &mut dyn Outlet) {
+        if !matches!(self.state, OutputState::Open) || self.queued > 0 || self.gathered.is_empty() {
+            return;
+        }
+        let gathered = std::mem::take(&mut self.gathered);
+        let sent = self.push_out(outlet, &gathered);
+        self.gathered = gathered;
+        self.gathered.drain(..sent);
+        if self.gathered.is_empty() && matches!(self.state, OutputState::Open) {
+            self.marks &= !DETAINED;
+        }
+    }
+
+    fn gather(&mut self, outlet: &mut dyn Outlet, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.gathered.extend_from_slice(bytes);
+        self.marks |= DETAINED;
+        if self.gathered.len() >= GATHERED_MAX {
+            self.flush(outlet);
+        }
+    }
+
+    /// Sends, and says how much left. Less than all means that the socket is full, or broken.
+    fn push_out(&mut self, outlet: &mut dyn Outlet, bytes: &[u8]) -> usize {
+        let sent = outlet.send(bytes);
+        if sent < bytes.len() {
+            self.block(outlet);
+        }
+        sent
+    }
+
+    fn block(&mut self, outlet: &dyn Outlet) {
+        self.state = if outlet.is_broken() { OutputState::Broken } else { OutputState::Blocked };
+        self.marks |= DETAINED;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes up to `room` bytes; counts the calls.
+    struct Pipe {
+        taken: Vec<u8>,
+        room: usize,
+        calls: usize,
+    }
+
+    impl Outlet for Pipe {
+        fn send(&mut self, bytes: &[u8]) -> usize {
+            self.calls += 1;
+            let count = bytes.len().min(self.room);
+            self.room -= count;
+            self.taken.extend_from_slice(&bytes[..count]);
+            count
+        }
+
+        fn is_broken(&self) -> bool {
+            false
+        }
+    }
+
+    fn run(room: usize, queued: usize, act: impl FnOnce(&mut Slate, &mut Pipe)) -> (Pipe, Vec<u8>, OutputState) {
+        let (mut pipe, mut slate) = (Pipe { taken: Vec::new(), room, calls: 0 }, Slate::new(0, 100));
+        slate.prepare(OutputState::Open, queued, false);
+        act(&mut slate, &mut pipe);
+        let untouched = slate.waiting() == 0 && slate.state == OutputState::Open;
+        assert_eq!(slate.is_blank(), untouched, "what is out of order is marked");
+        (pipe, slate.take_gathered(), slate.state)
+    }
+
+    #[test]
+    fn the_last_message_goes_straight_and_others_gather() {
+        let (pipe, gathered, _) = run(1000, 0, |slate, pipe| assert!(slate.send(pipe, b"one", true)));
+        assert_eq!((pipe.taken.as_slice(), gathered.len(), pipe.calls), (b"one".as_slice(), 0, 1));
+        let (pipe, gathered, _) = run(1000, 0, |slate, pipe| {
+            assert!(slate.send(pipe, b"one", false) && slate.send(pipe, b"two", true));
+        });
+        assert_eq!((pipe.calls, gathered.as_slice()), (0, b"onetwo".as_slice()), "the second must not overtake");
+    }
+
+    #[test]
+    fn nothing_overtakes_what_is_queued() {
+        let (pipe, gathered, _) = run(1000, 1, |slate, pipe| assert!(slate.send(pipe, &[7; 99], true)));
+        assert_eq!((pipe.calls, gathered.len()), (0, 99));
+    }
+
+    #[test]
+    fn a_message_beyond_the_limit_fits_if_the_socket_takes_it() {
+        let (pipe, gathered, state) = run(1000, 0, |slate, pipe| {
+            assert!(slate.send(pipe, &[1; 10], false) && slate.send(pipe, &[2; 500], false));
+        });
+        assert_eq!((pipe.taken.len(), gathered.len(), state), (510, 0, OutputState::Open));
+    }
+
+    #[test]
+    fn a_message_is_taken_whole_or_not_at_all() {
+        let (_, gathered, state) = run(0, 0, |slate, pipe| {
+            assert!(slate.send(pipe, &[1; 60], true));
+            assert!(!slate.send(pipe, &[2; 41], true), "60 + 41 is more than 100");
+        });
+        assert_eq!((gathered, state), (vec![1; 60], OutputState::Overflown));
+    }
+
+    #[test]
+    fn gathered_bytes_make_room_by_leaving() {
+        let (pipe, gathered, state) = run(1000, 0, |slate, pipe| {
+            assert!(slate.send(pipe, &[1; 60], false) && slate.send(pipe, &[2; 60], false));
+        });
+        assert_eq!((pipe.taken.len(), gathered.len(), state), (60, 60, OutputState::Open));
+    }
+
+    #[test]
+    fn a_writer_gets_as_much_in_as_there_is_room() {
+        let (_, gathered, state) = run(30, 0, |slate, pipe| {
+            assert_eq!(
+                [slate.write(pipe, &[1; 90]), slate.write(pipe, &[1; 90]), slate.write(pipe, &[1; 90])],
+                [90, 40, 0]
+            );
+        });
+        assert_eq!((gathered.len(), state), (100, OutputState::Blocked));
+    }
+}
