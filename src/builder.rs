@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::config::{Config, Cores, Limits, Selector};
+use crate::config::{Config, Cores, Limits, Selector, Steering};
 use crate::error::Error;
 use crate::handler::{Closures, Handler};
 use crate::peer::Peer;
@@ -94,6 +94,15 @@ impl<P> Builder<P> {
     /// get out of the way of others; where much else runs on the machine, [`Cores::None`] is often the better choice.
     pub fn cores(mut self, cores: Cores) -> Self {
         self.config.cores = cores;
+        self
+    }
+
+    /// How the kernel deals connections out to the shards. Default: [`Steering::Hash`]. How even that is shows in
+    /// [`Stats::imbalance`](crate::Stats::imbalance). [`Steering::Cpu`] is a classic BPF program on the port
+    /// (SO_ATTACH_REUSEPORT_CBPF, see socket(7)) that is attached once, when all shards listen; it takes no privilege, and
+    /// some ten instructions of the kernel's for each new connection.
+    pub fn steering(mut self, steering: Steering) -> Self {
+        self.config.steering = steering;
         self
     }
 

@@ -31,6 +31,21 @@ pub enum Cores {
     None,
 }
 
+/// How the kernel deals new connections out to the shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Steering {
+    /// By the hash of both addresses and ports: as even as dice are, 10 % up and down at some hundred connections a shard
+    /// and 1 % at some ten thousand.
+    #[default]
+    Hash,
+    /// To the shard that is pinned to the core on which the connection's first packet was processed; those of cores
+    /// without a shard by the hash. From the network card's queue to the handler a connection then stays on one core,
+    /// provided that each of these cores has a receive queue; as even as the card deals packets out. It takes shards that
+    /// are pinned to cores of their own.
+    Cpu,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) host: String,
@@ -42,6 +57,7 @@ pub(crate) struct Config {
     /// `None` is one for each core.
     pub(crate) shards: Option<usize>,
     pub(crate) cores: Cores,
+    pub(crate) steering: Steering,
     pub(crate) nodelay: bool,
     pub(crate) keepalive: Option<Keepalive>,
     pub(crate) connections_max: Option<usize>,
@@ -75,6 +91,7 @@ impl Default for Config {
             selector: Selector::Epoll,
             shards: None,
             cores: Cores::All,
+            steering: Steering::Hash,
             nodelay: true,
             keepalive: Some(Keepalive::default()),
             connections_max: None,
@@ -140,7 +157,8 @@ impl Config {
         }
         span("stop_timeout", self.stop_timeout, Duration::ZERO, TIMEOUT_MAX)?;
         self.check_keepalive()?;
-        self.check_cores()
+        self.check_cores()?;
+        self.check_steering()
     }
 
     fn check_keepalive(&self) -> Result<(), Error> {
@@ -160,6 +178,25 @@ impl Config {
             None => return Ok(()),
         };
         Err(Error::Config { knob: "cores", why })
+    }
+
+    fn check_steering(&self) -> Result<(), Error> {
+        let refuse = |why: &str| Err(Error::Config { knob: "steering", why: why.into() });
+        if self.steering == Steering::Hash {
+            return Ok(());
+        }
+        if self.share_port {
+            return refuse("it is for the whole port, and with `share_port` others have shards there, too");
+        }
+        let mut cores: Vec<usize> = (0..self.shard_count()).filter_map(|shard| self.core_of(shard)).collect();
+        cores.sort_unstable();
+        cores.dedup();
+        if cores.len() < self.shard_count() {
+            return refuse(
+                "Steering::Cpu takes shards that are pinned to cores of their own: see `cores` and `shards`",
+            );
+        }
+        Ok(())
     }
 
     /// How many shards to start.

@@ -18,9 +18,10 @@
 //! # The life of a connection
 //!
 //! The kernel deals it to a shard, the shard accepts it and asks [`Handler::handle_incoming`], which gives a session or
-//! refuses. It is registered once, for edges. A wait's events are written down, and each gives its connection a turn: it is flushed, read,
-//! handed to [`Handler::handle_readable`] and flushed again, until it is drained or its budget is used up, and then it
-//! rests. When it ends, in whatever way, [`Handler::handle_closed`] is told once, with the [`CloseReason`].
+//! refuses. It is registered once, for edges. What a wait brings is written down, and each event gives its connection a
+//! turn: it is flushed, read, handed to [`Handler::handle_readable`] and flushed again, until it is drained or its budget is
+//! used up, and then it rests. When it ends, in whatever way, [`Handler::handle_closed`] is told once, with the
+//! [`CloseReason`].
 //!
 //! # What it promises
 //!
@@ -92,7 +93,7 @@ mod wheel;
 
 pub use builder::Builder;
 pub use client::{Client, ClientId};
-pub use config::{Cores, Selector};
+pub use config::{Cores, Selector, Steering};
 pub use error::Error;
 pub use handler::{Closures, Handler};
 pub use peer::Peer;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use socket2::Socket;
 
 use crate::claim::{self, Claim};
-use crate::config::Config;
+use crate::config::{Config, Steering};
 use crate::connection::drop_panic;
 use crate::error::Error;
 use crate::handler::Handler;
@@ -124,6 +124,7 @@ impl<M> Server<M> {
                 listen: listen_options(&config, index > 0),
                 config: config.clone(),
                 address,
+                steered: steered(&config).filter(|_| index + 1 == count),
                 wakers: server.wakers.clone(),
                 counters: Arc::clone(&server.counters[index]),
                 common: Arc::clone(&server.common),
@@ -182,6 +183,8 @@ struct Birth<M> {
     config: Config,
     listen: Listen,
     address: SocketAddr,
+    /// For the last shard, who finds the group complete when it listens: the cores of all, if connections are steered.
+    steered: Option<Vec<usize>>,
     /// Everybody's: a shard's handler may send messages to the other shards.
     wakers: Vec<Arc<WakeFd>>,
     counters: SharedCounters,
@@ -242,6 +245,10 @@ impl<M: Send + 'static> Birth<M> {
         let listener = socket::listen(self.address, &self.listen).map_err(listen_error)?;
         let address = socket::local_addr(&listener).map_err(listen_error)?;
         let claim = self.claim(&listener, address).map_err(listen_error)?;
+        if let Some(cores) = &self.steered {
+            let refused = |source| Error::Shard { shard, act: "steer connections (see `steering`)", source };
+            socket::steer_by_core(&listener, cores).map_err(refused)?;
+        }
         let kernel = Linux::new(listener, Arc::clone(&self.wakers[shard])).map_err(|source| Error::Shard {
             shard,
             act: "make its epoll instance",
@@ -291,6 +298,12 @@ fn listen_options(config: &Config, member: bool) -> Listen {
         keepalive: config.keepalive,
         shared: config.share_port || member,
     }
+}
+
+/// The cores to steer by. Asked by whoever starts the shards, because a shard that is pinned knows only its own.
+fn steered(config: &Config) -> Option<Vec<usize>> {
+    let cores = || (0..config.shard_count()).filter_map(|shard| config.core_of(shard)).collect();
+    (config.steering == Steering::Cpu).then(cores)
 }
 
 fn died(shard: usize) -> Error {

@@ -4,9 +4,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::sys;
 
 /// What a listening socket is made with. Linux hands nodelay and keepalive on to each accepted socket, so a connection
 /// costs no system call for them.
@@ -79,6 +82,32 @@ pub fn listen(address: SocketAddr, options: &Listen) -> io::Result<Socket> {
 /// Those of setsockopt(2).
 pub fn open_to_others(listener: &Socket) -> io::Result<()> {
     listener.set_reuse_port(true)
+}
+
+/// Lets the kernel deal connections to the listeners of `listener`'s group by core: those whose first packet is processed
+/// on `cores[i]` to the one that listened i-th, those of other cores by the hash. To be called once, when all of them
+/// listen: replacing such a program on a live group was a use-after-free in kernels before 2026.
+///
+/// # Errors
+/// Those of setsockopt(2): ENOMEM, or EINVAL for more than 2,047 cores.
+pub(crate) fn steer_by_core(listener: &Socket, cores: &[usize]) -> io::Result<()> {
+    let mut program = vec![bpf(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, SKF_AD_CPU)];
+    for (index, core) in cores.iter().enumerate() {
+        // If it is this core, the next instruction answers; otherwise the one after that asks on.
+        program.push(bpf(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, *core as u32));
+        program.push(bpf(libc::BPF_RET | libc::BPF_K, 0, index as u32));
+    }
+    // An index that nobody has leaves the choice to the hash.
+    program.push(bpf(libc::BPF_RET | libc::BPF_K, 0, u32::MAX));
+    sys::attach_reuseport_program(listener.as_fd(), &program)
+}
+
+/// Where classic BPF finds the number of the core that it runs on, see linux/filter.h.
+const SKF_AD_CPU: u32 = (-0x1000i32 + 36).cast_unsigned();
+
+/// One instruction; if it compares and the values differ, it skips so many.
+fn bpf(code: u32, skip_if_not: u8, value: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: 0, jf: skip_if_not, k: value }
 }
 
 /// The address that `socket` is bound to; how a listener on port 0 learns its port.

@@ -183,7 +183,7 @@ impl fmt::Display for ShardStats {
 pub struct Stats {
     /// The sum over all shards.
     pub total: ShardStats,
-    /// Each shard, by its index. How even they are shows in `accepted` and `open()`.
+    /// Each shard, by its index.
     pub shards: Vec<ShardStats>,
 }
 
@@ -194,11 +194,25 @@ impl Stats {
         shards.iter().for_each(|shard| total.add(shard));
         Stats { total, shards }
     }
+
+    /// How unevenly connections have come to the shards: those that the busiest has accepted, divided by the mean. 1.0 is
+    /// even, and the number of shards is all to one. See [`Steering`](crate::Steering).
+    #[must_use]
+    pub fn imbalance(&self) -> f64 {
+        let most = self.shards.iter().map(|shard| shard.accepted).max().unwrap_or(0);
+        if most == 0 { 1.0 } else { most as f64 * self.shards.len() as f64 / self.total.accepted as f64 }
+    }
 }
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.total.fmt(f)
+        self.total.fmt(f)?;
+        match self.shards.len() {
+            1 => Ok(()),
+            shards => {
+                write!(f, "; {shards} shards, of which the busiest accepted {:.2} times the mean", self.imbalance())
+            }
+        }
     }
 }
 
@@ -219,5 +233,7 @@ mod tests {
         assert_eq!((stats.total.accepted, stats.total.bytes_in, stats.total.refused()), (6, 30, 3));
         assert_eq!(stats.total.closed(CloseReason::Failed(0)), 1);
         assert_eq!((stats.total.open(), stats.shards[2].open()), (2, 1));
+        assert_eq!(stats.imbalance(), 1.5, "3 of 6 on one of three");
+        assert_eq!(Stats::collect([].iter()).imbalance(), 1.0);
     }
 }

@@ -146,6 +146,20 @@ pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
     }
 }
 
+/// Attaches a classic BPF program that chooses among the listeners of a group: SO_ATTACH_REUSEPORT_CBPF, see socket(7).
+pub(crate) fn attach_reuseport_program(listener: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
+    let len = libc::c_ushort::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    // The kernel copies the program and changes nothing in it, although it is declared mutable.
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    let (pointer, size) = ((&raw const program).cast(), size_of::<libc::sock_fprog>() as libc::socklen_t);
+    let (fd, option) = (listener.as_raw_fd(), libc::SO_ATTACH_REUSEPORT_CBPF);
+    // SAFETY: the kernel reads one `sock_fprog`, and as many instructions as it says, all of which live until it returns.
+    match unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, pointer, size) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// How many descriptors may be open at once: RLIMIT_NOFILE, see getrlimit(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DescriptorLimit {
