@@ -59,8 +59,8 @@ impl Acceptor {
         self.skipped = 0;
     }
 
-    /// Learns from an error, at the moment `now`.
-    pub(crate) fn failed(&mut self, error: &io::Error, now: Duration) -> Failure {
+    /// Learns from an error, at a moment that is asked for only if there is to be a pause.
+    pub(crate) fn failed(&mut self, error: &io::Error, now: impl FnOnce() -> Duration) -> Failure {
         match classify(error) {
             Failure::Drained => {
                 self.waiting = false;
@@ -72,7 +72,7 @@ impl Acceptor {
                 Failure::Skipped
             }
             Failure::Skipped | Failure::Paused => {
-                self.pause(now);
+                self.pause(now());
                 Failure::Paused
             }
         }
@@ -119,7 +119,7 @@ mod tests {
     const NOW: Duration = Duration::from_secs(5);
 
     fn fail(acceptor: &mut Acceptor, errno: i32) -> Failure {
-        acceptor.failed(&io::Error::from_raw_os_error(errno), NOW)
+        acceptor.failed(&io::Error::from_raw_os_error(errno), || NOW)
     }
 
     #[test]

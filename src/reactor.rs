@@ -301,14 +301,11 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
                     self.acceptor.succeeded();
                     self.welcome(stream, address);
                 }
-                Err(error) => {
-                    let now = self.desk.kernel.now();
-                    match self.acceptor.failed(&error, now) {
-                        Failure::Skipped => {}
-                        Failure::Drained => return,
-                        Failure::Paused => return self.desk.counters.accept_paused(),
-                    }
-                }
+                Err(error) => match self.acceptor.failed(&error, || self.desk.kernel.now()) {
+                    Failure::Skipped => {}
+                    Failure::Drained => return,
+                    Failure::Paused => return self.desk.counters.accept_paused(),
+                },
             }
         }
     }

@@ -259,7 +259,13 @@ impl<M: Send + 'static> Birth<M> {
 
     /// Opens the address to the other shards, and closes it to other servers: before it is open it is claimed, and who
     /// would share it looks for claims after having joined, so that neither can overlook the other.
+    ///
+    /// A server of one shard that shares with nobody leaves the kernel's lock as it is: then even programs that know no
+    /// claims are refused, and a new connection is not looked up in a group.
     fn claim(&self, listener: &Socket, address: SocketAddr) -> io::Result<Option<Claim>> {
+        if self.info.count == 1 && !self.config.share_port {
+            return Ok(None);
+        }
         let claim = if self.listen.shared { None } else { Some(Claim::new(address)?) };
         if self.config.share_port && claim::is_claimed(address) {
             return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -136,6 +137,37 @@ unsafe fn transfer(number: libc::c_long, fd: RawFd, pointer: usize, length: usiz
     }
 }
 
+/// Takes the next connection that waits at `listener`, non-blocking and closed on exec, and says where it comes from:
+/// accept4(2), with room for the address of an IP socket and no more. An address of another family is `Unsupported`.
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
+    let mut address = libc::sockaddr_in6 {
+        sin6_family: 0,
+        sin6_port: 0,
+        sin6_flowinfo: 0,
+        sin6_addr: libc::in6_addr { s6_addr: [0; 16] },
+        sin6_scope_id: 0,
+    };
+    let mut length = size_of_val(&address) as libc::socklen_t;
+    let (pointer, flags) = ((&raw mut address).cast(), libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+    // SAFETY: the kernel writes at most `length` bytes of an address, to one that lives on our stack, and its length.
+    let fd = unsafe { libc::accept4(listener.as_raw_fd(), pointer, &mut length, flags) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given us this descriptor, so nobody else owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let port = u16::from_be(address.sin6_port);
+    match i32::from(address.sin6_family) {
+        // What follows the port is the address, four bytes of it (ip(7)), where the other family has its flow.
+        libc::AF_INET => Ok((fd, (Ipv4Addr::from(address.sin6_flowinfo.to_ne_bytes()), port).into())),
+        libc::AF_INET6 => {
+            let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
+            Ok((fd, SocketAddrV6::new(ip, port, address.sin6_flowinfo, address.sin6_scope_id).into()))
+        }
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
 /// How many bytes that were sent the peer's kernel has not acknowledged: SIOCOUTQ, see tcp(7).
 pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
@@ -257,6 +289,19 @@ fn cpu_time(clock: libc::clockid_t) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_accepted_connection_comes_with_its_peers_address_of_either_family() {
+        for host in ["127.0.0.1:0", "[::1]:0"] {
+            // A machine may have no IPv6.
+            let Ok(listener) = std::net::TcpListener::bind(host) else { continue };
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (_socket, address) = accept(listener.as_fd()).unwrap();
+            assert_eq!(address, client.local_addr().unwrap());
+            listener.set_nonblocking(true).unwrap();
+            assert_eq!(accept(listener.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
+    }
 
     #[test]
     fn a_drained_wake_fd_is_silent_until_the_next_wake() {

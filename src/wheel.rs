@@ -10,8 +10,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 const LONGEST: u32 = 100 * 24 * 3600 * 100;
 
 /// A span in ticks, rounded up, a hundred days at most.
-pub(crate) fn ticks(span: Duration) -> u32 {
-    u32::try_from(span.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u32::MAX).min(LONGEST)
+pub(crate) const fn ticks(span: Duration) -> u32 {
+    let ticks = span.as_nanos().div_ceil(TICK.as_nanos());
+    if ticks < LONGEST as u128 { ticks as u32 } else { LONGEST }
 }
 
 /// One timer for each id, ids being small integers (slots of a table). It reads no clock: moments are counted in ticks.

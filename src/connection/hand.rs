@@ -109,13 +109,15 @@ impl<S> Connection<S> {
     /// The handler's turn on a connection at which everything is in order, with the first `count` bytes of the shard's
     /// buffer. Its panics are left to [`serve`](Connection::serve)'s caller, who has a net for many connections at once.
     ///
-    /// True: it was kept, and nothing is left to be done.
+    /// True: it was kept, and nothing is left to be done. Otherwise it ends for `reason`, at once if both sides have said
+    /// all that they had to say.
     #[inline(always)]
     pub(super) fn hand_plainly<K>(
         &mut self,
         turn: &mut Turn<'_, K>,
         key: Key,
         count: usize,
+        reason: CloseReason,
         act: impl FnOnce(&mut Client<'_>) -> bool,
     ) -> Result<bool, CloseReason>
     where
@@ -125,11 +127,19 @@ impl<S> Connection<S> {
         let mut client = Client::new(&turn.buffer[..count], key, &self.address, &mut line, turn.slate);
         let kept = act(&mut client);
         let rest = client.input_left();
-        if kept && rest == 0 && turn.slate.is_blank() {
-            return Ok(true);
+        if rest == 0 && turn.slate.is_blank() {
+            if kept {
+                return Ok(true);
+            }
+            if self.has(EOF) {
+                return Err(reason);
+            }
         }
         let broken = line.broken;
-        self.clear_up(turn, key, broken, &(count - rest..count), kept)?;
+        self.clear_up(turn, key, broken, &(count - rest..count))?;
+        if !kept {
+            self.end(reason);
+        }
         Ok(false)
     }
 
@@ -141,7 +151,6 @@ impl<S> Connection<S> {
         key: Key,
         broken: Option<CloseReason>,
         rest: &Range<usize>,
-        kept: bool,
     ) -> Result<(), CloseReason>
     where
         K: Kernel<Stream = S>,
@@ -151,11 +160,7 @@ impl<S> Connection<S> {
         }
         let settled = self.settle(turn, key, OutputState::Open, broken);
         turn.slate.wipe();
-        settled?;
-        if !kept {
-            self.end(CloseReason::Finished);
-        }
-        Ok(())
+        settled
     }
 
     #[inline]

@@ -108,11 +108,11 @@ const TIMER: u16 = 1 << 14;
 const TIMER_NEW: u16 = 1 << 15;
 
 /// How long a peer may take to finish after we have, and after it last acknowledged something.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+const LINGER_TICKS: u32 = ticks(Duration::from_secs(2));
 /// What a read that was interrupted takes from the budget of its turn, in bytes.
 const INTERRUPTION_COST: usize = 4 << 10;
 /// How long a peer may take none of the output that is left when its handler is done.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+const FLUSH_TICKS: u32 = ticks(Duration::from_secs(30));
 
 impl<S> Connection<S> {
     pub(crate) fn new(stream: S, address: Peer, now: u32) -> Connection<S> {
@@ -208,7 +208,7 @@ impl<S> Connection<S> {
         if !self.has(FINISHING | CUT) {
             self.ending = reason.index() as u8;
             self.set(FINISHING);
-            self.start_timer(ticks(FLUSH_TIMEOUT));
+            self.start_timer(FLUSH_TICKS);
         }
         self.set(FINISHING);
     }
@@ -299,12 +299,13 @@ impl<S> Connection<S> {
             Ok(count) if count > 0 => {
                 turn.counters.read(count);
                 self.active_at = turn.now;
+                // epoll(7): a stream that gave less than it was asked for is drained.
                 let drained = count < size;
                 if drained {
                     self.clear(READABLE);
                 }
-                let calm = self.hand_plainly(turn, key, count, |client| handler.handle_readable(client, session))?;
-                Ok(calm && drained)
+                let act = |client: &mut Client<'_>| handler.handle_readable(client, session);
+                Ok(self.hand_plainly(turn, key, count, CloseReason::Finished, act)? && drained)
             }
             received => {
                 if let Received::End = self.sort_out(turn, received)? {
@@ -312,6 +313,41 @@ impl<S> Connection<S> {
                 }
                 Ok(self.is_plainly(0))
             }
+        }
+    }
+
+    /// The last read, of a connection at which everything but its end is in order: as good as every connection has one.
+    /// `None`: there is more to be done.
+    fn end_plainly<K, H>(
+        &mut self,
+        handler: &mut H,
+        session: &mut H::Session,
+        turn: &mut Turn<'_, K>,
+        key: Key,
+    ) -> Option<CloseReason>
+    where
+        K: Kernel<Stream = S>,
+        H: Handler,
+    {
+        let size = turn.plain_read;
+        match turn.kernel.receive(&self.stream, &mut turn.buffer[..size]) {
+            Ok(0) => {
+                turn.counters.read(0);
+                self.set(EOF);
+                turn.slate.eof = true;
+                let act = |client: &mut Client<'_>| handler.handle_eof(client, session);
+                let ended = self.hand_plainly(turn, key, 0, CloseReason::PeerClosed, act);
+                turn.slate.eof = false;
+                ended.err()
+            }
+            Ok(count) => {
+                turn.counters.read(count);
+                self.active_at = turn.now;
+                // Even if that was less than was asked for: the end takes a read of its own to see.
+                let act = |client: &mut Client<'_>| handler.handle_readable(client, session);
+                self.hand_plainly(turn, key, count, CloseReason::Finished, act).err()
+            }
+            Err(error) => self.sort_out(turn, Err(error)).err(),
         }
     }
 
@@ -327,6 +363,12 @@ impl<S> Connection<S> {
         K: Kernel<Stream = S>,
         H: Handler,
     {
+        if let Some(session) = session
+            && self.is_plainly(READABLE | ENDED)
+            && let Some(reason) = self.end_plainly(handler, session, turn, key)
+        {
+            return Next::Close(reason);
+        }
         match self.try_serve(handler, session, turn, key) {
             Err(reason) => Next::Close(reason),
             Ok(_) if self.has(LAST) && !self.has(FINISHING) => {
@@ -575,7 +617,7 @@ impl<S> Connection<S> {
     {
         // Nothing else is timed any more, so the place of the last activity is free for what is on its way.
         self.active_at = turn.kernel.unacknowledged(&self.stream) as u32;
-        self.start_timer(ticks(LINGER_TIMEOUT));
+        self.start_timer(LINGER_TICKS);
     }
 
     /// Throws away what the peer still sends, until it finishes.

@@ -1,6 +1,6 @@
 //! A connection's timers: its own, its idle time, and the deadlines of its end.
 
-use super::{Connection, FINISHING, FLUSH_TIMEOUT, LINGERING, Next, TIMER, TIMER_NEW, Turn};
+use super::{Connection, FINISHING, FLUSH_TICKS, LINGERING, Next, TIMER, TIMER_NEW, Turn};
 use crate::config::Limits;
 use crate::handler::Handler;
 use crate::kernel::Kernel;
@@ -38,7 +38,7 @@ impl<S> Connection<S> {
         let idle = limits.idle_timeout.map(|timeout| self.active_at.wrapping_add(ticks(timeout) + 1));
         let left = |due: u32| due.wrapping_sub(now).cast_signed().max(0).cast_unsigned();
         if self.has(FINISHING) && !self.has(LINGERING) {
-            return Some(left(self.active_at.wrapping_add(ticks(FLUSH_TIMEOUT))));
+            return Some(left(self.active_at.wrapping_add(FLUSH_TICKS)));
         }
         own.into_iter().chain(idle.filter(|_| !self.has(FINISHING))).map(left).min()
     }

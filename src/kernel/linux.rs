@@ -86,9 +86,7 @@ impl Kernel for Linux {
 
     fn accept(&mut self) -> io::Result<(OwnedFd, Peer)> {
         let Some(listener) = &self.listener else { return Err(io::ErrorKind::WouldBlock.into()) };
-        let (stream, address) = listener.accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)?;
-        let address = address.as_socket().ok_or(io::ErrorKind::Unsupported)?;
-        Ok((stream.into(), address.into()))
+        sys::accept(listener.as_fd()).map(|(stream, address)| (stream, address.into()))
     }
 
     fn stop_listening(&mut self) {
