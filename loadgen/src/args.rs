@@ -8,7 +8,9 @@ use clap::{Parser, Subcommand};
 
 use crate::listen_address::ListenAddress;
 use crate::quantity::{parse_count, parse_duration, parse_rate, parse_size};
+use crate::schedule::{Arrival, Rate};
 use crate::source_list::SourceList;
+use crate::stage::Stage;
 use crate::target::Target;
 
 /// Opens very many connections and measures latency at scale, against any server that echoes.
@@ -59,7 +61,7 @@ pub(crate) enum Command {
     ///
     /// To send in time, each worker busy-waits through the last two milliseconds before a request is due: up to a core for
     /// each, for which it competes with a server on the same machine.
-    #[command(after_help = "Example:\n  loadgen open 127.0.0.1:1234 -c 1k -R 20k -d 10s")]
+    #[command(after_help = OPEN_EXAMPLES)]
     Open(Open),
     /// Open connections and hold them: one verified echo on each, silence, and a verified echo again
     ///
@@ -113,6 +115,10 @@ pub(crate) struct Load {
     /// Connects begun per second [default: as fast as they succeed]
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) connect_rate: Option<f64>,
+    /// What decides where chance does: the bytes that are sent, and the moments of arrival. The same seed, connections and
+    /// threads give the same load again [default: another one each time, told in the results]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
     /// Source addresses, such as 10.0.0.2,10.0.1.0/24: each gives some 30,000 connections to each target more [default:
     /// the kernel's choice; toward 127.0.0.0/8, beyond half of its ports, 127.0.0.1 and then others of 127.0.0.0/8]
     #[arg(long, value_name = "LIST|CIDR")]
@@ -153,11 +159,38 @@ pub(crate) struct Held {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Open {
     /// Requests due per second, over all connections
-    #[arg(short = 'R', long, value_name = "RATE", value_parser = parse_rate)]
-    pub(crate) rate: f64,
+    #[arg(short = 'R', long, value_name = "RATE", value_parser = parse_rate, required_unless_present = "ramp")]
+    pub(crate) rate: Option<f64>,
+    /// In place of -R, a rate that changes evenly from A to B while it is measured, such as 1k:50k
+    #[arg(long, value_name = "A:B", value_parser = parse_ramp, conflicts_with = "rate")]
+    pub(crate) ramp: Option<Rate>,
+    /// How the moments lie at which requests are due
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) arrival: Arrival,
     #[command(flatten)]
     pub(crate) aimed: Aimed,
 }
+
+impl Open {
+    /// The stage that it asks for.
+    pub(crate) fn stage(&self) -> Stage {
+        let rate = self.ramp.or(self.rate.map(Rate::constant)).unwrap_or(Rate::constant(1.0));
+        Stage::Open { duration: self.aimed.load.duration, rate, arrival: self.arrival }
+    }
+}
+
+/// `1k:50k`: two rates.
+fn parse_ramp(text: &str) -> Result<Rate, String> {
+    let (from, to) =
+        text.split_once(':').ok_or_else(|| format!("'{text}' is no ramp: give two rates, such as 1k:50k"))?;
+    Ok(Rate { from_per_s: parse_rate(from)?, to_per_s: parse_rate(to)? })
+}
+
+const OPEN_EXAMPLES: &str = "\
+Examples:
+  loadgen open 127.0.0.1:1234 -c 1k -R 20k -d 10s
+  loadgen open 127.0.0.1:1234 -c 1k -R 20k --arrival constant
+  loadgen open 127.0.0.1:1234 -c 1k --ramp 1k:100k -d 30s     where does it break?";
 
 /// Where results go.
 #[derive(Debug, Clone, clap::Args)]

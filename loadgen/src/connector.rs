@@ -9,13 +9,13 @@ use socket2::Socket;
 use crate::failure::{Act, Failure, Kind};
 use crate::gate::Gate;
 use crate::routes::Routes;
-use crate::schedule::Schedule;
+use crate::schedule::Pace;
 
 /// One worker's connects.
 pub(crate) struct Connector {
     targets: Vec<SocketAddr>,
     routes: Routes,
-    pace: Option<Schedule>,
+    pace: Option<Pace>,
     gate: Gate,
     begin_ns: u64,
     total: u32,
@@ -33,7 +33,7 @@ impl Connector {
         targets: Vec<SocketAddr>,
         routes: Routes,
         gate: Gate,
-        (begin_ns, pace): (u64, Option<Schedule>),
+        (begin_ns, pace): (u64, Option<Pace>),
         total: u32,
     ) -> Connector {
         Connector { targets, routes, pace, gate, begin_ns, total, begun: 0, opened: 0, failed: 0, is_given_up: false }
@@ -115,7 +115,7 @@ mod tests {
     use crate::routes::Sources;
     use std::net::TcpListener;
 
-    fn connector(target: SocketAddr, pace: Option<Schedule>, total: u32) -> Connector {
+    fn connector(target: SocketAddr, pace: Option<Pace>, total: u32) -> Connector {
         let sources = Sources::Given { addresses: [[127, 200, 1, 1].into()].into(), port_end: 1034 };
         let routes = Routes::new(sources, 1, (0, u64::from(total), u64::from(total)), (0, 1));
         Connector::new(vec![target], routes, Gate::new(None, 1, 1_000_000_000), (5, pace), total)
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn it_begins_as_many_as_asked_and_as_fast_as_allowed() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut connector = connector(listener.local_addr().unwrap(), Some(Schedule::new(10.0, 0, 1)), 2);
+        let mut connector = connector(listener.local_addr().unwrap(), Some(Pace::new(10.0, 0, 1)), 2);
         assert_eq!(connector.next_ns(128), None);
         assert_eq!(connector.next_ns(0), Some(5));
         assert_eq!(connector.open().0, 0);

@@ -13,6 +13,7 @@ use crate::problem::Problem;
 use crate::report::paragraph::paragraph;
 use crate::report::{Ending, Report};
 use crate::run::Run;
+use crate::schedule::{Arrival, Rate};
 use crate::signals::Signals;
 use crate::stage::Stage;
 use crate::terminal::report_columns;
@@ -32,7 +33,8 @@ pub(crate) fn run(output: &Output) -> Result<bool, Problem> {
     run.stage(Stage::Connect)?;
     let closed = run.stage(Stage::Closed { duration: LOOP_TIME })?;
     if let Some(reached_per_s) = closed.map(|recorder| recorder.answered_per_s()) {
-        run.stage(Stage::Open { duration: LOOP_TIME, rate_per_s: comfortable(reached_per_s) })?;
+        let rate = Rate::constant(comfortable(reached_per_s));
+        run.stage(Stage::Open { duration: LOOP_TIME, rate, arrival: Arrival::Poisson })?;
     }
     let mut report = run.finish();
     report.server = Some(echo::stop_inside(server)?);
@@ -47,6 +49,7 @@ fn plan(machine: &Machine, output: &Output) -> Result<Plan, Problem> {
         size: 64,
         timeout: Duration::from_secs(5),
         connect_rate: None,
+        seed: None,
         source: None,
         threads: None,
         cores: CoreChoice::None,
@@ -68,7 +71,7 @@ fn closing(report: &Report) -> String {
         return String::new();
     }
     let rate = report.stages.iter().find_map(|result| match result.stage {
-        Stage::Open { rate_per_s, .. } => Some(rate_per_s as u64),
+        Stage::Open { rate, .. } => Some(rate.mean_per_s() as u64),
         _ => None,
     });
     let half = rate.unwrap_or(1000) / 2;

@@ -55,7 +55,7 @@ pub(crate) fn plan(targets: &[Target], load: &Load, machine: &Machine) -> Result
         let remedy = format!("`sudo ip address add {stranger} dev lo` would make it one, until the next start");
         return Err(Problem::Machine(format!("--source {stranger} is no address of this machine; {remedy}")));
     }
-    Plan::new(load, (name, resolved.map_err(Problem::Resolve)?), machine, fresh_seed())
+    Plan::new(load, (name, resolved.map_err(Problem::Resolve)?), machine, load.seed.unwrap_or_else(fresh_seed))
 }
 
 /// A number that no other run has: the time, in nanoseconds, and the process.

@@ -57,7 +57,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Aimed, Args, Command, Held, Open, Output};
+use crate::args::{Aimed, Args, Command, Held, Output};
 use crate::problem::Problem;
 use crate::report::paragraph::paragraph;
 use crate::stage::Stage;
@@ -118,9 +118,7 @@ fn obey(args: Args) -> Result<bool, Problem> {
         Some(Command::Rr(Aimed { targets, load })) => {
             load::run(&targets, &load, &[Stage::Closed { duration: load.duration }])
         }
-        Some(Command::Open(Open { rate, aimed: Aimed { targets, load } })) => {
-            load::run(&targets, &load, &[Stage::Open { duration: load.duration, rate_per_s: rate }])
-        }
+        Some(Command::Open(open)) => load::run(&open.aimed.targets, &open.aimed.load, &[open.stage()]),
         Some(Command::Hold(Held { targets, load })) => {
             load::run(&targets, &load, &[Stage::Verify, Stage::Hold { duration: load.duration }, Stage::Verify])
         }

@@ -60,7 +60,7 @@ impl Progress {
             Stage::Connect => "connecting".to_owned(),
             Stage::Verify => "verifying".to_owned(),
             Stage::Closed { .. } => "closed loop".to_owned(),
-            Stage::Open { rate_per_s, .. } => format!("open loop at {}/s", count(rate_per_s as u64)),
+            Stage::Open { rate, .. } => format!("open loop at {rate}/s"),
             Stage::Hold { .. } => "holding".to_owned(),
         };
         self.begin_part(name, stage.duration());

@@ -144,6 +144,12 @@ fn three_digits(value: f64, unit: &str) -> String {
     }
 }
 
+/// A rate, with decimals only where it is slow enough for them to matter.
+pub(crate) fn rate_text(rate_per_s: f64) -> String {
+    let is_whole = rate_per_s.fract() == 0.0 || rate_per_s >= 100.0;
+    if is_whole { count(rate_per_s.round() as u64) } else { format!("{rate_per_s:.2}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,5 +212,10 @@ mod tests {
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1536), "1.50 KiB");
         assert_eq!(bytes(1 << 30), "1.00 GiB");
+    }
+
+    #[test]
+    fn slow_rates_keep_their_fractions() {
+        assert_eq!([0.7, 5.0, 99.999, 1234.6].map(rate_text), ["0.70", "5", "100.00", "1,235"]);
     }
 }

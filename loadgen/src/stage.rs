@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::connector::Connector;
-use crate::schedule::Schedule;
+use crate::schedule::{Arrival, Rate, Schedule};
 
 /// One part of a run, which all workers do at the same time.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,12 +18,14 @@ pub(crate) enum Stage {
         /// How long requests are begun.
         duration: Duration,
     },
-    /// Open loop: requests are due at a constant rate.
+    /// Open loop: requests are due at a rate, whatever the server does.
     Open {
         /// How long requests fall due.
         duration: Duration,
         /// Requests due per second, over all workers.
-        rate_per_s: f64,
+        rate: Rate,
+        /// How their moments lie.
+        arrival: Arrival,
     },
     /// Nothing is sent, and nothing may come.
     Hold {
@@ -33,6 +35,17 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
+    /// Its name in results.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Stage::Connect => "connect",
+            Stage::Verify => "verify",
+            Stage::Closed { .. } => "closed",
+            Stage::Open { .. } => "open",
+            Stage::Hold { .. } => "hold",
+        }
+    }
+
     /// How long the stage's window is open; `None` when it ends as soon as its work is done.
     pub(crate) fn duration(self) -> Option<Duration> {
         match self {
@@ -92,27 +105,38 @@ impl Iterator for Cursor {
 /// What waits for a connection is not stored: it is those requests of the schedule that are due but not given yet.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
+    /// Beyond the request that is next.
     schedule: Schedule,
+    /// When the next request that no connection has yet is (or was) due; `None` after the last one.
+    next_ns: Option<u64>,
     given: u64,
-    total: u64,
+    window_ns: u64,
     free: VecDeque<u32>,
 }
 
 impl Arrivals {
     /// The requests of `schedule` in a window of `duration`, and the connections that are free at its beginning.
     pub(crate) fn new(schedule: Schedule, duration: Duration, free: VecDeque<u32>) -> Arrivals {
-        let total = schedule.due_before(duration.as_nanos() as u64);
-        Arrivals { schedule, given: 0, total, free }
+        let window_ns = duration.as_nanos() as u64;
+        let mut arrivals = Arrivals { schedule, next_ns: None, given: 0, window_ns, free };
+        arrivals.advance();
+        arrivals
     }
 
-    /// How many requests are due at `now_ns` since the window opened.
+    fn advance(&mut self) {
+        self.next_ns = self.schedule.next().filter(|ns| *ns < self.window_ns);
+    }
+
+    /// How many requests are due at `now_ns` since the window opened. Goes over all that are due and were not given.
     pub(crate) fn due(&self, now_ns: u64) -> u64 {
-        self.total.min(self.schedule.due_before(now_ns))
+        let end_ns = now_ns.min(self.window_ns);
+        let waiting = self.next_ns.into_iter().chain(self.schedule.clone()).take_while(|ns| *ns < end_ns);
+        self.given + if self.next_ns.is_some() { waiting.count() as u64 } else { 0 }
     }
 
     /// When the next request that no connection has yet is (or was) due; `None` after the last one.
     pub(crate) fn next_ns(&self) -> Option<u64> {
-        (self.given < self.total).then(|| self.schedule.due_ns(self.given))
+        self.next_ns
     }
 
     /// Whether a connection is free (or was when it was last seen).
@@ -133,6 +157,7 @@ impl Arrivals {
     /// The next request was given to a connection.
     pub(crate) fn give(&mut self) {
         self.given += 1;
+        self.advance();
     }
 }
 
@@ -141,7 +166,8 @@ mod tests {
     use super::*;
 
     fn arrivals() -> Arrivals {
-        Arrivals::new(Schedule::new(1000.0, 0, 1), Duration::from_millis(5), VecDeque::from([0, 1]))
+        let schedule = Schedule::new(Rate::constant(1000.0), 0.005, Arrival::Constant, 0, (0, 1));
+        Arrivals::new(schedule, Duration::from_millis(5), VecDeque::from([0, 1]))
     }
 
     #[test]
@@ -157,7 +183,7 @@ mod tests {
         let mut arrivals = arrivals();
         assert_eq!([0, 1, 4_000_001, u64::MAX >> 20].map(|now| arrivals.due(now)), [0, 1, 5, 5]);
         (0..5).for_each(|_| arrivals.give());
-        assert_eq!(arrivals.next_ns(), None);
+        assert_eq!((arrivals.next_ns(), arrivals.due(u64::MAX)), (None, 5));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::payload;
 use crate::plan::{Plan, Share};
 use crate::recorder::{Recorder, note};
 use crate::routes::Sources;
-use crate::schedule::Schedule;
+use crate::schedule::{Pace, Schedule};
 use crate::stage::{Arrivals, Cursor, Drive, Stage};
 use crate::standstill::Standstill;
 
@@ -42,6 +42,8 @@ pub(crate) struct Worker {
     ready: VecDeque<u32>,
     scratch: Vec<u8>,
     drive: Drive,
+    /// Stages begun so far.
+    stages: u64,
     /// When the stage's window opens and closes; the latter is the end of time for a stage without a duration.
     begin_ns: u64,
     end_ns: u64,
@@ -74,6 +76,7 @@ impl Worker {
             ready: VecDeque::new(),
             scratch: vec![0; (plan.size as usize * 2).clamp(*SCRATCH_BYTES.start(), *SCRATCH_BYTES.end())],
             drive: Drive::Hold,
+            stages: 0,
             begin_ns: 0,
             end_ns: 0,
             sweep_ns: 0,
@@ -128,11 +131,12 @@ impl Worker {
     fn begin(&mut self, stage: Stage, begin_ns: u64) {
         let slots = self.clients.len() as u32;
         let (worker, workers) = (self.share.worker, self.share.workers);
+        self.stages += 1;
         self.begin_ns = begin_ns;
         self.end_ns = stage.duration().map_or(u64::MAX, |duration| begin_ns + duration.as_nanos() as u64);
         self.drive = match stage {
             Stage::Connect => {
-                let pace = self.plan.connect_rate.map(|rate| Schedule::new(rate, worker, workers));
+                let pace = self.plan.connect_rate.map(|rate| Pace::new(rate, worker, workers));
                 let (targets, routes) = (self.plan.targets.clone(), self.share.routes.clone());
                 let gate = Gate::new(AcceptQueues::of(&targets), workers, self.timeout_ns());
                 let when = (begin_ns, pace);
@@ -140,9 +144,12 @@ impl Worker {
             }
             Stage::Verify => Drive::Verify(Cursor::new(slots)),
             Stage::Closed { .. } => Drive::Closed(Cursor::new(slots)),
-            Stage::Open { duration, rate_per_s } => {
+            Stage::Open { duration, rate, arrival } => {
                 let free = (0..slots).filter(|slot| self.clients[*slot as usize].is_some()).collect();
-                Drive::Open(Arrivals::new(Schedule::new(rate_per_s, worker, workers), duration, free))
+                // Each stage has chances of its own.
+                let seed = self.plan.seed.wrapping_add(self.stages);
+                let schedule = Schedule::new(rate, duration.as_secs_f64(), arrival, seed, (worker, workers));
+                Drive::Open(Arrivals::new(schedule, duration, free))
             }
             Stage::Hold { .. } => Drive::Hold,
         };

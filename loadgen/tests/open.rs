@@ -8,7 +8,7 @@ use support::{SIZE, Server, failures, is_conserved, loadgen, measure, stage};
 fn what_was_due_is_rate_times_time_and_all_of_it_is_answered() {
     let server = Server::good();
     for threads in [1, 2, 3] {
-        let line = format!("open {} -c 20 -R 1k -d 500ms --threads {threads}", server.address);
+        let line = format!("open {} -c 20 -R 1k --arrival constant -d 500ms --threads {threads}", server.address);
         let (code, results) = measure(&line);
         assert_eq!(code, Some(0), "{results:#}");
         let open = stage(&results, "open");
@@ -24,7 +24,7 @@ fn what_was_due_is_rate_times_time_and_all_of_it_is_answered() {
 #[test]
 fn the_report_shows_latency_service_and_lag_side_by_side() {
     let server = Server::good();
-    let outcome = loadgen(&format!("open {} -c 5 -R 200 -d 300ms", server.address));
+    let outcome = loadgen(&format!("open {} -c 5 -R 200 --arrival constant -d 300ms", server.address));
     assert!(outcome.stdout.starts_with("Open loop · "), "{}", outcome.stdout);
     for wanted in
         ["latency", "service", "send lag", "200 requests/s due", "60 due = 60 answered", "in the window of 300 ms + "]
@@ -42,7 +42,8 @@ fn a_server_that_never_answers_leaves_nothing_out_of_the_sum() {
         })
     });
     // Each connection takes one request and keeps it until its timeout; the others wait for a connection for ever.
-    let (code, results) = measure(&format!("open {} -c 4 -R 100 -d 300ms --timeout 100ms", server.address));
+    let (code, results) =
+        measure(&format!("open {} -c 4 -R 100 --arrival constant -d 300ms --timeout 100ms", server.address));
     assert_eq!(code, Some(1));
     let open = stage(&results, "open");
     assert_eq!(failures(open, "request_failures", "timed out"), 4, "{open:#}");
@@ -68,7 +69,7 @@ fn requests_that_wait_for_a_connection_are_late_from_their_due_moment() {
         };
         slow(stream);
     });
-    let (_, results) = measure(&format!("open {} -c 1 -R 200 -d 1s", server.address));
+    let (_, results) = measure(&format!("open {} -c 1 -R 200 --arrival constant -d 1s", server.address));
     let open = stage(&results, "open");
     assert_eq!(open["requests_due"], 200);
     assert!(is_conserved(&results));

@@ -13,7 +13,7 @@ fn requests_that_were_due_while_it_stood_still_waited_for_it() {
     let mut server = start("serve --listen 127.0.0.1:0 --shards 1");
     let line = line_with(&mut lines(server.stdout.take()), "listening on ");
     let address = line.split(' ').nth(2).unwrap();
-    let mut load = start(&format!("open {address} -c 1500 -R 1k -d 4s --json -"));
+    let mut load = start(&format!("open {address} -c 1500 -R 1k --arrival constant -d 4s --json -"));
     line_with(&mut lines(load.stderr.take()), "open loop");
     signal(&server, "STOP");
     sleep(Duration::from_secs(1));
@@ -37,7 +37,7 @@ fn requests_that_were_due_while_it_stood_still_waited_for_it() {
 #[test]
 fn a_generator_that_stood_still_does_not_blame_the_server() {
     let server = Server::good();
-    let mut load = start(&format!("open {} -c 10 -R 100 -d 3s --json -", server.address));
+    let mut load = start(&format!("open {} -c 10 -R 100 --arrival constant -d 3s --json -", server.address));
     line_with(&mut lines(load.stderr.take()), "open loop");
     signal(&load, "STOP");
     // As long as it is to stand still: more than the tenth of a second from which on it is noticed.

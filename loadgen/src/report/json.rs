@@ -9,6 +9,7 @@ use crate::recorder::{Failures, Recorder};
 use crate::report::percentiles::Percentiles;
 use crate::report::{Report, StageResult};
 use crate::routes::Used;
+use crate::schedule::{Arrival, Rate};
 use crate::series::Second;
 use crate::stage::Stage;
 use crate::times::Times;
@@ -125,8 +126,11 @@ struct ServerFacts<'a> {
 struct StageFacts {
     /// `connect`, `verify`, `closed`, `open` or `hold`.
     stage: &'static str,
-    /// The rate of an open loop.
+    /// The rate of an open loop, over the whole stage; and that at its beginning and at its end.
     rate_target_per_s: Option<f64>,
+    rate_target_range_per_s: Option<[f64; 2]>,
+    /// `poisson` or `constant`, of an open loop.
+    arrival: Option<&'static str>,
     /// From its order to its last record.
     elapsed_s: f64,
     /// How long requests were begun (or due, or the connections held).
@@ -310,17 +314,16 @@ fn sources(used: Used) -> SourceFacts {
 
 fn stage(result: &StageResult) -> StageFacts {
     let recorder: &Recorder = &result.recorder;
-    let (name, rate_target_per_s) = match result.stage {
-        Stage::Connect => ("connect", None),
-        Stage::Verify => ("verify", None),
-        Stage::Closed { .. } => ("closed", None),
-        Stage::Open { rate_per_s, .. } => ("open", Some(rate_per_s)),
-        Stage::Hold { .. } => ("hold", None),
+    let (rate, arrival) = match result.stage {
+        Stage::Open { rate, arrival, .. } => (Some(rate), Some(arrival)),
+        _ => (None, None),
     };
-    let is_open = rate_target_per_s.is_some();
+    let is_open = rate.is_some();
     StageFacts {
-        stage: name,
-        rate_target_per_s,
+        stage: result.stage.name(),
+        rate_target_per_s: rate.map(Rate::mean_per_s),
+        rate_target_range_per_s: rate.map(|rate| [rate.from_per_s, rate.to_per_s]),
+        arrival: arrival.map(Arrival::name),
         elapsed_s: result.elapsed.as_secs_f64(),
         window_s: recorder.window_ns as f64 / 1e9,
         connections_attempted: recorder.attempted,

@@ -4,11 +4,12 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use crate::netstat::Netstat;
-use crate::quantity::{bytes, count, counted, span};
+use crate::quantity::{bytes, count, counted, rate_text, span};
 use crate::recorder::Recorder;
 use crate::report::paragraph::paragraph;
 use crate::report::percentiles::Percentiles;
 use crate::report::{Ending, Report, StageResult, advice, warnings};
+use crate::schedule::Arrival;
 use crate::series::Series;
 use crate::stage::Stage;
 
@@ -156,8 +157,9 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fm
     let throughput = format!("{} answers/s · {each_way}/s each way", rate_text(rate));
     writeln!(f)?;
     match result.stage {
-        Stage::Open { rate_per_s, .. } => {
-            row(f, "Open loop", &format!("{} requests/s due", rate_text(rate_per_s)))?;
+        Stage::Open { rate, arrival, .. } => {
+            let seed = if arrival == Arrival::Poisson { format!(", seed {}", report.plan.seed) } else { String::new() };
+            row(f, "Open loop", &format!("{rate} requests/s due, {} arrivals{seed}", arrival.name()))?;
             row(f, "  achieved", &throughput)?;
         }
         _ => row(f, "Closed loop", &throughput)?,
@@ -330,11 +332,6 @@ fn row(f: &mut Formatter<'_>, name: &str, text: &str) -> fmt::Result {
     writeln!(f, "{name:<width$}{text}", width = LABEL_COLUMNS)
 }
 
-fn rate_text(rate_per_s: f64) -> String {
-    let is_whole = rate_per_s.fract() == 0.0 || rate_per_s >= 100.0;
-    if is_whole { count(rate_per_s.round() as u64) } else { format!("{rate_per_s:.2}") }
-}
-
 /// Columns of a row's name and of the blanks behind it.
 const LABEL_COLUMNS: usize = 14;
 
@@ -362,6 +359,7 @@ mod tests {
     use crate::plan::tests::plan_inside;
     use crate::recorder::note;
     use crate::report::tests::report;
+    use crate::schedule::Rate;
     use crate::terminal::COLUMNS_USUAL;
 
     fn render(report: &Report) -> String {
@@ -372,7 +370,8 @@ mod tests {
     fn the_first_line_says_which_loop_it_was() {
         assert!(render(&report()).starts_with("Closed loop · 127.0.0.1:4000 · 10 connections · 64 B a message\n"));
         let mut open = report();
-        open.stages[1].stage = Stage::Open { duration: Duration::from_secs(1), rate_per_s: 1000.0 };
+        open.stages[1].stage =
+            Stage::Open { duration: Duration::from_secs(1), rate: Rate::constant(1000.0), arrival: Arrival::Poisson };
         assert!(render(&open).starts_with("Open loop · "));
     }
 
@@ -388,7 +387,8 @@ mod tests {
     #[test]
     fn it_is_no_wider_than_a_terminal() {
         let mut open = report();
-        open.stages[1].stage = Stage::Open { duration: Duration::from_secs(1), rate_per_s: 1000.0 };
+        open.stages[1].stage =
+            Stage::Open { duration: Duration::from_secs(1), rate: Rate::constant(1000.0), arrival: Arrival::Poisson };
         let narrow = super::render(&open, 50);
         assert!(narrow.starts_with("Open loop · 127.0.0.1:4000 · 10 connections · 64\n B a message\n"), "{narrow}");
         for columns in [50, COLUMNS_USUAL, 120] {
@@ -455,11 +455,6 @@ mod tests {
         assert!(!render(&slow).contains("TCPSynRetrans"));
         slow.stages[0].netstat.syn_retransmits = 1234;
         assert!(render(&slow).contains("TCPSynRetrans +1,234"));
-    }
-
-    #[test]
-    fn slow_rates_keep_their_fractions() {
-        assert_eq!([0.7, 5.0, 99.999, 1234.6].map(rate_text), ["0.70", "5", "100.00", "1,235"]);
     }
 
     #[test]

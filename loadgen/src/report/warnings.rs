@@ -1,8 +1,9 @@
 //! What is no failure, but makes the numbers of a run something else than they seem.
 
-use crate::quantity::{count, counted, span};
+use crate::quantity::{counted, rate_text, span};
 use crate::report::percentiles::Percentiles;
 use crate::report::{Ending, Report, StageResult};
+use crate::schedule::Rate;
 use crate::stage::Stage;
 
 /// Sentences about `report`; none when its numbers are what they seem.
@@ -10,8 +11,8 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
     let mut sentences = Vec::new();
     let has_gone_on = !matches!(report.ending, Ending::NoConnection | Ending::AllLost);
     for result in &report.stages {
-        if let (Stage::Open { rate_per_s, .. }, true) = (result.stage, has_gone_on) {
-            sentences.extend(rate_not_achieved(result, rate_per_s));
+        if let (Stage::Open { rate, .. }, true) = (result.stage, has_gone_on) {
+            sentences.extend(rate_not_achieved(result, rate));
             sentences.extend(sent_late(result));
         }
         sentences.extend(cores_filled(report, result));
@@ -31,14 +32,13 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
 }
 
 /// All may have been answered in the end: but if not in the window, then late, and later from second to second.
-fn rate_not_achieved(result: &StageResult, rate_per_s: f64) -> Option<String> {
-    let (recorder, rate) = (&result.recorder, |per_s: f64| count(per_s as u64));
+fn rate_not_achieved(result: &StageResult, rate: Rate) -> Option<String> {
+    let recorder = &result.recorder;
     let is_short = (recorder.answered_in_window as f64) < recorder.due as f64 * ACHIEVED_MIN;
     (is_short && recorder.due >= DUE_MIN).then(|| {
         format!(
-            "achieved {}/s of {}/s: the latencies are those of an overloaded server or generator",
-            rate(recorder.answered_per_s()),
-            rate(rate_per_s)
+            "achieved {}/s of {rate}/s: the latencies are those of an overloaded server or generator",
+            rate_text(recorder.answered_per_s())
         )
     })
 }
@@ -87,11 +87,13 @@ const CORES_FULL: f64 = 0.9;
 mod tests {
     use super::*;
     use crate::report::tests::report;
+    use crate::schedule::Arrival;
     use std::time::Duration;
 
     fn open() -> Report {
         let mut report = report();
-        report.stages[1].stage = Stage::Open { duration: Duration::from_secs(1), rate_per_s: 1000.0 };
+        report.stages[1].stage =
+            Stage::Open { duration: Duration::from_secs(1), rate: Rate::constant(1000.0), arrival: Arrival::Constant };
         report
     }
 
