@@ -13,7 +13,7 @@ use crate::source_list::SourceList;
 use crate::stage::Stage;
 use crate::target::Target;
 
-/// Opens very many connections and measures latency at scale, against any server that echoes.
+/// Opens very many connections and measures latency at scale, against any server.
 ///
 /// Without a command it shows what it can do: it starts an echo server in its own process, opens as many connections as
 /// suit this machine, measures a closed and an open loop with every byte verified, and explains what it found. That
@@ -109,6 +109,13 @@ pub(crate) struct Load {
     /// Bytes in a message
     #[arg(short = 's', long, value_name = "BYTES", default_value = "64", value_parser = parse_size)]
     pub(crate) size: u32,
+    /// Send this instead of messages that the server echoes, such as 'PING\r\n'; escapes: \r \n \t \0 \\ \xHH
+    #[arg(long, value_name = "TEXT", requires = "expect", conflicts_with = "size", allow_hyphen_values = true)]
+    pub(crate) send: Option<String>,
+    /// What has to come back, such as '+PONG\r\n' or 'VERSION *\r\n': just that, where * is any bytes up to what follows
+    /// it (\* is a star)
+    #[arg(long, value_name = "TEXT", requires = "send", allow_hyphen_values = true)]
+    pub(crate) expect: Option<String>,
     /// How long a connect, and how long a reply, may take before it has failed; noticed up to a sixteenth late
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
@@ -137,8 +144,8 @@ pub(crate) struct Load {
 /// A load on a server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Aimed {
-    /// The server: host:port or tcp://host:port, such as `127.0.0.1:1234` or `[::1]:1234`; connections are spread evenly
-    /// over several
+    /// The server: host:port or tcp://host:port, such as `127.0.0.1:1234` or `[::1]:1234`, which has to echo unless --send
+    /// and --expect say otherwise; or http://host:port/path; connections are spread evenly over several
     #[arg(required = true, value_name = "TARGET", value_delimiter = ',')]
     pub(crate) targets: Vec<Target>,
     #[command(flatten)]
@@ -255,8 +262,11 @@ Examples:
   loadgen hold -c 1M                               does this machine hold a million?
   loadgen doctor -c 1M                             and if not, why not?
   loadgen rr 127.0.0.1:1234 --json - --quiet       results for a script
+  loadgen rr http://127.0.0.1:80/index.html -c 100 any HTTP/1.1 server: GET, status and length checked
+  loadgen rr 127.0.0.1:6379 --send 'PING\r\n' --expect '+PONG\r\n'
+                                                   any protocol of requests and replies, here Redis's
 
-Any TCP server that echoes will do:
+Without those, any TCP server that echoes will do:
   socat TCP-LISTEN:1234,fork,reuseaddr,bind=127.0.0.1 EXEC:cat
 
 Failures: a connect that failed, a connection lost, a byte that was not the one sent, a request without an answer.

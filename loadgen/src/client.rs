@@ -1,4 +1,4 @@
-//! One connection: what it has sent, what came back, and whether that is the same.
+//! One connection: what it has sent, what came back, and whether that is what had to.
 
 use std::io::{self, Read};
 
@@ -6,6 +6,8 @@ use socket2::Socket;
 
 use crate::failure::{Act, Failure, Kind};
 use crate::payload;
+use crate::protocol::Protocol;
+use crate::protocol::http::Responses;
 use crate::strange::Strange;
 
 /// A connection of a worker. It knows neither poll nor clock nor histogram; a reply it does not expect is a failure.
@@ -15,11 +17,13 @@ use crate::strange::Strange;
 #[derive(Debug)]
 pub(crate) struct Client {
     socket: Socket,
-    /// Bytes of the current message, and how many of them were sent, and came back.
+    /// Bytes of the current request, and how many of them were sent.
     size: u32,
     sent: u32,
+    /// How far the reply has come: in bytes of an echo, in steps of a script's pattern; of an HTTP response whether it
+    /// has begun.
     received: u32,
-    /// Where the current message begins in the stream: the bytes of all messages before it.
+    /// Where the current message begins in the stream of an echo: the bytes of all messages before it.
     begun: u64,
     /// When the current request was due, or the connect begun; nanoseconds of the run's clock.
     due_ns: u64,
@@ -32,8 +36,26 @@ pub(crate) struct Client {
     is_readable: bool,
     /// An edge said that the peer has finished: a short read does not mean drained then, the end comes behind it.
     is_read_closed: bool,
+    /// The whole reply to the current request is there.
+    is_whole: bool,
+    /// The server has said that it closes the connection behind this reply.
+    is_last: bool,
     /// It waits for its turn in the worker's queue.
     pub(crate) is_queued: bool,
+}
+
+/// What a client has to know to speak: what all say, and what is its own and can be computed.
+pub(crate) struct Speech<'a> {
+    /// What is said.
+    pub(crate) protocol: &'a Protocol,
+    /// Responses that have come in part.
+    pub(crate) responses: &'a mut Responses,
+    /// The connection's place among its worker's.
+    pub(crate) slot: u32,
+    /// The index of its destination.
+    pub(crate) destination: usize,
+    /// What makes the bytes of an echo its own.
+    pub(crate) seed: u64,
 }
 
 /// What a client is doing.
@@ -62,6 +84,8 @@ impl Client {
             is_full: true,
             is_readable: false,
             is_read_closed: false,
+            is_whole: false,
+            is_last: false,
             is_queued: false,
         }
     }
@@ -104,7 +128,7 @@ impl Client {
     /// Begins a request of `size` bytes that was due at `due_ns`; [`flush`](Client::flush) sends it.
     pub(crate) fn begin(&mut self, size: u32, due_ns: u64, now_ns: u64) {
         self.begun += u64::from(self.size);
-        (self.size, self.sent, self.received) = (size, 0, 0);
+        (self.size, self.sent, self.received, self.is_whole) = (size, 0, 0, false);
         self.due_ns = due_ns;
         self.sent_ns = now_ns;
         self.state = State::Busy;
@@ -117,7 +141,12 @@ impl Client {
 
     /// Whether the whole reply to the current request is there.
     pub(crate) fn is_answered(&self) -> bool {
-        self.state == State::Busy && self.received == self.size
+        self.state == State::Busy && self.is_whole
+    }
+
+    /// Whether the server has said that it closes the connection behind the reply that has just been read.
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last
     }
 
     /// What a timeout of the current act is a failure of.
@@ -130,65 +159,81 @@ impl Client {
         }
     }
 
-    /// Bytes sent, and bytes received and verified, in its whole life.
-    pub(crate) fn totals(&self) -> (u64, u64) {
-        (self.begun + u64::from(self.sent), self.begun + u64::from(self.received))
-    }
-
-    /// Sends what the socket takes of the current request, through `scratch`; `seed` makes its bytes its own.
+    /// Sends what the socket takes of the current request, an echo's through `scratch`; returns how many bytes that was.
     ///
     /// # Errors
     /// The failure with which the connection ended.
-    pub(crate) fn flush(&mut self, seed: u64, scratch: &mut [u8]) -> Result<(), Failure> {
+    pub(crate) fn flush(&mut self, speech: &Speech<'_>, scratch: &mut [u8]) -> Result<u64, Failure> {
+        let begun = self.sent;
         while self.sent < self.size && !self.is_full {
-            let piece = scratch.len().min((self.size - self.sent) as usize);
-            payload::fill(seed, self.begun + u64::from(self.sent), &mut scratch[..piece]);
+            let piece = match speech.protocol.request(speech.destination) {
+                Some(request) => &request[self.sent as usize..],
+                None => {
+                    let piece = scratch.len().min((self.size - self.sent) as usize);
+                    payload::fill(speech.seed, self.begun + u64::from(self.sent), &mut scratch[..piece]);
+                    &scratch[..piece]
+                }
+            };
             // Rust's runtime ignores SIGPIPE, so a peer that is gone gives EPIPE here.
-            match self.socket.send(&scratch[..piece]) {
+            match self.socket.send(piece) {
                 Ok(taken) => {
                     self.sent += taken as u32;
-                    self.is_full = taken < piece;
+                    self.is_full = taken < piece.len();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_full = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Failure::of(Act::Send, &error)),
             }
         }
-        Ok(())
+        Ok(u64::from(self.sent - begun))
     }
 
-    /// Reads what has come, up to a budget, and verifies that it is what `seed` made. If the first message's reply is not
-    /// even begun like an echo, it is left in `strange`, where that is still empty.
+    /// Reads what has come, up to a budget, and verifies it, counting its bytes in `bytes`. What is wrong with a reply that
+    /// is whole, as an HTTP response of another status can be, is returned. If the first reply is not even begun as it
+    /// had to, it is left in `strange`, where that is still empty.
     ///
     /// # Errors
     /// The failure with which the connection ended: whatever came before it was verified, and counts.
     pub(crate) fn receive(
         &mut self,
-        seed: u64,
+        speech: &mut Speech<'_>,
         scratch: &mut [u8],
-        strange: &mut Option<Strange>,
-    ) -> Result<(), Failure> {
+        (bytes, strange): (&mut u64, &mut Option<Strange>),
+    ) -> Result<Option<Kind>, Failure> {
+        let mut fault = None;
         for _ in 0..READ_BUDGET {
             if !self.is_readable {
                 break;
             }
             match (&self.socket).read(scratch) {
-                Ok(0) => return Err(self.ended()),
+                Ok(0) => match speech.responses.end(speech.slot) {
+                    Some(response) if self.state == State::Busy => {
+                        (self.is_whole, self.is_last, self.is_readable) = (true, true, false);
+                        return Ok(response.fault);
+                    }
+                    _ => return Err(self.ended()),
+                },
                 Ok(len) => {
-                    self.verify(seed, &scratch[..len]).inspect_err(|_| {
-                        if self.begun == 0 && self.received == 0 {
+                    let is_first = self.begun == 0 && self.received == 0;
+                    fault = self.verify(speech, &scratch[..len]).inspect_err(|_| {
+                        if is_first {
                             strange.get_or_insert_with(|| Strange::new(&scratch[..len]));
                         }
                     })?;
+                    *bytes += len as u64;
                     // Shorter than the buffer means drained (epoll(7)), unless the end of the stream is behind it.
                     self.is_readable = len == scratch.len() || self.is_read_closed;
+                    // What the server does behind its last response is no concern of ours.
+                    if self.is_last || fault.is_some() {
+                        break;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Failure::of(self.act(), &error)),
             }
         }
-        Ok(())
+        Ok(fault)
     }
 
     /// Whether there is more to read than the budget allowed.
@@ -196,7 +241,34 @@ impl Client {
         self.is_readable
     }
 
-    fn verify(&mut self, seed: u64, bytes: &[u8]) -> Result<(), Failure> {
+    fn verify(&mut self, speech: &mut Speech<'_>, bytes: &[u8]) -> Result<Option<Kind>, Failure> {
+        let is_busy = self.state == State::Busy && !self.is_whole;
+        match speech.protocol {
+            Protocol::Echo { .. } => self.verify_echo(speech.seed, bytes).map(|()| None),
+            _ if !is_busy => Err(Failure::new(self.act(), Kind::Surplus)),
+            Protocol::Script(script) => {
+                let advanced = script.advance(self.received, bytes);
+                let (position, taken) = advanced.map_err(|_| Failure::new(Act::Reply, Kind::Unexpected))?;
+                (self.received, self.is_whole) = (position, script.is_whole(position));
+                self.refuse_surplus(bytes.len() - taken).map(|()| None)
+            }
+            Protocol::Http(_) => {
+                let taken = speech.responses.take(speech.slot, bytes);
+                self.received = 1;
+                let Some((response, taken)) = taken.map_err(|kind| Failure::new(Act::Reply, kind))? else {
+                    return Ok(None);
+                };
+                (self.is_whole, self.is_last) = (true, response.is_last);
+                self.refuse_surplus(bytes.len() - taken).map(|()| response.fault)
+            }
+        }
+    }
+
+    fn refuse_surplus(&self, left: usize) -> Result<(), Failure> {
+        if left == 0 { Ok(()) } else { Err(Failure::new(Act::Reply, Kind::Surplus)) }
+    }
+
+    fn verify_echo(&mut self, seed: u64, bytes: &[u8]) -> Result<(), Failure> {
         let expected = bytes.len().min((self.sent - self.received) as usize);
         if !payload::matches(seed, self.begun + u64::from(self.received), &bytes[..expected]) {
             return Err(Failure::new(Act::Reply, Kind::Corrupted));
@@ -205,11 +277,12 @@ impl Client {
             return Err(Failure::new(self.act(), Kind::Surplus));
         }
         self.received += bytes.len() as u32;
+        self.is_whole = self.received == self.size;
         Ok(())
     }
 
     fn ended(&self) -> Failure {
-        let cut = self.state == State::Busy && (1..self.size).contains(&self.received);
+        let cut = self.state == State::Busy && self.received > 0 && !self.is_whole;
         Failure::new(self.act(), if cut { Kind::Truncated } else { Kind::Closed })
     }
 }
@@ -235,12 +308,19 @@ mod tests {
         (client, peer)
     }
 
+    /// Runs `act` with what a connection needs to speak echo.
+    fn speak<R>(act: impl FnOnce(&mut Speech<'_>) -> R) -> R {
+        let protocol = Protocol::Echo { size: 16 };
+        let mut responses = Responses::default();
+        act(&mut Speech { protocol: &protocol, responses: &mut responses, slot: 0, destination: 0, seed: SEED })
+    }
+
     /// Reads until a byte or a failure has come: the peer's side of the loopback may need a moment.
     fn receive(client: &mut Client) -> Result<u32, Failure> {
         loop {
             client.note(true, false, false);
             let before = client.received;
-            client.receive(SEED, &mut [0; 256], &mut None)?;
+            speak(|speech| client.receive(speech, &mut [0; 256], (&mut 0, &mut None)))?;
             match client.received - before {
                 0 => std::thread::yield_now(),
                 bytes => return Ok(bytes),
@@ -250,7 +330,7 @@ mod tests {
 
     fn ask(client: &mut Client, peer: &mut TcpStream, size: u32) -> Vec<u8> {
         client.begin(size, 0, 0);
-        assert_eq!(client.flush(SEED, &mut [0; 256]), Ok(()));
+        assert_eq!(speak(|speech| client.flush(speech, &mut [0; 256])), Ok(size.into()));
         let mut request = vec![0; size as usize];
         peer.read_exact(&mut request).unwrap();
         request
@@ -312,7 +392,7 @@ mod tests {
             ask(&mut client, &mut peer, 16);
             peer.write_all(b"-DENIED").unwrap();
             let mut strange = None;
-            while client.receive(SEED, &mut [0; 256], &mut strange).is_ok() {
+            while speak(|speech| client.receive(speech, &mut [0; 256], (&mut 0, &mut strange))).is_ok() {
                 client.note(true, false, false);
                 std::thread::yield_now();
             }
@@ -327,14 +407,14 @@ mod tests {
         let (mut client, mut peer) = pair();
         let size = 64 << 20;
         client.begin(size, 0, 0);
-        client.flush(SEED, &mut [0; 65536]).unwrap();
+        speak(|speech| client.flush(speech, &mut [0; 65536])).unwrap();
         assert!(client.sent < size, "64 MiB never fit into a socket");
         assert_eq!(client.act(), Act::Send);
         let mut drained = vec![0; 1 << 20];
         while client.sent < size {
             peer.read_exact(&mut drained).unwrap();
             client.note(false, true, false);
-            client.flush(SEED, &mut [0; 65536]).unwrap();
+            speak(|speech| client.flush(speech, &mut [0; 65536])).unwrap();
         }
         assert_eq!(client.act(), Act::Reply);
     }

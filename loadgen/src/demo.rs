@@ -47,6 +47,8 @@ fn plan(machine: &Machine, output: &Output) -> Result<Plan, Problem> {
         connections: preflight::suitable(machine, CONNECTIONS_MAX),
         duration: LOOP_TIME,
         size: 64,
+        send: None,
+        expect: None,
         timeout: Duration::from_secs(5),
         connect_rate: None,
         seed: None,

@@ -1,5 +1,6 @@
 //! What can go wrong with a connection or a request: by act, by kind, and by the kernel's number for it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
@@ -46,6 +47,14 @@ pub(crate) enum Kind {
     Corrupted,
     /// More bytes came back than were sent.
     Surplus,
+    /// The reply is not what `--expect` says.
+    Unexpected,
+    /// An HTTP response with this status, which is not one of success.
+    Status(u16),
+    /// An HTTP response whose body is not as long as the first one's.
+    Length,
+    /// No HTTP response.
+    Malformed,
     /// This process, or the system, has no descriptor left.
     OutOfDescriptors,
     /// No source port is left toward the target.
@@ -103,8 +112,9 @@ impl Act {
 
 impl Kind {
     /// Its name in results.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
+    pub(crate) fn name(self) -> Cow<'static, str> {
+        let name = match self {
+            Kind::Status(status) => return format!("HTTP status {status}").into(),
             Kind::Refused => "refused",
             Kind::Unreachable => "unreachable",
             Kind::TimedOut => "timed out",
@@ -113,13 +123,17 @@ impl Kind {
             Kind::Truncated => "truncated",
             Kind::Corrupted => "corrupted",
             Kind::Surplus => "surplus bytes",
+            Kind::Unexpected => "unexpected reply",
+            Kind::Length => "another length than the first response's",
+            Kind::Malformed => "no HTTP response",
             Kind::OutOfDescriptors => "out of descriptors",
             Kind::OutOfPorts => "out of ports",
             Kind::NoAddress => "no address",
             Kind::OutOfMemory => "out of memory",
             Kind::Forbidden => "forbidden",
             Kind::System => "system error",
-        }
+        };
+        name.into()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The commands `rr`, `open` and `hold`: a load on somebody's server, from the command line to the report.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::args::Load;
@@ -9,6 +10,9 @@ use crate::output::Outlet;
 use crate::plan::Plan;
 use crate::preflight;
 use crate::problem::Problem;
+use crate::protocol::Protocol;
+use crate::protocol::http::Http;
+use crate::protocol::script::Script;
 use crate::run::Run;
 use crate::signals::Signals;
 use crate::stage::Stage;
@@ -55,7 +59,28 @@ pub(crate) fn plan(targets: &[Target], load: &Load, machine: &Machine) -> Result
         let remedy = format!("`sudo ip address add {stranger} dev lo` would make it one, until the next start");
         return Err(Problem::Machine(format!("--source {stranger} is no address of this machine; {remedy}")));
     }
-    Plan::new(load, (name, resolved.map_err(Problem::Resolve)?), machine, load.seed.unwrap_or_else(fresh_seed))
+    let protocol = protocol(targets, load).map_err(Problem::Usage)?;
+    Plan::new(
+        load,
+        (name, resolved.map_err(Problem::Resolve)?, protocol),
+        machine,
+        load.seed.unwrap_or_else(fresh_seed),
+    )
+}
+
+/// What `load` speaks with `targets`.
+fn protocol(targets: &[Target], load: &Load) -> Result<Protocol, String> {
+    let paths: Vec<&str> = targets.iter().filter_map(|target| target.path.as_deref()).collect();
+    let script = load.send.as_deref().zip(load.expect.as_deref());
+    match (script, paths.len()) {
+        (Some(_), 1..) => Err("http:// has requests and replies of its own: leave out --send and --expect".to_owned()),
+        (Some((send, expect)), _) => Ok(Protocol::Script(Arc::new(Script::new(send, expect)?))),
+        (None, 0) => Ok(Protocol::Echo { size: load.size }),
+        (None, http) if http < targets.len() => {
+            Err("some targets are http:// and others are not: measure one kind".to_owned())
+        }
+        _ => Ok(Protocol::Http(Arc::new(Http::new(targets.iter().map(Target::authority).zip(paths))))),
+    }
 }
 
 /// A number that no other run has: the time, in nanoseconds, and the process.

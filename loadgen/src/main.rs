@@ -1,11 +1,11 @@
-//! `loadgen`: opens very many connections and measures latency at scale, against any server that echoes.
+//! `loadgen`: opens very many connections and measures latency at scale, against any server.
 //!
 //! In reading order: `args` `target` `listen_address` `source_list` `quantity` what is asked for; `machine` `layout`
 //! `plan` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
 //! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `connector` `gate`
-//! `accept_queues` `client` `payload`; `recorder` `times` `series` `failure` `strange` `netstat` `live` `halt`
+//! `accept_queues` `client` `protocol` `payload`; `recorder` `times` `series` `failure` `strange` `netstat` `live` `halt`
 //! `standstill` what happened; `report` `terminal` what people and programs are told; `echo` `serve` the server, on the
-//! library beside this program. `layout`, `routes`, `schedule`, `payload`, `recorder` and `report` are pure: no clock,
+//! library beside this program. `layout`, `routes`, `schedule`, `payload`, `protocol`, `recorder` and `report` are pure: no clock,
 //! no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
@@ -33,6 +33,7 @@ mod plan;
 mod preflight;
 mod problem;
 mod progress;
+mod protocol;
 mod quantity;
 mod recorder;
 mod report;

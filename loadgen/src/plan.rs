@@ -7,6 +7,7 @@ use crate::args::{CoreChoice, Load};
 use crate::layout::{Layout, Wish};
 use crate::machine::Machine;
 use crate::problem::Problem;
+use crate::protocol::Protocol;
 use crate::routes::{Routes, Sources, Used};
 
 /// One run, all of it decided.
@@ -18,8 +19,8 @@ pub(crate) struct Plan {
     pub(crate) targets: Vec<SocketAddr>,
     /// How many connections, over all workers.
     pub(crate) connections: u64,
-    /// Bytes in a message.
-    pub(crate) size: u32,
+    /// What is said on them.
+    pub(crate) protocol: Protocol,
     /// How long the measurement lasts.
     pub(crate) duration: Duration,
     /// How long a connect, and how long a reply, may take.
@@ -62,7 +63,7 @@ impl Plan {
     /// The first wish that cannot be granted, by this machine or by any.
     pub(crate) fn new(
         load: &Load,
-        (name, targets): (String, Vec<SocketAddr>),
+        (name, targets, protocol): (String, Vec<SocketAddr>, Protocol),
         machine: &Machine,
         seed: u64,
     ) -> Result<Plan, Problem> {
@@ -87,7 +88,7 @@ impl Plan {
             name,
             targets,
             connections: load.connections,
-            size: load.size,
+            protocol,
             duration: load.duration,
             timeout: load.timeout,
             connect_rate: load.connect_rate,
@@ -104,6 +105,11 @@ impl Plan {
     /// The same plan, now that the server inside listens at `address`.
     pub(crate) fn with_server(self, address: SocketAddr) -> Plan {
         Plan { targets: vec![address], ..self }
+    }
+
+    /// Bytes of a request.
+    pub(crate) fn size(&self) -> u32 {
+        self.protocol.request_len(0)
     }
 
     /// How many workers there are.
@@ -218,14 +224,16 @@ pub(crate) mod tests {
         let Some(Command::Rr(rr)) = Args::parse_from(line.split_whitespace()).command else { panic!("{line}") };
         let names: Vec<String> = rr.targets.iter().map(ToString::to_string).collect();
         let targets = rr.targets.iter().map(|target| target.resolve(rr.load.timeout)).collect::<Result<_, _>>()?;
-        Plan::new(&rr.load, (names.join(","), targets), &machine(), 1).map_err(|problem| problem.to_string())
+        let protocol = Protocol::Echo { size: rr.load.size };
+        Plan::new(&rr.load, (names.join(","), targets, protocol), &machine(), 1).map_err(|problem| problem.to_string())
     }
 
     /// The plan for `loadgen hold` with these arguments and no target, with the server inside, on that machine.
     pub(crate) fn plan_inside(arguments: &str) -> Plan {
         let line = format!("loadgen hold {arguments}");
         let Some(Command::Hold(hold)) = Args::parse_from(line.split_whitespace()).command else { panic!("{line}") };
-        Plan::new(&hold.load, ("inside".into(), Vec::new()), &machine(), 1).unwrap()
+        let protocol = Protocol::Echo { size: hold.load.size };
+        Plan::new(&hold.load, ("inside".into(), Vec::new(), protocol), &machine(), 1).unwrap()
     }
 
     #[test]

@@ -219,7 +219,7 @@ fn backlog(plan: &Plan, machine: &Machine) -> Finding {
 fn bytes_under_way(plan: &Plan, machine: &Machine) -> Option<Finding> {
     let most = machine.system.tcp_bytes_max?;
     // A message takes whole pages, at the sender until it is acknowledged, and at the receiver until it is read.
-    let each = u64::from(plan.size).next_multiple_of(4096) * 2;
+    let each = u64::from(plan.size()).next_multiple_of(4096) * 2;
     let fits = most / each;
     let sum = format!(
         "none at rest; {} of them with a message on its way at once fill the {} of TCP",
@@ -228,7 +228,7 @@ fn bytes_under_way(plan: &Plan, machine: &Machine) -> Option<Finding> {
     );
     let remedy =
         format!("`sudo sysctl -w net.ipv4.tcp_mem=\"{0} {0} {0}\"`", plan.connections.saturating_mul(each) / 4096);
-    let grade = if plan.connections > fits && plan.size > SMALL_BYTES { Grade::Doubtful } else { Grade::Fits };
+    let grade = if plan.connections > fits && plan.size() > SMALL_BYTES { Grade::Doubtful } else { Grade::Fits };
     Some(Finding { thing: "bytes under way", sum, fits: None, grade, remedy })
 }
 

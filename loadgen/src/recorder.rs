@@ -22,13 +22,17 @@ pub(crate) struct Recorder {
     pub(crate) connect_failures: Failures,
     /// Connections that ended although no request was on its way.
     pub(crate) losses: Failures,
+    /// Connections that were opened again, because the server had closed them in an orderly way.
+    pub(crate) reopened: u64,
+    /// Connections that were open and are not any more, and not by the server's leave.
+    pub(crate) lost: u64,
     /// Requests that were due: in a closed loop those that were sent.
     pub(crate) due: u64,
     /// Requests whose whole reply came back as it had to.
     pub(crate) answered: u64,
     /// Those of them that were answered before the window's end, which is what throughput counts.
     pub(crate) answered_in_window: u64,
-    /// Requests that failed; each took its connection with it.
+    /// Requests that failed; each took its connection with it, unless its reply was whole.
     pub(crate) request_failures: Failures,
     /// Requests that were neither answered nor failed when the stage ended.
     pub(crate) unfinished: u64,
@@ -63,6 +67,8 @@ impl Recorder {
             established: 0,
             connect_failures: Failures::new(),
             losses: Failures::new(),
+            reopened: 0,
+            lost: 0,
             due: 0,
             answered: 0,
             answered_in_window: 0,
@@ -85,6 +91,8 @@ impl Recorder {
     pub(crate) fn merge(&mut self, other: &Recorder) {
         self.attempted += other.attempted;
         self.established += other.established;
+        self.reopened += other.reopened;
+        self.lost += other.lost;
         self.due += other.due;
         self.answered += other.answered;
         self.answered_in_window += other.answered_in_window;

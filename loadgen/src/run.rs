@@ -7,7 +7,7 @@ use crate::machine::{Machine, resident_bytes, threads_cpu_time};
 use crate::netstat::Netstat;
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::recorder::{Recorder, total};
+use crate::recorder::Recorder;
 use crate::report::{Ending, Report, StageResult};
 use crate::signals::Signals;
 use crate::stage::Stage;
@@ -85,12 +85,7 @@ impl<'a> Run<'a> {
     }
 
     fn ending(&self) -> Ending {
-        let lost: u64 = self
-            .report
-            .stages
-            .iter()
-            .map(|result| total(&result.recorder.losses) + total(&result.recorder.request_failures))
-            .sum();
+        let lost: u64 = self.report.stages.iter().map(|result| result.recorder.lost).sum();
         let established = self.report.established();
         match established {
             _ if self.signals.came() => Ending::Interrupted,

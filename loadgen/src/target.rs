@@ -13,9 +13,17 @@ pub(crate) struct Target {
     pub(crate) host: String,
     /// The TCP port, never 0.
     pub(crate) port: u16,
+    /// The path, with its query, of an HTTP target.
+    pub(crate) path: Option<String>,
 }
 
 impl Target {
+    /// What HTTP calls the authority: the host, and the port unless it is 80.
+    pub(crate) fn authority(&self) -> String {
+        let whole = Target { path: None, ..self.clone() }.to_string();
+        whole.strip_suffix(":80").map_or(whole.clone(), str::to_owned)
+    }
+
     /// The address to connect to. When a name has several addresses, the first one that takes a connection within
     /// `timeout`, for `localhost` is often both `::1` and `127.0.0.1` and a server listens on one of them; when none
     /// does, the first.
@@ -38,11 +46,14 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
+        if self.path.is_some() {
+            f.write_str("http://")?;
         }
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port)?,
+            false => write!(f, "{}:{}", self.host, self.port)?,
+        }
+        f.write_str(self.path.as_deref().unwrap_or_default())
     }
 }
 
@@ -50,7 +61,10 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Target, String> {
-        let example = "give host:port, such as 127.0.0.1:1234, [::1]:1234 or tcp://example.org:1234";
+        let example = "give host:port, such as 127.0.0.1:1234, [::1]:1234, tcp://example.org:1234, or http://host/path";
+        if let Some(rest) = text.strip_prefix("http://") {
+            return http_target(rest);
+        }
         let rest = text.strip_prefix("tcp://").unwrap_or(text);
         if let Some((scheme, _)) = rest.split_once("://") {
             return Err(format!("'{scheme}' is not a protocol that loadgen speaks: {example}"));
@@ -66,10 +80,25 @@ impl FromStr for Target {
             return Err(format!("no host in '{text}': {example}"));
         }
         match port.parse() {
-            Ok(port @ 1..) => Ok(Target { host: host.to_owned(), port }),
+            Ok(port @ 1..) => Ok(Target { host: host.to_owned(), port, path: None }),
             _ => Err(format!("'{port}' is not a port from 1 to 65535: {example}")),
         }
     }
+}
+
+/// What follows `http://`: a host, a port unless it is 80, a path unless it is /.
+fn http_target(rest: &str) -> Result<Target, String> {
+    let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(at);
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+    let target: Target = if has_port { authority.parse() } else { format!("{authority}:80").parse() }?;
+    if let Some(odd) = path.chars().find(|c| !c.is_ascii_graphic()) {
+        return Err(format!("{odd:?} in the path '{path}' has to be written as %HH"));
+    }
+    // What follows # is for browsers, and never sent (RFC 9110, 7.1).
+    let path = path.split('#').next().unwrap_or_default();
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    Ok(Target { path: Some(format!("{slash}{path}")), ..target })
 }
 
 #[cfg(test)]
@@ -90,6 +119,23 @@ mod tests {
         for wrong in ["", "host", "host:", ":80", "host:0", "host:65536", "::1:80", "[::1:80", "udp://host:1", "[]:1"] {
             let error = wrong.parse::<Target>().expect_err(wrong);
             assert!(error.contains("127.0.0.1:1234"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn http_targets_have_a_path_and_perhaps_a_port() {
+        let parsed =
+            |text: &str| text.parse::<Target>().map(|it| (it.authority(), it.path.clone().unwrap(), it.to_string()));
+        let expect = |a: &str, b: &str, c: &str| Ok((a.to_owned(), b.to_owned(), c.to_owned()));
+        assert_eq!(
+            parsed("http://127.0.0.1:8080/a?b=c"),
+            expect("127.0.0.1:8080", "/a?b=c", "http://127.0.0.1:8080/a?b=c")
+        );
+        assert_eq!(parsed("http://example.org"), expect("example.org", "/", "http://example.org:80/"));
+        assert_eq!(parsed("http://[::1]?q#x"), expect("[::1]", "/?q", "http://[::1]:80/?q"));
+        assert_eq!(parsed("http://[::1]:81/"), expect("[::1]:81", "/", "http://[::1]:81/"));
+        for wrong in ["http://", "http:///x", "http://h:0/", "http://h/a b", "https://h/", "http://h/\r\nX: y"] {
+            assert!(wrong.parse::<Target>().is_err(), "{wrong}");
         }
     }
 

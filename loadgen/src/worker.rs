@@ -12,7 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::accept_queues::AcceptQueues;
-use crate::client::{Client, State};
+use crate::client::{Client, Speech, State};
 use crate::clock::Clock;
 use crate::connector::Connector;
 use crate::failure::{Act, Failure, Kind};
@@ -21,6 +21,7 @@ use crate::halt::Halt;
 use crate::live::{Live, Seen};
 use crate::payload;
 use crate::plan::{Plan, Share};
+use crate::protocol::http::Responses;
 use crate::recorder::{Recorder, note};
 use crate::routes::Sources;
 use crate::schedule::{Pace, Schedule};
@@ -41,6 +42,8 @@ pub(crate) struct Worker {
     /// Clients that an edge, or an exhausted budget, gave a turn to.
     ready: VecDeque<u32>,
     scratch: Vec<u8>,
+    /// HTTP responses of which not all has come.
+    responses: Responses,
     drive: Drive,
     /// Stages begun so far.
     stages: u64,
@@ -51,8 +54,10 @@ pub(crate) struct Worker {
     /// The time after the last wait: good enough where a turn's length does not matter.
     now_ns: u64,
     standstill: Standstill,
-    /// Connects or requests that are under way.
+    /// Connects of the first stage, or requests, that are under way.
     pending: u64,
+    /// Connects that are under way because the server had closed a connection in an orderly way.
+    reopening: u64,
     /// Connections that are open.
     open: u64,
     /// When the last of them was lost.
@@ -74,7 +79,8 @@ impl Worker {
             events: Events::with_capacity(EVENTS_MAX),
             clients: Vec::with_capacity(share.connections as usize),
             ready: VecDeque::new(),
-            scratch: vec![0; (plan.size as usize * 2).clamp(*SCRATCH_BYTES.start(), *SCRATCH_BYTES.end())],
+            scratch: vec![0; (plan.size() as usize * 2).clamp(*SCRATCH_BYTES.start(), *SCRATCH_BYTES.end())],
+            responses: Responses::default(),
             drive: Drive::Hold,
             stages: 0,
             begin_ns: 0,
@@ -83,6 +89,7 @@ impl Worker {
             now_ns: 0,
             standstill: Standstill::default(),
             pending: 0,
+            reopening: 0,
             open: 0,
             emptied_ns: 0,
             failed: 0,
@@ -207,7 +214,8 @@ impl Worker {
         // A poll sleeps whole milliseconds, rounded up: wake early enough to spin through the rest.
         let until_ns = if is_precise { until_ns - SPIN_NS / 2 } else { until_ns };
         let until_end_ns = if now_ns < self.end_ns { self.end_ns - now_ns } else { u64::MAX };
-        let until_sweep_ns = if self.pending > 0 { self.sweep_ns.saturating_sub(now_ns) } else { u64::MAX };
+        let until_sweep_ns =
+            if self.pending + self.reopening > 0 { self.sweep_ns.saturating_sub(now_ns) } else { u64::MAX };
         Duration::from_nanos(until_ns.min(until_end_ns).min(until_sweep_ns).min(LOOK_UP_NS))
     }
 
@@ -284,14 +292,17 @@ impl Worker {
             Ok(()) => {
                 let now_ns = self.clock.now_ns();
                 let took_ns = now_ns - client.sent_ns();
-                self.recorder.latency.record(took_ns);
-                self.recorder.established += 1;
-                self.recorder.series.note_established(now_ns);
-                self.pending -= 1;
-                self.open += 1;
                 client.connected();
+                self.open += 1;
                 if let Drive::Connect(connector) = &mut self.drive {
                     connector.note_established(took_ns, now_ns);
+                    self.recorder.latency.record(took_ns);
+                    self.recorder.established += 1;
+                    self.recorder.series.note_established(now_ns);
+                    self.pending -= 1;
+                } else {
+                    self.reopening -= 1;
+                    self.go_on(slot, now_ns);
                 }
             }
             // Not ended after all: its edge is still to come.
@@ -302,31 +313,30 @@ impl Worker {
 
     /// Sends and receives what can be, and goes on to the next request when a reply is complete.
     fn exchange(&mut self, slot: u32) {
-        let seed = self.seed(slot);
-        let Some(client) = &mut self.clients[slot as usize] else { return };
-        let (sent_before, received_before) = client.totals();
-        let outcome = client
-            .flush(seed, &mut self.scratch)
-            .and_then(|()| client.receive(seed, &mut self.scratch, &mut self.recorder.strange));
-        let (sent, received) = client.totals();
-        self.recorder.bytes_sent += sent - sent_before;
-        self.recorder.bytes_received += received - received_before;
-        let is_answered = client.is_answered();
+        let (seed, destination) = (self.seed(slot), self.destination(slot));
+        let Worker { plan, clients, responses, scratch, recorder, .. } = self;
+        let Some(client) = &mut clients[slot as usize] else { return };
+        let mut speech = Speech { protocol: &plan.protocol, responses, slot, destination, seed };
+        let sent = client.flush(&speech, scratch);
+        recorder.bytes_sent += *sent.as_ref().unwrap_or(&0);
+        let received = (&mut recorder.bytes_received, &mut recorder.strange);
+        let outcome = sent.and_then(|_| client.receive(&mut speech, scratch, received));
+        let (is_answered, is_last) = (client.is_answered(), client.is_last());
         match outcome {
-            Ok(()) => {
+            Ok(fault) => {
                 if client.wants_turn() && !client.is_queued {
                     client.is_queued = true;
                     self.ready.push_back(slot);
                 }
                 if is_answered {
-                    let now_ns = self.answered(slot);
-                    self.go_on(slot, now_ns);
+                    let now_ns = self.answered(slot, fault);
+                    if is_last { self.reopen(slot) } else { self.go_on(slot, now_ns) }
                 }
             }
             Err(failure) => {
                 // A reply that was complete and right before the connection ended has been answered.
                 if is_answered && !matches!(failure.kind, Kind::Surplus | Kind::Corrupted) {
-                    self.answered(slot);
+                    self.answered(slot, None);
                     self.lose(slot, Failure { act: Act::Idle, ..failure });
                 } else {
                     self.lose(slot, failure);
@@ -335,12 +345,17 @@ impl Worker {
         }
     }
 
-    /// Counts an answer; returns the moment at which it was complete.
-    fn answered(&mut self, slot: u32) -> u64 {
+    /// Counts a whole reply, an answer if it has no fault; returns the moment at which it was complete.
+    fn answered(&mut self, slot: u32, fault: Option<Kind>) -> u64 {
         let now_ns = self.clock.now_ns();
         let Some(client) = &mut self.clients[slot as usize] else { return now_ns };
         client.finish();
         self.pending -= 1;
+        if let Some(kind) = fault {
+            self.failed += 1;
+            note(&mut self.recorder.request_failures, Failure::new(Act::Reply, kind));
+            return now_ns;
+        }
         self.recorder.answered += 1;
         self.recorder.answered_in_window += u64::from(now_ns < self.end_ns);
         self.recorder.latency.record(now_ns - client.due_ns());
@@ -348,6 +363,32 @@ impl Worker {
             self.recorder.service.record(now_ns - client.sent_ns());
         }
         now_ns
+    }
+
+    /// Opens a connection again that the server closes as it has said: its place is taken by a new one, from a source that
+    /// is free.
+    fn reopen(&mut self, slot: u32) {
+        let (target, destination) = (&self.plan.targets, self.destination(slot));
+        let source = self.share.routes.spare();
+        self.clients[slot as usize] = None;
+        self.open -= 1;
+        self.recorder.reopened += 1;
+        let begun_ns = self.clock.now_ns();
+        let opened = socket::connect(target[destination], source).map_err(|error| Failure::of(Act::Connect, &error));
+        self.reopening += 1;
+        match opened.and_then(|socket| self.register(socket, slot, begun_ns)) {
+            Ok(client) => self.clients[slot as usize] = Some(client),
+            Err(failure) => self.note_reopen_failure(failure),
+        }
+    }
+
+    fn note_reopen_failure(&mut self, failure: Failure) {
+        self.reopening -= 1;
+        self.failed += 1;
+        self.emptied_ns = self.now_ns;
+        self.recorder.lost += 1;
+        self.recorder.series.note_lost(self.now_ns, failure);
+        note(&mut self.recorder.losses, failure);
     }
 
     /// What a client that has become free does next.
@@ -389,16 +430,16 @@ impl Worker {
     }
 
     fn send(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
-        let seed = self.seed(slot);
-        let Some(client) = &mut self.clients[slot as usize] else { return };
-        client.begin(self.plan.size, due_ns, now_ns);
+        let (seed, destination) = (self.seed(slot), self.destination(slot));
+        let Worker { plan, clients, responses, scratch, recorder, .. } = self;
+        let Some(client) = &mut clients[slot as usize] else { return };
+        client.begin(plan.protocol.request_len(destination), due_ns, now_ns);
         self.pending += 1;
-        self.recorder.due += 1;
-        let (sent_before, _) = client.totals();
-        let outcome = client.flush(seed, &mut self.scratch);
-        self.recorder.bytes_sent += client.totals().0 - sent_before;
-        if let Err(failure) = outcome {
-            self.lose(slot, failure);
+        recorder.due += 1;
+        let speech = Speech { protocol: &plan.protocol, responses, slot, destination, seed };
+        match client.flush(&speech, scratch) {
+            Ok(bytes) => recorder.bytes_sent += bytes,
+            Err(failure) => self.lose(slot, failure),
         }
     }
 
@@ -406,7 +447,7 @@ impl Worker {
     fn sweep(&mut self) {
         let now_ns = self.now_ns;
         // With nothing under way nothing can be late: a million connections at rest are not looked at.
-        if now_ns < self.sweep_ns || self.pending == 0 {
+        if now_ns < self.sweep_ns || self.pending + self.reopening == 0 {
             return;
         }
         let timeout_ns = self.timeout_ns();
@@ -428,12 +469,16 @@ impl Worker {
         let Some(client) = self.clients[slot as usize].take() else { return };
         // It can fail only if the socket is gone already, which is as good.
         let _ = socket::reset_on_close(client.socket());
-        if client.state() == State::Connecting {
-            return self.note_connect_failure(failure);
+        self.responses.forget(slot);
+        match (client.state(), &self.drive) {
+            (State::Connecting, Drive::Connect(_)) => return self.note_connect_failure(failure),
+            (State::Connecting, _) => return self.note_reopen_failure(failure),
+            _ => {}
         }
         self.open -= 1;
         self.emptied_ns = self.now_ns;
         self.failed += 1;
+        self.recorder.lost += 1;
         self.recorder.series.note_lost(self.now_ns, failure);
         if client.state() == State::Busy {
             self.pending -= 1;
@@ -463,7 +508,7 @@ impl Worker {
                 self.open -= u64::from(client.state() == State::Busy);
             }
         }
-        self.pending = 0;
+        (self.pending, self.reopening) = (0, 0);
         self.tell();
         std::mem::replace(&mut self.recorder, Recorder::new(self.plan.latency_ns_max()))
     }
@@ -480,6 +525,11 @@ impl Worker {
     /// What makes the bytes of the connection in `slot` its own.
     fn seed(&self, slot: u32) -> u64 {
         payload::seed(self.plan.seed, self.share.connection_first + u64::from(slot))
+    }
+
+    /// The index of the destination of the connection in `slot`.
+    fn destination(&self, slot: u32) -> usize {
+        ((self.share.connection_first + u64::from(slot)) % self.plan.targets.len() as u64) as usize
     }
 
     /// How many requests may be under way while every connection is verified once.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use crate::failure::{EINVAL, Failure, Kind};
+use crate::protocol::Protocol;
 use crate::quantity::{count, span};
 use crate::recorder::{Failures, Recorder};
 use crate::report::percentiles::Percentiles;
@@ -28,7 +29,9 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
         .collect();
     kinds.sort_unstable();
     // What a server that is no echo server does with a connection is no riddle.
-    let is_riddle = |kind: &Kind| !is_strange || !matches!(kind, Kind::Corrupted | Kind::Surplus);
+    let is_riddle = |kind: &Kind| {
+        !is_strange || !matches!(kind, Kind::Corrupted | Kind::Surplus | Kind::Unexpected | Kind::Malformed)
+    };
     sentences.extend(kinds.into_iter().filter(is_riddle).filter_map(|kind| about_exchange(report, kind)));
     sentences.extend(report.stages.iter().filter_map(|result| match result.stage {
         Stage::Connect => about_slow_connects(report, result),
@@ -46,10 +49,17 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
 fn about_stranger(report: &Report, recorder: &Recorder) -> Option<String> {
     let strange = recorder.strange.as_ref()?;
     let address = report.plan.addresses();
-    Some(format!(
-        "{address} is no echo server, and loadgen measures servers that send back what they receive; first bytes \
-         received: {strange}"
-    ))
+    Some(match report.plan.protocol {
+        Protocol::Echo { .. } => format!(
+            "{address} is no echo server: without --send and --expect, or http://, loadgen measures servers that send back \
+             what they receive; first bytes received: {strange}"
+        ),
+        Protocol::Script(_) => format!(
+            "{address} did not answer as --expect says: it has to be the whole reply, to its end, where * is any bytes; \
+             first bytes received: {strange}"
+        ),
+        Protocol::Http(_) => format!("{address} is no HTTP server; first bytes received: {strange}"),
+    })
 }
 
 fn about_connect(report: &Report, failure: Failure) -> String {
@@ -95,9 +105,15 @@ fn about_connect(report: &Report, failure: Failure) -> String {
         Kind::Reset => {
             format!("{address} reset connections while they were opened: its queue of unaccepted ones overflowed.")
         }
-        Kind::Closed | Kind::Truncated | Kind::Corrupted | Kind::Surplus | Kind::System => {
-            format!("Connecting to {address} failed: {failure}.")
-        }
+        Kind::Closed
+        | Kind::Truncated
+        | Kind::Corrupted
+        | Kind::Surplus
+        | Kind::Unexpected
+        | Kind::Status(_)
+        | Kind::Length
+        | Kind::Malformed
+        | Kind::System => format!("Connecting to {address} failed: {failure}."),
     }
 }
 
@@ -117,17 +133,24 @@ fn about_exchange(report: &Report, kind: Kind) -> Option<String> {
     let timeout = span(report.plan.timeout.as_nanos() as u64);
     let sentence = match kind {
         Kind::TimedOut => format!(
-            "Replies that took longer than {timeout} count as failed. Does the server echo? Is it overloaded? See --timeout."
+            "Replies that took longer than {timeout} count as failed. Does the server answer at all? Is it overloaded? See --timeout."
         ),
         Kind::Corrupted => {
             "Replies were not what was sent: bytes were changed, lost, doubled, or another connection's.".to_owned()
         }
         Kind::Surplus => {
-            "More came back than was sent: the server answers with bytes of its own, or answers twice.".to_owned()
+            "More came back than belongs to a reply: the server answers with bytes of its own, or answers twice."
+                .to_owned()
         }
         Kind::Closed | Kind::Truncated | Kind::Reset => {
             "The server ended connections that were in use. Its log may say why; loadgen does not reopen them."
                 .to_owned()
+        }
+        Kind::Status(status) => format!(
+            "The server answered with HTTP status {status}: its connections are kept, and the requests count as failed."
+        ),
+        Kind::Length => {
+            "Responses differ in length: the page is not the same each time, or not all of it came.".to_owned()
         }
         _ => return None,
     };

@@ -1,5 +1,6 @@
 //! Results for programs: one JSON object, whose fields are documented here and whose names end in their units.
 
+use std::borrow::Cow;
 use std::env::consts::ARCH;
 use std::net::IpAddr;
 
@@ -79,6 +80,9 @@ struct PlanFacts<'a> {
     /// Whether the server was a part of loadgen's own process.
     server_inside: bool,
     connections: u64,
+    /// `echo`, `script` (`--send`, `--expect`) or `http`.
+    protocol: &'static str,
+    /// Bytes of a request; of an echo, the reply has as many.
     message_bytes: u32,
     threads: usize,
     /// Shards of the server inside.
@@ -140,13 +144,15 @@ struct StageFacts {
     connect_failures: Vec<FailureFacts>,
     /// Connections that ended although no request was on its way.
     losses: Vec<FailureFacts>,
+    /// Connections that were opened again, because the server had closed them in the way that HTTP has for it.
+    connections_reopened: u64,
     /// due = answered + the sum of `request_failures` + unfinished.
     requests_due: u64,
     requests_answered: u64,
     /// Those answered before the window closed, which `answered_per_s` counts.
     requests_answered_in_window: u64,
     requests_unfinished: u64,
-    /// Each of these took its connection with it.
+    /// Each of these took its connection with it, but for an HTTP response that was whole and not the right one.
     request_failures: Vec<FailureFacts>,
     /// What the server began with, escaped, where it is no echo server.
     first_bytes: Option<String>,
@@ -206,8 +212,8 @@ struct KernelFacts {
 struct FailureFacts {
     /// `connect`, `send`, `reply` or `idle` (no request was on its way).
     act: &'static str,
-    /// Such as `refused`, `timed out`, `corrupted`.
-    kind: &'static str,
+    /// Such as `refused`, `timed out`, `corrupted`, `HTTP status 404`.
+    kind: Cow<'static, str>,
     /// The kernel's error number; null where loadgen itself judged.
     errno: Option<i32>,
     count: u64,
@@ -278,7 +284,8 @@ impl Document<'_> {
                 sources: sources(plan.sources_used()),
                 server_inside: plan.is_server_inside(),
                 connections: plan.connections,
-                message_bytes: plan.size,
+                protocol: plan.protocol.name(),
+                message_bytes: plan.size(),
                 threads: plan.threads(),
                 shards: plan.layout.shards,
                 own_descriptor_tables: plan.layout.own_tables,
@@ -330,6 +337,7 @@ fn stage(result: &StageResult) -> StageFacts {
         connections_established: recorder.established,
         connect_failures: failures(&recorder.connect_failures),
         losses: failures(&recorder.losses),
+        connections_reopened: recorder.reopened,
         requests_due: recorder.due,
         requests_answered: recorder.answered,
         requests_answered_in_window: recorder.answered_in_window,

@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use crate::netstat::Netstat;
+use crate::protocol::Protocol;
 use crate::quantity::{bytes, count, counted, rate_text, span};
 use crate::recorder::Recorder;
 use crate::report::paragraph::paragraph;
@@ -39,7 +40,7 @@ impl Display for Page<'_> {
         for result in &report.stages {
             match result.stage {
                 Stage::Connect => connections(f, report, result)?,
-                Stage::Verify => verified(f, &result.recorder)?,
+                Stage::Verify => verified(f, report, &result.recorder)?,
                 Stage::Closed { .. } | Stage::Open { .. } => exchanges(f, report, result)?,
                 Stage::Hold { .. } => held(f, report, &result.recorder)?,
             }
@@ -69,7 +70,12 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     };
     let plan = &report.plan;
     let connections = counted(plan.connections, "connection");
-    writeln!(f, "{kind} · {} · {connections} · {} a message", plan.name, bytes(plan.size.into()))?;
+    let message = match plan.protocol {
+        Protocol::Echo { size } => format!("{} a message", bytes(size.into())),
+        Protocol::Script(_) => format!("{} a request", bytes(plan.size().into())),
+        Protocol::Http(_) => "GET".to_owned(),
+    };
+    writeln!(f, "{kind} · {} · {connections} · {message}", plan.name)?;
     let (machine, threads) = (&report.machine, counted(plan.threads() as u64, "generating thread"));
     let cores = counted(machine.cores.len() as u64, "core");
     writeln!(f, "{threads} · {cores} of {} · Linux {} · loadgen {}", machine.processor, machine.kernel, VERSION)?;
@@ -122,13 +128,15 @@ fn over_time(f: &mut Formatter<'_>, series: &Series) -> fmt::Result {
     row(f, "  a second", &format!("{picture}  {} to {}", count(*least), count(*most)))
 }
 
-fn verified(f: &mut Formatter<'_>, recorder: &Recorder) -> fmt::Result {
-    let echoed = format!("{} of {} echoed every byte", count(recorder.answered), count(recorder.due));
+fn verified(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Result {
+    let is_echo = matches!(report.plan.protocol, Protocol::Echo { .. });
+    let right = if is_echo { "echoed every byte" } else { "answered as they had to" };
+    let echoed = format!("{} of {} {right}", count(recorder.answered), count(recorder.due));
     row(f, "Verified", &format!("{echoed}, in {}", span(recorder.window_ns)))?;
     if recorder.answered == 0 {
         return Ok(());
     }
-    row(f, "  echo", &times(recorder))
+    row(f, if is_echo { "  echo" } else { "  reply" }, &times(recorder))
 }
 
 /// The latencies of `recorder` in one line.
@@ -153,8 +161,13 @@ fn held(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Res
 fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fmt::Result {
     let recorder = &result.recorder;
     let rate = recorder.answered_per_s();
-    let each_way = bytes((rate * f64::from(report.plan.size)) as u64);
-    let throughput = format!("{} answers/s · {each_way}/s each way", rate_text(rate));
+    let seconds = (recorder.window_ns as f64 / 1e9).max(1e-9);
+    let [out, back] = [recorder.bytes_sent, recorder.bytes_received].map(|sum| bytes((sum as f64 / seconds) as u64));
+    let ways = match report.plan.protocol {
+        Protocol::Echo { size } => format!("{}/s each way", bytes((rate * f64::from(size)) as u64)),
+        _ => format!("{out}/s out, {back}/s back"),
+    };
+    let throughput = format!("{} answers/s · {ways}", rate_text(rate));
     writeln!(f)?;
     match result.stage {
         Stage::Open { rate, arrival, .. } => {
@@ -172,6 +185,14 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fm
     let (within, after) = (recorder.answered_in_window, recorder.answered - recorder.answered_in_window);
     let window = span(recorder.window_ns);
     row(f, "  answered", &format!("{} in the window of {window} + {} after it", count(within), count(after)))?;
+    if recorder.reopened > 0 {
+        let times = count(recorder.reopened);
+        row(
+            f,
+            "  reopened",
+            &format!("{times} connections, which the server had closed behind a response, as it had said"),
+        )?;
+    }
     if recorder.latency.len() == 0 {
         return Ok(());
     }
@@ -317,9 +338,12 @@ fn verdict(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
         (Ending::Interrupted, _) if report.is_clean() => interrupted,
         (Ending::Interrupted, _) => "INTERRUPTED, and FAILED before that",
         (Ending::Complete, true) if !warnings::sentences(report).is_empty() => {
-            "OK, with a warning: every byte came back, and no connection was lost"
+            "OK, with a warning: every reply was right, and no connection was lost"
         }
-        (Ending::Complete, true) => "OK: every byte came back, and no connection was lost",
+        (Ending::Complete, true) if matches!(report.plan.protocol, Protocol::Echo { .. }) => {
+            "OK: every byte came back, and no connection was lost"
+        }
+        (Ending::Complete, true) => "OK: every reply was right, and no connection was lost",
         (Ending::NoConnection, _) => "FAILED: no connection could be opened",
         (Ending::AllLost, _) => "FAILED: every connection was lost",
         (Ending::Complete, false) if report.answered() == 0 => "FAILED: nothing was answered",

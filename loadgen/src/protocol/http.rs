@@ -1,0 +1,324 @@
+//! HTTP/1.1 (RFC 9112), as far as a client that sends GET and reads whole responses needs it. No socket.
+
+use std::collections::HashMap;
+use std::mem::MaybeUninit;
+
+use crate::failure::Kind;
+
+/// What is asked of each destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Http {
+    requests: Vec<Vec<u8>>,
+}
+
+impl Http {
+    /// A GET for each pair of authority (the Host header) and path.
+    pub(crate) fn new<'a>(targets: impl Iterator<Item = (String, &'a str)>) -> Http {
+        let version = env!("CARGO_PKG_VERSION");
+        let request = |(authority, path): (String, &str)| {
+            format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: loadgen/{version}\r\nAccept: */*\r\n\r\n")
+        };
+        Http { requests: targets.map(request).map(String::into_bytes).collect() }
+    }
+
+    /// The request to the destination of this index.
+    pub(crate) fn request(&self, destination: usize) -> &[u8] {
+        &self.requests[destination]
+    }
+}
+
+/// A response that has come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Response {
+    /// What is wrong with it, if anything is.
+    pub(crate) fault: Option<Kind>,
+    /// Whether the server closes the connection behind it, as it has said.
+    pub(crate) is_last: bool,
+}
+
+/// One worker's responses that are under way. Most come in one piece, so that nothing is kept of them.
+#[derive(Debug, Default)]
+pub(crate) struct Responses {
+    partial: HashMap<u32, Partial>,
+    /// The length of the first good response's body: the others have the same.
+    body_len: Option<u64>,
+}
+
+/// A response of which not all has come.
+#[derive(Debug, Default)]
+struct Partial {
+    /// What has come of the head, until it is whole.
+    head: Vec<u8>,
+    /// What the head said; then `body` counts.
+    known: Option<Head>,
+    body: Body,
+    body_len: u64,
+}
+
+/// What a head says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Head {
+    status: u16,
+    is_last: bool,
+}
+
+/// How the end of a body is known, and how far it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Body {
+    /// So many bytes are left.
+    Length(u64),
+    /// In chunks: the number of the line that is being read, as far as it has come.
+    ChunkSize(u64),
+    /// In a chunk's extension or at the line's end; behind it come so many bytes.
+    ChunkLine(u64),
+    /// So many bytes of a chunk, its line's end included, are left.
+    Chunk(u64),
+    /// Lines behind the last chunk, until an empty one; whether the present one is empty so far.
+    Trailer(bool),
+    /// Until the server closes the connection.
+    #[default]
+    UntilClose,
+}
+
+impl Responses {
+    /// Takes `bytes` that came on the connection in `slot`. The response, if it is whole now, and how many bytes it took.
+    ///
+    /// # Errors
+    /// [`Kind::Malformed`] for what is no HTTP response.
+    pub(crate) fn take(&mut self, slot: u32, bytes: &[u8]) -> Result<Option<(Response, usize)>, Kind> {
+        let mut partial = if self.partial.is_empty() { None } else { self.partial.remove(&slot) }.unwrap_or_default();
+        let (taken, is_whole) = partial.take(bytes)?;
+        if !is_whole {
+            self.partial.insert(slot, partial);
+            return Ok(None);
+        }
+        Ok(Some((self.judge(&partial), taken)))
+    }
+
+    /// The connection in `slot` has been closed by the server: the response that this ends, if there is one.
+    pub(crate) fn end(&mut self, slot: u32) -> Option<Response> {
+        let partial = self.partial.remove(&slot)?;
+        (partial.known.is_some() && partial.body == Body::UntilClose).then(|| self.judge(&partial))
+    }
+
+    /// The connection in `slot` is gone.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        self.partial.remove(&slot);
+    }
+
+    fn judge(&mut self, partial: &Partial) -> Response {
+        let head = partial.known.unwrap_or(Head { status: 0, is_last: true });
+        let fault = match head.status {
+            200..300 => {
+                let first = *self.body_len.get_or_insert(partial.body_len);
+                (first != partial.body_len).then_some(Kind::Length)
+            }
+            status => Some(Kind::Status(status)),
+        };
+        Response { fault, is_last: head.is_last }
+    }
+}
+
+impl Partial {
+    /// How many of `bytes` belong to this response, and whether it is whole with them.
+    fn take(&mut self, bytes: &[u8]) -> Result<(usize, bool), Kind> {
+        let mut taken = 0;
+        while self.known.is_none() {
+            let before = self.head.len();
+            // Nearly always the head comes in one piece, and is read where it lies.
+            let parsed = if before == 0 {
+                parse(&bytes[taken..])?
+            } else {
+                self.head.extend_from_slice(&bytes[taken..]);
+                parse(&self.head)?
+            };
+            let Some((len, head, body)) = parsed else {
+                if before == 0 {
+                    self.head.extend_from_slice(&bytes[taken..]);
+                }
+                if self.head.len() > HEAD_BYTES_MAX {
+                    return Err(Kind::Malformed);
+                }
+                return Ok((bytes.len(), false));
+            };
+            taken += len - before;
+            self.head = Vec::new();
+            // An interim response (RFC 9110, 15.2): the one that counts follows.
+            if !(100..200).contains(&head.status) {
+                (self.known, self.body) = (Some(head), body);
+            }
+        }
+        let (more, is_whole) = self.take_body(&bytes[taken..])?;
+        Ok((taken + more, is_whole))
+    }
+
+    fn take_body(&mut self, bytes: &[u8]) -> Result<(usize, bool), Kind> {
+        let mut taken = 0;
+        loop {
+            let rest = &bytes[taken..];
+            match self.body {
+                Body::Length(0) => return Ok((taken, true)),
+                _ if rest.is_empty() => return Ok((taken, false)),
+                Body::Length(left) => {
+                    let count = left.min(rest.len() as u64);
+                    self.body = Body::Length(left - count);
+                    (taken, self.body_len) = (taken + count as usize, self.body_len + count);
+                }
+                Body::UntilClose => {
+                    self.body_len += rest.len() as u64;
+                    return Ok((bytes.len(), false));
+                }
+                Body::Chunk(0) => self.body = Body::ChunkSize(0),
+                Body::Chunk(left) => {
+                    let count = left.min(rest.len() as u64);
+                    // The last two bytes are the line's end, which is no part of the body.
+                    self.body_len += count.min(left.saturating_sub(2));
+                    self.body = Body::Chunk(left - count);
+                    taken += count as usize;
+                }
+                _ => {
+                    taken += 1;
+                    if self.take_chunk_byte(rest[0])? {
+                        return Ok((taken, true));
+                    }
+                }
+            }
+        }
+    }
+
+    /// One byte between chunks; true if it was the last of the response.
+    fn take_chunk_byte(&mut self, byte: u8) -> Result<bool, Kind> {
+        self.body = match (self.body, byte) {
+            (Body::ChunkSize(size) | Body::ChunkLine(size), b'\n') if size == 0 => Body::Trailer(true),
+            (Body::ChunkSize(size) | Body::ChunkLine(size), b'\n') => Body::Chunk(size + 2),
+            (Body::ChunkSize(size), b'\r' | b';' | b' ' | b'\t') => Body::ChunkLine(size),
+            (Body::ChunkSize(size), digit) => {
+                let digit = char::from(digit).to_digit(16).ok_or(Kind::Malformed)?;
+                let size = size.checked_mul(16).and_then(|size| size.checked_add(digit.into()));
+                Body::ChunkSize(size.filter(|size| *size < u64::MAX / 2).ok_or(Kind::Malformed)?)
+            }
+            (Body::Trailer(true), b'\n') => return Ok(true),
+            (Body::Trailer(_), b'\n') => Body::Trailer(true),
+            (Body::Trailer(is_empty), b'\r') => Body::Trailer(is_empty),
+            (Body::Trailer(_), _) => Body::Trailer(false),
+            (other, _) => other,
+        };
+        Ok(false)
+    }
+}
+
+/// The head at the beginning of `bytes`: its length, what it says, and how its body ends. `None` while it is not whole.
+fn parse(bytes: &[u8]) -> Result<Option<(usize, Head, Body)>, Kind> {
+    // Left as it is: to clear room for a hundred headers would take longer than to parse ten.
+    let mut headers = [MaybeUninit::uninit(); HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let len = match parser.parse_response_with_uninit_headers(&mut response, bytes, &mut headers) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(Kind::Malformed),
+    };
+    let status = response.code.unwrap_or(0);
+    let is_named = |header: &&httparse::Header<'_>, name: &str| header.name.eq_ignore_ascii_case(name);
+    let value = |name: &str| response.headers.iter().find(|header| is_named(header, name)).map(|header| header.value);
+    let has = |name: &str, word: &str| {
+        let words = value(name).unwrap_or_default().split(|byte| *byte == b',');
+        words.into_iter().any(|it| it.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let is_http_10 = response.version == Some(0);
+    let body = match value("content-length") {
+        _ if status == 204 || status == 304 || (100..200).contains(&status) => Body::Length(0),
+        _ if has("transfer-encoding", "chunked") => Body::ChunkSize(0),
+        Some(digits) => {
+            let number = std::str::from_utf8(digits.trim_ascii()).ok().and_then(|digits| digits.parse().ok());
+            Body::Length(number.ok_or(Kind::Malformed)?)
+        }
+        None => Body::UntilClose,
+    };
+    let is_kept = if is_http_10 { has("connection", "keep-alive") } else { !has("connection", "close") };
+    Ok(Some((len, Head { status, is_last: !is_kept || body == Body::UntilClose }, body)))
+}
+
+/// More than any server sends.
+const HEADERS_MAX: usize = 100;
+
+/// A head that is longer is none.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of `bytes` on one connection, the same in pieces of every length; each response with its end.
+    fn outcome(bytes: &str) -> Result<Vec<(Response, usize)>, Kind> {
+        let run = |piece_len: usize| {
+            let (mut responses, mut ends, mut at) = (Responses::default(), Vec::new(), 0);
+            for piece in bytes.as_bytes().chunks(piece_len) {
+                let mut rest = piece;
+                while !rest.is_empty() {
+                    match responses.take(0, rest)? {
+                        Some((response, taken)) => {
+                            ends.push((response, at + taken));
+                            (rest, at) = (&rest[taken..], at + taken);
+                        }
+                        None => (at, rest) = (at + rest.len(), &[]),
+                    }
+                }
+            }
+            ends.extend(responses.end(0).map(|response| (response, at)));
+            Ok(ends)
+        };
+        let whole = run(bytes.len());
+        (1..bytes.len()).for_each(|len| assert_eq!(run(len), whole, "in pieces of {len}"));
+        whole
+    }
+
+    const GOOD: Response = Response { fault: None, is_last: false };
+
+    #[test]
+    fn a_response_ends_with_its_length() {
+        let one = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+        assert_eq!(outcome(one), Ok(vec![(GOOD, one.len())]));
+        assert_eq!(outcome(&one.repeat(2)).unwrap().len(), 2);
+        assert_eq!(outcome("HTTP/1.1 200 OK\r\ncontent-LENGTH:  0\r\n\r\n").unwrap().len(), 1);
+        assert_eq!(outcome(&one[..one.len() - 1]), Ok(vec![]), "a byte is missing");
+        assert_eq!(outcome("HTTP/1.1 204 No Content\r\n\r\n").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn chunks_are_one_body() {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let chunked = format!("{head}5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\nTrailer: z\r\n\r\n");
+        assert_eq!(outcome(&chunked), Ok(vec![(GOOD, chunked.len())]));
+        let same = "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n123456789012345";
+        assert_eq!(outcome(&(chunked + same)).unwrap()[1].0, GOOD, "15 bytes, too");
+        assert_eq!(outcome(&format!("{head}zz\r\n")), Err(Kind::Malformed));
+        assert_eq!(outcome(&format!("{head}{}\r\n", "F".repeat(30))), Err(Kind::Malformed));
+    }
+
+    #[test]
+    fn a_server_may_close_behind_a_response() {
+        let closing = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx";
+        assert!(outcome(closing).unwrap()[0].0.is_last);
+        assert!(outcome("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx").unwrap()[0].0.is_last);
+        let until = outcome("HTTP/1.1 200 OK\r\n\r\nas long as it lasts").unwrap();
+        assert_eq!(until[0].0, Response { fault: None, is_last: true });
+    }
+
+    #[test]
+    fn wrong_statuses_and_lengths_are_told_and_nonsense_is_no_response() {
+        let missing = "HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nno.";
+        assert_eq!(outcome(missing).unwrap()[0].0.fault, Some(Kind::Status(404)));
+        let (one, two) =
+            ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nxx");
+        let faults: Vec<_> = outcome(&format!("{one}{two}{one}")).unwrap().iter().map(|it| it.0.fault).collect();
+        assert_eq!(faults, [None, Some(Kind::Length), None]);
+        for nonsense in ["SSH-2.0-OpenSSH_9.2\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "\0\0\0\0\0\0"] {
+            assert_eq!(outcome(nonsense), Err(Kind::Malformed), "{nonsense}");
+        }
+        assert_eq!(
+            outcome("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap().len(),
+            1
+        );
+    }
+}

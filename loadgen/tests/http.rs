@@ -1,0 +1,117 @@
+//! HTTP/1.1: statuses and lengths are checked, connections that the server closes as it has said are opened again, and what
+//! is wrong is counted exactly.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use support::{Server, failures, failures_total, is_conserved, loadgen, measure, stage};
+
+/// Answers the request with number n on a connection with what `answer` makes of n; `None` closes.
+fn serve(mut stream: TcpStream, answer: impl Fn(usize) -> Option<String>) {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    for number in 0.. {
+        head.clear();
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read(&mut byte) {
+                Ok(1) => head.push(byte[0]),
+                _ => return,
+            }
+        }
+        assert!(head.starts_with(b"GET /page?x=1 HTTP/1.1\r\nHost: 127.0.0.1:"), "{}", String::from_utf8_lossy(&head));
+        let Some(reply) = answer(number) else { return };
+        if stream.write_all(reply.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+fn server(answer: impl Fn(usize, usize) -> Option<String> + Clone + Send + Sync + 'static) -> Server {
+    Server::start(move |connection, stream| serve(stream, |number| answer(connection, number)))
+}
+
+fn line(server: &Server, rest: &str) -> String {
+    format!("rr http://{}/page?x=1 {rest}", server.address)
+}
+
+#[test]
+fn a_good_server_is_measured_however_its_bodies_end() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".to_owned();
+    for reply in [ok("hello"), chunked, "HTTP/1.1 204 No Content\r\n\r\n".to_owned()] {
+        let server = server(move |_, _| Some(reply.clone()));
+        let (code, results) = measure(&line(&server, "-c 4 -d 200ms"));
+        assert_eq!(code, Some(0), "{results:#}");
+        let closed = stage(&results, "closed");
+        assert!(closed["requests_answered"].as_u64().unwrap() > 4 && is_conserved(&results), "{closed:#}");
+        assert_eq!((&results["plan"]["protocol"], &closed["connections_reopened"]), (&"http".into(), &0.into()));
+    }
+}
+
+#[test]
+fn connections_that_the_server_closes_as_it_says_are_opened_again() {
+    let server = server(|_, number| match number {
+        0..3 => Some(ok("hello")),
+        3 => Some("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello".to_owned()),
+        _ => None,
+    });
+    let (code, results) = measure(&line(&server, "-c 4 -d 200ms"));
+    assert_eq!(code, Some(0), "{results:#}");
+    let closed = stage(&results, "closed");
+    let (answered, reopened) = (closed["requests_answered"].as_u64(), closed["connections_reopened"].as_u64());
+    // Each connection is opened again after each fourth answer.
+    assert!(reopened.unwrap() >= 4 && (answered.unwrap() / 4).abs_diff(reopened.unwrap()) <= 4, "{closed:#}");
+    assert!(is_conserved(&results));
+}
+
+#[test]
+fn a_wrong_status_is_counted_exactly_and_its_connection_goes_on() {
+    let wrong = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy".to_owned();
+    let server = server(move |_, number| Some(if number == 2 { wrong.clone() } else { ok("hello") }));
+    let (code, results) = measure(&line(&server, "-c 5 -d 200ms"));
+    assert_eq!(code, Some(1), "{results:#}");
+    let closed = stage(&results, "closed");
+    assert_eq!(failures(closed, "request_failures", "HTTP status 503"), 5, "one on each connection");
+    assert_eq!(failures_total(closed, "request_failures"), 5);
+    assert!(closed["requests_answered"].as_u64().unwrap() > 10, "it goes on");
+    assert!(is_conserved(&results));
+}
+
+#[test]
+fn what_is_wrong_with_a_response_is_told_in_its_own_words() {
+    type Answer = fn(usize, usize) -> Option<String>;
+    let cases: [(&str, Answer); 5] = [
+        ("another length than the first response's", |_, number| Some(ok(if number == 1 { "hell" } else { "hello" }))),
+        ("timed out", |_, number| Some(if number == 1 { ok("hello")[..41].to_owned() } else { ok("hello") })),
+        ("closed by the server", |_, number| (number < 2).then(|| ok("hello"))),
+        ("no HTTP response", |_, _| Some("SSH-2.0-OpenSSH_9.2\r\n".to_owned())),
+        ("surplus bytes", |_, _| Some(ok("hello") + "!")),
+    ];
+    for (kind, answer) in cases {
+        let server = server(answer);
+        let (code, results) = measure(&line(&server, "-c 2 -d 200ms --timeout 300ms"));
+        assert_eq!(code, Some(1), "{kind}: {results:#}");
+        let closed = stage(&results, "closed");
+        assert_eq!(failures(closed, "request_failures", kind), 2, "{kind}: {closed:#}");
+        assert_eq!(failures_total(closed, "request_failures"), 2, "{kind}: {closed:#}");
+        assert!(is_conserved(&results), "{kind}");
+    }
+}
+
+#[test]
+fn a_body_that_is_cut_off_is_truncated() {
+    let server = Server::start(|_, mut stream| {
+        // Sends a part of the body, and is gone.
+        let mut head = [0; 4096];
+        if stream.read(&mut head).is_ok() {
+            let _ = stream.write_all(&ok("hello").as_bytes()[..41]);
+        }
+    });
+    let outcome = loadgen(&line(&server, "-c 2 -d 200ms"));
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stdout.contains("2 × reply: truncated"), "{}", outcome.stdout);
+}
