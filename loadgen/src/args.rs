@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use crate::listen_address::ListenAddress;
 use crate::quantity::{parse_count, parse_duration, parse_rate, parse_size};
 use crate::schedule::{Arrival, Rate};
+use crate::slo::Slo;
 use crate::source_list::SourceList;
 use crate::stage::Stage;
 use crate::target::Target;
@@ -122,6 +123,10 @@ pub(crate) struct Load {
     /// Connects begun per second [default: as fast as they succeed]
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) connect_rate: Option<f64>,
+    /// What the run has to keep to, such as 'p99<2ms,err<0.01%'; also max<1s and rate>10k. Exit code 3 if it does not. With
+    /// err, failures count against that and are not by themselves a failed run
+    #[arg(long, value_name = "CONDITIONS")]
+    pub(crate) slo: Option<Slo>,
     /// What decides where chance does: the bytes that are sent, and the moments of arrival. The same seed, connections and
     /// threads give the same load again [default: another one each time, told in the results]
     #[arg(long, value_name = "N")]
@@ -270,12 +275,15 @@ Without those, any TCP server that echoes will do:
   socat TCP-LISTEN:1234,fork,reuseaddr,bind=127.0.0.1 EXEC:cat
 
 Failures: a connect that failed, a connection lost, a byte that was not the one sent, a request without an answer.
-Warnings, which are no failures: a rate that was not achieved although all was answered in the end, requests sent \
-late, a machine that generator and server filled together, a generator that stood still.
+Verdict: SUSPECT, where the figures may not be the server's: less than 99 % of the rate achieved, requests sent so late \
+that it shows in the latency, a generating thread busy for more than 80 % of the time, a generator that stood still, \
+SYNs sent again, another pace in the last third than in the first. VALID otherwise. Runs of less than 2 s are not judged.
 
-Exit code: 0 all is well, perhaps with warnings; 1 the run failed, was interrupted before it had done all its \
-stages (what there was until then is reported), or is impossible on this machine or with that server; 2 the \
-arguments alone make it impossible. An interrupted `serve` has done what it was asked: 0.
+Exit code: 0 all is well; 1 the run failed, was interrupted before it had done all its stages (what there was until \
+then is reported), or is impossible on this machine or with that server; 2 the arguments alone make it impossible; \
+3 a condition of --slo was not kept to; 4 nothing failed, but the verdict is SUSPECT. The first that holds of 2, 1, \
+3, 4 is the code. The demonstration shows its verdict and does not end with 4; an interrupted `serve` has done what it \
+was asked: 0.
 
 Connections come from where the kernel chooses (127.0.0.1 toward 127.0.0.1) as long as they are fewer than half of \
 its ports for each target, then from 127.0.0.1 and further addresses of 127.0.0.0/8, or from those of --source. \

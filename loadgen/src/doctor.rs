@@ -11,13 +11,14 @@ use crate::plan::Plan;
 use crate::preflight::{Finding, Grade, findings};
 use crate::problem::Problem;
 use crate::quantity::{count, counted};
+use crate::report::Exit;
 use crate::target::Target;
 
 /// Examines this machine for a `load` on `targets`, and writes what it found. Returns whether the load fits.
 ///
 /// # Errors
 /// What makes no sense in the command line, and a target without an address.
-pub(crate) fn run(targets: &[Target], load: &Load) -> Result<bool, Problem> {
+pub(crate) fn run(targets: &[Target], load: &Load) -> Result<Exit, Problem> {
     let machine = Machine::prepare();
     let plan = load::plan(targets, load, &machine)?;
     let mut findings = findings(&plan, &machine);
@@ -26,7 +27,8 @@ pub(crate) fn run(targets: &[Target], load: &Load) -> Result<bool, Problem> {
     }
     // Somebody like `head` has read enough.
     let _ = stdout().write_all(page(&plan, &findings).as_bytes());
-    Ok(findings.iter().all(|finding| finding.grade != Grade::Short))
+    let fits = findings.iter().all(|finding| finding.grade != Grade::Short);
+    Ok(if fits { Exit::Ok } else { Exit::Failed })
 }
 
 /// The listeners at the target, as they are now, and what a server of loadgen's would need there.

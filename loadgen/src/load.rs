@@ -13,17 +13,18 @@ use crate::problem::Problem;
 use crate::protocol::Protocol;
 use crate::protocol::http::Http;
 use crate::protocol::script::Script;
+use crate::report::Exit;
 use crate::run::Run;
 use crate::signals::Signals;
 use crate::stage::Stage;
 use crate::target::Target;
 
 /// Runs `load` on `targets`, or on a server inside this process if there are none, through `stages`, after its connections
-/// are opened, and writes the results. Returns whether all was well.
+/// are opened, and writes the results. Returns how it went.
 ///
 /// # Errors
 /// What stood in the way of the run.
-pub(crate) fn run(targets: &[Target], load: &Load, stages: &[Stage]) -> Result<bool, Problem> {
+pub(crate) fn run(targets: &[Target], load: &Load, stages: &[Stage]) -> Result<Exit, Problem> {
     let signals = Signals::catch().map_err(Problem::Signals)?;
     let machine = Machine::prepare();
     let plan = plan(targets, load, &machine)?;
@@ -41,9 +42,10 @@ pub(crate) fn run(targets: &[Target], load: &Load, stages: &[Stage]) -> Result<b
         run.stage(*stage)?;
     }
     let mut report = run.finish();
+    report.slo.clone_from(&load.slo);
     report.server = server.map(echo::stop_inside).transpose()?;
     outlet.write(&report, "")?;
-    Ok(report.is_ok())
+    Ok(report.exit())
 }
 
 /// The plan for `load` on `targets`.

@@ -4,8 +4,8 @@
 //! `plan` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
 //! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `connector` `gate`
 //! `accept_queues` `client` `protocol` `payload`; `recorder` `times` `series` `failure` `strange` `netstat` `live` `halt`
-//! `standstill` what happened; `report` `terminal` what people and programs are told; `echo` `serve` the server, on the
-//! library beside this program. `layout`, `routes`, `schedule`, `payload`, `protocol`, `recorder` and `report` are pure: no clock,
+//! `standstill` what happened; `slo` `verdict` what that is worth; `report` `terminal` what people and programs are told; `echo` `serve` the server, on the
+//! library beside this program. `layout`, `routes`, `schedule`, `payload`, `protocol`, `recorder`, `slo`, `verdict` and `report` are pure: no clock,
 //! no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
@@ -43,6 +43,7 @@ mod schedule;
 mod series;
 mod serve;
 mod signals;
+mod slo;
 mod source_list;
 mod stage;
 mod standstill;
@@ -51,6 +52,7 @@ mod target;
 mod terminal;
 mod times;
 mod unshared;
+mod verdict;
 mod worker;
 
 use std::io::{IsTerminal, Write, stderr};
@@ -60,6 +62,7 @@ use clap::Parser;
 
 use crate::args::{Aimed, Args, Command, Held, Output};
 use crate::problem::Problem;
+use crate::report::Exit;
 use crate::report::paragraph::paragraph;
 use crate::stage::Stage;
 
@@ -70,8 +73,7 @@ fn main() -> ExitCode {
     };
     let output = args.output().cloned();
     match obey(args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(exit) => ExitCode::from(exit.code()),
         Err(problem) => {
             // With nobody there to read it, the exit code still tells.
             let _ = stderr().write_all(said(&problem).as_bytes());
@@ -111,8 +113,8 @@ fn command_line() -> Vec<String> {
     std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect()
 }
 
-/// Does what was asked; returns whether all was well.
-fn obey(args: Args) -> Result<bool, Problem> {
+/// Does what was asked; returns how it went.
+fn obey(args: Args) -> Result<Exit, Problem> {
     match args.command {
         None => demo::run(&args.output),
         Some(Command::Serve(serve)) => serve::serve(&serve),

@@ -32,6 +32,8 @@ pub(crate) struct Recorder {
     pub(crate) answered: u64,
     /// Those of them that were answered before the window's end, which is what throughput counts.
     pub(crate) answered_in_window: u64,
+    /// Answers in the first, the second and the last third of the window.
+    pub(crate) thirds: [u64; 3],
     /// Requests that failed; each took its connection with it, unless its reply was whole.
     pub(crate) request_failures: Failures,
     /// Requests that were neither answered nor failed when the stage ended.
@@ -56,6 +58,9 @@ pub(crate) struct Recorder {
     pub(crate) strange: Option<Strange>,
     /// Processor time of the worker, user and system.
     pub(crate) cpu_time: Duration,
+    /// The part of the stage for which it was busy: with processor time, but not with waiting for a request to fall due.
+    /// Merged: that of the busiest.
+    pub(crate) busy_part: f64,
 }
 
 impl Recorder {
@@ -72,6 +77,7 @@ impl Recorder {
             due: 0,
             answered: 0,
             answered_in_window: 0,
+            thirds: [0; 3],
             request_failures: Failures::new(),
             unfinished: 0,
             bytes_sent: 0,
@@ -84,6 +90,7 @@ impl Recorder {
             standstill_ns: 0,
             strange: None,
             cpu_time: Duration::ZERO,
+            busy_part: 0.0,
         }
     }
 
@@ -96,6 +103,8 @@ impl Recorder {
         self.due += other.due;
         self.answered += other.answered;
         self.answered_in_window += other.answered_in_window;
+        self.thirds = std::array::from_fn(|third| self.thirds[third] + other.thirds[third]);
+        self.busy_part = self.busy_part.max(other.busy_part);
         self.unfinished += other.unfinished;
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;

@@ -42,6 +42,7 @@ impl<'a> Run<'a> {
             machine,
             stages: Vec::new(),
             ending: Ending::Complete,
+            slo: None,
             server: None,
             resident_begin_bytes: resident_bytes(),
             closing_time: Duration::ZERO,

@@ -13,13 +13,14 @@ use crate::machine::{Machine, resident_bytes};
 use crate::plan;
 use crate::problem::Problem;
 use crate::quantity::{bytes, count, counted};
+use crate::report::Exit;
 use crate::signals::{Asked, Signals};
 
 /// Runs an echo server until SIGINT or SIGTERM, then lets it answer what it has received.
 ///
 /// # Errors
 /// What stood in the way of its start, or of its end.
-pub(crate) fn serve(arguments: &Serve) -> Result<bool, Problem> {
+pub(crate) fn serve(arguments: &Serve) -> Result<Exit, Problem> {
     let signals = Signals::catch().map_err(Problem::Signals)?;
     let asked = Asked::catch().map_err(Problem::Signals)?;
     let machine = Machine::prepare();
@@ -48,7 +49,7 @@ pub(crate) fn serve(arguments: &Serve) -> Result<bool, Problem> {
     if let Some(line) = shortage(total.accept_pauses, total.refused(), &machine) {
         say(&line);
     }
-    Ok(true)
+    Ok(Exit::Ok)
 }
 
 /// What a server says that could not take all who came.

@@ -54,6 +54,10 @@ pub(crate) struct Worker {
     /// The time after the last wait: good enough where a turn's length does not matter.
     now_ns: u64,
     standstill: Standstill,
+    /// How long it has polled in vain, in this stage, while it waited for a request to fall due.
+    spun_ns: u64,
+    /// Whether the turn before this one did nothing else.
+    spins: bool,
     /// Connects of the first stage, or requests, that are under way.
     pending: u64,
     /// Connects that are under way because the server had closed a connection in an orderly way.
@@ -88,6 +92,8 @@ impl Worker {
             sweep_ns: 0,
             now_ns: 0,
             standstill: Standstill::default(),
+            spun_ns: 0,
+            spins: false,
             pending: 0,
             reopening: 0,
             open: 0,
@@ -104,7 +110,7 @@ impl Worker {
 
     /// Runs one stage, whose window opens at `begin_ns` of the clock, to its end, and says what happened.
     pub(crate) fn run(&mut self, stage: Stage, begin_ns: u64) -> Recorder {
-        let cpu_before = sys::thread_cpu_time();
+        let (cpu_before, started_ns) = (sys::thread_cpu_time(), self.clock.now_ns());
         self.begin(stage, begin_ns);
         self.standstill.begin(self.clock.now_ns(), cpu_before);
         while !self.is_over() {
@@ -118,6 +124,8 @@ impl Worker {
         }
         let mut recorder = self.end();
         recorder.cpu_time = sys::thread_cpu_time().saturating_sub(cpu_before);
+        let busy = recorder.cpu_time.saturating_sub(Duration::from_nanos(self.spun_ns));
+        recorder.busy_part = busy.as_nanos() as f64 / (self.clock.now_ns() - started_ns).max(1) as f64;
         recorder.standstill_ns = self.standstill.total_ns();
         recorder
     }
@@ -139,7 +147,7 @@ impl Worker {
         let slots = self.clients.len() as u32;
         let (worker, workers) = (self.share.worker, self.share.workers);
         self.stages += 1;
-        self.begin_ns = begin_ns;
+        (self.begin_ns, self.spun_ns) = (begin_ns, 0);
         self.end_ns = stage.duration().map_or(u64::MAX, |duration| begin_ns + duration.as_nanos() as u64);
         self.drive = match stage {
             Stage::Connect => {
@@ -188,7 +196,13 @@ impl Worker {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => panic!("epoll_wait(2) of an own poll: {error}"),
             _ => {}
         }
-        self.now_ns = self.clock.now_ns();
+        let before_ns = std::mem::replace(&mut self.now_ns, self.clock.now_ns());
+        // The whole turn, for in the one before this nothing was done either.
+        let spins = pause.is_zero() && self.events.is_empty() && self.ready.is_empty();
+        if spins && self.spins {
+            self.spun_ns += self.now_ns - before_ns;
+        }
+        self.spins = spins;
         self.standstill.note_turn(self.now_ns, pause, sys::thread_cpu_time);
     }
 
@@ -357,7 +371,12 @@ impl Worker {
             return now_ns;
         }
         self.recorder.answered += 1;
-        self.recorder.answered_in_window += u64::from(now_ns < self.end_ns);
+        if now_ns < self.end_ns {
+            self.recorder.answered_in_window += 1;
+            let third_ns = (self.end_ns - self.begin_ns) / 3;
+            let third = usize::from(now_ns >= self.begin_ns + third_ns) + usize::from(now_ns >= self.end_ns - third_ns);
+            self.recorder.thirds[third] += 1;
+        }
         self.recorder.latency.record(now_ns - client.due_ns());
         if let Drive::Open(_) = self.drive {
             self.recorder.service.record(now_ns - client.sent_ns());

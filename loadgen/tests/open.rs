@@ -69,13 +69,15 @@ fn requests_that_wait_for_a_connection_are_late_from_their_due_moment() {
         };
         slow(stream);
     });
-    let (_, results) = measure(&format!("open {} -c 1 -R 200 --arrival constant -d 1s", server.address));
+    let (code, results) = measure(&format!("open {} -c 1 -R 200 --arrival constant -d 2s", server.address));
     let open = stage(&results, "open");
-    assert_eq!(open["requests_due"], 200);
+    assert_eq!(open["requests_due"], 400);
     assert!(is_conserved(&results));
     let max = |histogram: &str| open[histogram]["max_ns"].as_u64().unwrap();
     assert_eq!(results["is_ok"], true, "late is not lost");
-    assert!(results["warnings"][0].as_str().unwrap().starts_with("achieved "), "{:#}", results["warnings"]);
+    let verdict = &results["verdict"];
+    assert_eq!((code, &verdict["verdict"]), (Some(4), &"suspect".into()), "{verdict:#}");
+    assert!(verdict["reasons"][0].as_str().unwrap().starts_with("achieved "), "{verdict:#}");
     // The last of them waits for at least 100 × 10 ms less its own due moment: half a second is a safe bound.
     assert!(max("send_lag") > 500_000_000 && max("latency") >= max("send_lag"), "{open:#}");
 }

@@ -22,7 +22,8 @@ fn requests_that_were_due_while_it_stood_still_waited_for_it() {
     load.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     signal(&server, "INT");
     server.wait().unwrap();
-    assert_eq!(load.wait().unwrap().code(), Some(0), "{stdout}");
+    // Nothing failed; but a second of four in one of its thirds is not steady.
+    assert!(matches!(load.wait().unwrap().code(), Some(0 | 4)), "{stdout}");
 
     let results = serde_json::from_str(&stdout).unwrap();
     let open = stage(&results, "open");
@@ -45,9 +46,9 @@ fn a_generator_that_stood_still_does_not_blame_the_server() {
     signal(&load, "CONT");
     let mut stdout = String::new();
     load.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
-    assert_eq!(load.wait().unwrap().code(), Some(0), "{stdout}");
+    assert_eq!(load.wait().unwrap().code(), Some(4), "{stdout}");
     let results: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert!(stage(&results, "open")["standstill_s"].as_f64() >= Some(0.1), "{results:#}");
-    let warnings = results["warnings"].to_string();
-    assert!(warnings.contains("the generator stood still for"), "{warnings}");
+    let reasons = results["verdict"]["reasons"].to_string();
+    assert!(reasons.contains("the generator stood still for"), "{reasons}");
 }

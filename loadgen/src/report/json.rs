@@ -12,8 +12,10 @@ use crate::report::{Report, StageResult};
 use crate::routes::Used;
 use crate::schedule::{Arrival, Rate};
 use crate::series::Second;
+use crate::slo::Outcome;
 use crate::stage::Stage;
 use crate::times::Times;
+use crate::verdict::Verdict;
 
 /// All results of a run. Fields are only ever added; a change of meaning changes `format`.
 #[derive(Debug, Serialize)]
@@ -42,7 +44,11 @@ pub(crate) struct Document<'a> {
     resident_begin_bytes: u64,
     /// What the server counted, where it was a part of loadgen's own process.
     server: Option<ServerFacts<'a>>,
-    /// What makes the numbers something else than they seem; no failures.
+    /// Whether the figures are what they seem.
+    verdict: VerdictFacts,
+    /// What was to be kept to, by `--slo`.
+    slo: Vec<SloFacts>,
+    /// What a reader should know although nothing speaks against the figures.
     warnings: Vec<String>,
     /// What a person should know about it.
     advice: Vec<String>,
@@ -114,6 +120,24 @@ struct SourceFacts {
     ports: Option<(u16, u16)>,
 }
 
+/// Whether the figures are what they seem.
+#[derive(Debug, Serialize)]
+struct VerdictFacts {
+    /// `valid`, `suspect`, or `none` where there was nothing to judge.
+    verdict: &'static str,
+    /// Why it is suspect.
+    reasons: Vec<String>,
+}
+
+/// One condition.
+#[derive(Debug, Serialize)]
+struct SloFacts {
+    condition: String,
+    /// Null where there were too few samples to tell.
+    measured: Option<String>,
+    is_met: bool,
+}
+
 /// The other end's account.
 #[derive(Debug, Serialize)]
 struct ServerFacts<'a> {
@@ -170,6 +194,10 @@ struct StageFacts {
     send_lag: Option<PercentileFacts>,
     /// Processor time of the generating threads, user and system.
     generator_cpu_s: f64,
+    /// The part of the time, from 0 to 1, for which the busiest of them was busy; waiting for a request to fall due is not.
+    generator_busy_part: f64,
+    /// Answers in each third of the window.
+    answered_in_thirds: [u64; 3],
     /// Processor time of the server's threads, where they are in this process.
     server_cpu_s: Option<f64>,
     /// Resident memory of loadgen's process at the stage's end.
@@ -308,6 +336,8 @@ impl Document<'_> {
                 bytes_out: server.bytes_out,
                 agrees: report.both_sides_agree(),
             }),
+            verdict: verdict(report),
+            slo: report.slo_outcomes().into_iter().map(slo).collect(),
             warnings: super::warnings::sentences(report),
             advice: super::advice::sentences(report),
         }
@@ -317,6 +347,15 @@ impl Document<'_> {
 fn sources(used: Used) -> SourceFacts {
     let Used { chosen_by, addresses, first, last, ports } = used;
     SourceFacts { chosen_by, addresses, address_first: first, address_last: last, ports }
+}
+
+fn verdict(report: &Report) -> VerdictFacts {
+    let verdict = Verdict::of(report);
+    VerdictFacts { verdict: verdict.name(), reasons: verdict.reasons().to_vec() }
+}
+
+fn slo(Outcome { condition, measured, is_met }: Outcome) -> SloFacts {
+    SloFacts { condition, measured, is_met }
 }
 
 fn stage(result: &StageResult) -> StageFacts {
@@ -352,6 +391,8 @@ fn stage(result: &StageResult) -> StageFacts {
         service: is_open.then(|| percentiles(&recorder.service)),
         send_lag: is_open.then(|| percentiles(&recorder.lag)),
         generator_cpu_s: recorder.cpu_time.as_secs_f64(),
+        generator_busy_part: recorder.busy_part,
+        answered_in_thirds: recorder.thirds,
         server_cpu_s: result.server_cpu_time.map(|time| time.as_secs_f64()),
         resident_bytes: result.resident_bytes,
         kernel: KernelFacts {

@@ -14,7 +14,9 @@ use crate::netstat::Netstat;
 use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::series::Series;
+use crate::slo::{Outcome, Slo};
 use crate::stage::Stage;
+use crate::verdict::Verdict;
 
 /// A run that has ended, in whatever way.
 #[derive(Debug, Clone)]
@@ -29,6 +31,8 @@ pub(crate) struct Report {
     pub(crate) stages: Vec<StageResult>,
     /// How it ended.
     pub(crate) ending: Ending,
+    /// What it has to keep to.
+    pub(crate) slo: Option<Slo>,
     /// What the server counted, where it is a part of this process.
     pub(crate) server: Option<ServerSide>,
     /// Resident memory of this process before the first connection, in bytes.
@@ -91,6 +95,32 @@ impl Report {
         self.ending == Ending::Complete && self.answered() > 0 && is_whole && self.is_clean()
     }
 
+    /// What became of each condition, in the last stage that was measured; none where there are none.
+    pub(crate) fn slo_outcomes(&self) -> Vec<Outcome> {
+        let is_measured = |result: &&StageResult| matches!(result.stage, Stage::Closed { .. } | Stage::Open { .. });
+        let measured = self.stages.iter().rfind(is_measured);
+        self.slo.iter().zip(measured).flat_map(|(slo, result)| slo.judge(&result.recorder)).collect()
+    }
+
+    /// How the program ends. A run that failed is no measurement; a condition that was missed is a no, whoever was the
+    /// reason for it; a yes, or figures without a condition, count only if they are what they seem.
+    pub(crate) fn exit(&self) -> Exit {
+        let is_missed = self.slo_outcomes().iter().any(|outcome| !outcome.is_met);
+        let is_whole = self.ending == Ending::Complete && self.answered() > 0 && self.is_conserved();
+        // Where failures are a condition, it is the condition that decides on them.
+        let may_err = self.slo.as_ref().is_some_and(Slo::allows_errors);
+        match () {
+            () if !(self.is_ok() || may_err && is_whole) => Exit::Failed,
+            () if is_missed => Exit::Missed,
+            () if !Verdict::of(self).reasons().is_empty() => Exit::Suspect,
+            () => Exit::Ok,
+        }
+    }
+
+    fn is_conserved(&self) -> bool {
+        self.stages.iter().all(|result| result.recorder.is_conserved())
+    }
+
     /// Whether what was done went well: nothing failed, nothing was lost, and nothing is unaccounted for. What an
     /// interrupted run left unfinished is no failure of the server's.
     pub(crate) fn is_clean(&self) -> bool {
@@ -125,6 +155,31 @@ impl Report {
     /// The most that was resident at a stage's end, in bytes.
     pub(crate) fn resident_bytes_max(&self) -> u64 {
         self.stages.iter().map(|result| result.resident_bytes).max().unwrap_or(0)
+    }
+}
+
+/// What the program's exit code says of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All is well.
+    Ok,
+    /// Something failed, or was lost, or broken off.
+    Failed,
+    /// A condition of `--slo` was not kept to.
+    Missed,
+    /// The figures are not what they seem.
+    Suspect,
+}
+
+impl Exit {
+    /// The exit code; 2 is wrong usage.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Exit::Ok => 0,
+            Exit::Failed => 1,
+            Exit::Missed => 3,
+            Exit::Suspect => 4,
+        }
     }
 }
 
@@ -172,6 +227,7 @@ pub(crate) mod tests {
             machine: machine(),
             stages,
             ending: Ending::Complete,
+            slo: None,
             server: None,
             resident_begin_bytes: 1 << 19,
             closing_time: Duration::from_millis(5),
@@ -189,6 +245,25 @@ pub(crate) mod tests {
         assert!(!report.is_ok());
         report.ending = Ending::Interrupted;
         assert!(report.is_clean(), "the rest was on its way");
+    }
+
+    #[test]
+    fn a_failure_weighs_more_than_a_condition_and_a_condition_more_than_a_suspicion() {
+        let mut run = report();
+        run.stages[1].recorder.window_ns = 3_000_000_000;
+        assert_eq!(run.exit(), Exit::Ok);
+        run.stages[1].recorder.standstill_ns = 1_000_000_000;
+        assert_eq!(run.exit(), Exit::Suspect);
+        run.slo = Some("p50<1us,err<1%".parse().unwrap());
+        assert_eq!(run.exit(), Exit::Missed);
+        run.stages[1].recorder.due += 1;
+        note(&mut run.stages[1].recorder.request_failures, Failure::new(Act::Reply, Kind::TimedOut));
+        assert_eq!(run.exit(), Exit::Missed, "the condition allows one failure in a hundred");
+        run.slo = Some("p50<1s".parse().unwrap());
+        assert_eq!(run.exit(), Exit::Failed, "and without it none is allowed");
+        run.slo = Some("err<1%".parse().unwrap());
+        run.ending = Ending::Interrupted;
+        assert_eq!(run.exit(), Exit::Failed);
     }
 
     #[test]

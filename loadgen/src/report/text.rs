@@ -9,10 +9,11 @@ use crate::quantity::{bytes, count, counted, rate_text, span};
 use crate::recorder::Recorder;
 use crate::report::paragraph::paragraph;
 use crate::report::percentiles::Percentiles;
-use crate::report::{Ending, Report, StageResult, advice, warnings};
+use crate::report::{Ending, Exit, Report, StageResult, advice, warnings};
 use crate::schedule::Arrival;
 use crate::series::Series;
 use crate::stage::Stage;
+use crate::verdict::Verdict;
 
 /// `report` as text in lines of at most `columns`.
 pub(crate) fn render(report: &Report, columns: usize) -> String {
@@ -51,9 +52,18 @@ impl Display for Page<'_> {
         memory(f, report)?;
         server(f, report)?;
         for warning in warnings::sentences(report) {
-            row(f, "WARNING", &warning)?;
+            row(f, "Note", &warning)?;
         }
-        verdict(f, report)
+        for outcome in report.slo_outcomes() {
+            let measured = outcome.measured.unwrap_or_else(|| "too few samples to tell".to_owned());
+            row(
+                f,
+                if outcome.is_met { "SLO met" } else { "SLO MISSED" },
+                &format!("{}: {measured}", outcome.condition),
+            )?;
+        }
+        verdict(f, report)?;
+        result(f, report)
     }
 }
 
@@ -333,19 +343,33 @@ fn server(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 }
 
 fn verdict(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
+    match Verdict::of(report) {
+        Verdict::None => Ok(()),
+        Verdict::Valid => row(f, "Verdict", "VALID: the figures are the server's"),
+        Verdict::Suspect(reasons) => reasons.iter().enumerate().try_for_each(|(index, reason)| {
+            row(
+                f,
+                if index == 0 { "Verdict" } else { "" },
+                &format!("{}{reason}", if index == 0 { "SUSPECT: " } else { "" }),
+            )
+        }),
+    }
+}
+
+fn result(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let interrupted = "INTERRUPTED: this is what there was until then";
     let sentence = match (report.ending, report.is_ok()) {
         (Ending::Interrupted, _) if report.is_clean() => interrupted,
         (Ending::Interrupted, _) => "INTERRUPTED, and FAILED before that",
-        (Ending::Complete, true) if !warnings::sentences(report).is_empty() => {
-            "OK, with a warning: every reply was right, and no connection was lost"
-        }
         (Ending::Complete, true) if matches!(report.plan.protocol, Protocol::Echo { .. }) => {
             "OK: every byte came back, and no connection was lost"
         }
         (Ending::Complete, true) => "OK: every reply was right, and no connection was lost",
         (Ending::NoConnection, _) => "FAILED: no connection could be opened",
         (Ending::AllLost, _) => "FAILED: every connection was lost",
+        (Ending::Complete, false) if report.exit() != Exit::Failed => {
+            "not all was well, but that is for --slo to judge"
+        }
         (Ending::Complete, false) if report.answered() == 0 => "FAILED: nothing was answered",
         (Ending::Complete, false) => "FAILED: see the errors, and what is unfinished",
     };
@@ -442,12 +466,16 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_stands_before_the_result_and_in_it() {
+    fn the_verdict_and_what_was_to_be_kept_to_stand_before_the_result() {
         let mut still = report();
+        still.stages[1].recorder.window_ns = 3_000_000_000;
+        assert!(render(&still).contains("Verdict       VALID"), "{}", render(&still));
         still.stages[1].recorder.standstill_ns = 1_500_000_000;
+        still.slo = Some("p99<2ms,p99.9<1s".parse().unwrap());
         let text = render(&still);
-        assert!(text.contains("WARNING       the generator stood still for 1.50 s"), "{text}");
-        assert!(text.contains("Result        OK, with a warning"), "{text}");
+        assert!(text.contains("Verdict       SUSPECT: the generator stood still for 1.50 s"), "{text}");
+        assert!(text.contains("SLO met       p99 < 2.00 ms: 990 us"), "{text}");
+        assert!(text.contains("SLO MISSED    p99.9 < 1.00 s: too few samples to tell"), "{text}");
     }
 
     #[test]

@@ -1,0 +1,185 @@
+//! What a run has to keep to: conditions on its latencies, its failures and its rate.
+
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
+
+use crate::quantity::{parse_duration, parse_rate, rate_text, span};
+use crate::recorder::{Recorder, total};
+
+/// Conditions that have to hold together, such as `p99<2ms,err<0.01%`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Slo {
+    conditions: Vec<Condition>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Condition {
+    /// So many percent of the requests are answered within so many nanoseconds; of an open loop, from when they were due.
+    Percentile { percent: f64, below_ns: u64 },
+    /// All answers come within so many nanoseconds.
+    Max { below_ns: u64 },
+    /// Less than this part of the requests fails or stays unanswered.
+    Errors { below: f64 },
+    /// More than so many answers come a second.
+    Rate { above_per_s: f64 },
+}
+
+/// What became of one condition.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Outcome {
+    /// The condition, as it was written.
+    pub(crate) condition: String,
+    /// What was measured; `None` where fewer than ten samples lie beyond the percentile.
+    pub(crate) measured: Option<String>,
+    /// Whether it was kept to; not, where it could not be measured.
+    pub(crate) is_met: bool,
+}
+
+impl Slo {
+    /// What became of each condition in what `recorder` saw.
+    pub(crate) fn judge(&self, recorder: &Recorder) -> Vec<Outcome> {
+        self.conditions.iter().map(|condition| condition.judge(recorder)).collect()
+    }
+
+    /// Whether failures are judged by it: then they are no reason by themselves to call a run failed.
+    pub(crate) fn allows_errors(&self) -> bool {
+        self.conditions.iter().any(|condition| matches!(condition, Condition::Errors { .. }))
+    }
+}
+
+impl Condition {
+    fn judge(&self, recorder: &Recorder) -> Outcome {
+        let times = &recorder.latency;
+        let (measured, is_met) = match *self {
+            Condition::Percentile { percent, below_ns } => {
+                let beyond = (times.len() as f64 * (100.0 - percent) / 100.0).floor();
+                let ns = (beyond >= BEYOND_MIN).then(|| times.at_quantile(percent / 100.0));
+                (ns.map(span), ns.is_some_and(|ns| ns < below_ns))
+            }
+            Condition::Max { below_ns } => {
+                let ns = (times.len() > 0).then(|| times.max());
+                (ns.map(span), ns.is_some_and(|ns| ns < below_ns))
+            }
+            Condition::Errors { below } => {
+                let part = error_part(recorder);
+                (Some(format!("{:.4} %", part * 100.0)), part < below)
+            }
+            Condition::Rate { above_per_s } => {
+                let rate = recorder.answered_per_s();
+                (Some(format!("{}/s", rate_text(rate))), rate > above_per_s)
+            }
+        };
+        Outcome { condition: self.to_string(), measured, is_met }
+    }
+}
+
+/// Which part of the requests failed, or had no answer at the end. Lost connections without a request count, too.
+fn error_part(recorder: &Recorder) -> f64 {
+    let failed = recorder.failed() + recorder.unfinished;
+    let all = recorder.due + total(&recorder.losses) + total(&recorder.connect_failures);
+    if all == 0 { 0.0 } else { failed as f64 / all as f64 }
+}
+
+impl Display for Condition {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Condition::Percentile { percent, below_ns } => write!(f, "p{percent} < {}", span(*below_ns)),
+            Condition::Max { below_ns } => write!(f, "max < {}", span(*below_ns)),
+            Condition::Errors { below } => write!(f, "err < {} %", below * 100.0),
+            Condition::Rate { above_per_s } => write!(f, "rate > {}/s", rate_text(*above_per_s)),
+        }
+    }
+}
+
+impl FromStr for Slo {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Slo, String> {
+        let conditions = text.split(',').map(|part| condition(part.trim())).collect::<Result<_, _>>()?;
+        Ok(Slo { conditions })
+    }
+}
+
+fn condition(text: &str) -> Result<Condition, String> {
+    let wrong =
+        || format!("'{text}' is no condition: give p99<2ms, max<1s, err<0.01% or rate>10k, several with commas");
+    let (name, is_below, value) = match (text.split_once('<'), text.split_once('>')) {
+        (Some((name, value)), None) => (name.trim(), true, value.trim()),
+        (None, Some((name, value))) => (name.trim(), false, value.trim()),
+        _ => return Err(wrong()),
+    };
+    // A bare number would be seconds, and was hardly meant to be.
+    let has_unit = |value: &&str| value.ends_with(|last: char| last.is_ascii_alphabetic());
+    let ns = |value: &str| {
+        let duration =
+            Some(value).filter(has_unit).ok_or_else(|| format!("'{value}' in '{text}' has no unit: us, ms, s"))?;
+        parse_duration(duration).map(|duration| duration.as_nanos() as u64)
+    };
+    match (name, is_below) {
+        ("max", true) => Ok(Condition::Max { below_ns: ns(value)? }),
+        ("err", true) => {
+            let percent: Option<f64> = value.strip_suffix('%').and_then(|number| number.trim().parse().ok());
+            let below = percent.map(|percent| percent / 100.0).filter(|part| (0.0..=1.0).contains(part));
+            below.map(|below| Condition::Errors { below }).ok_or_else(wrong)
+        }
+        ("rate", false) => Ok(Condition::Rate { above_per_s: parse_rate(value)? }),
+        (percentile, true) => {
+            let percent: Option<f64> = percentile.strip_prefix('p').and_then(|number| number.parse().ok());
+            let percent = percent.filter(|percent| *percent > 0.0 && *percent < 100.0).ok_or_else(wrong)?;
+            Ok(Condition::Percentile { percent, below_ns: ns(value)? })
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// Samples that have to lie beyond a percentile before it is one.
+const BEYOND_MIN: f64 = 10.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::{Act, Failure, Kind};
+    use crate::recorder::note;
+
+    /// 1,000 requests that took 1 to 1,000 us, in a second.
+    fn recorder() -> Recorder {
+        let mut recorder = Recorder::new(60_000_000_000);
+        (1..=1000).for_each(|us| recorder.latency.record(us * 1000));
+        (recorder.due, recorder.answered, recorder.answered_in_window, recorder.window_ns) =
+            (1000, 1000, 1000, 1_000_000_000);
+        recorder
+    }
+
+    fn met(slo: &str, recorder: &Recorder) -> Vec<bool> {
+        slo.parse::<Slo>().unwrap().judge(recorder).into_iter().map(|outcome| outcome.is_met).collect()
+    }
+
+    #[test]
+    fn each_condition_is_judged_by_what_was_measured() {
+        let run = recorder();
+        assert_eq!(met("p50<502us,p50<499us, p99<1ms,max<1s,max<1ms", &run), [true, false, true, true, false]);
+        assert_eq!(met("err<0.01%,rate>999,rate>1k", &run), [true, true, false]);
+        assert_eq!(met("p99.9<1s", &run), [false], "too few samples: not kept to");
+        assert_eq!("p99.9<1s".parse::<Slo>().unwrap().judge(&run)[0].measured, None);
+    }
+
+    #[test]
+    fn what_failed_or_was_never_answered_is_an_error() {
+        let mut run = recorder();
+        (run.due, run.unfinished) = (1010, 4);
+        (0..6).for_each(|_| note(&mut run.request_failures, Failure::new(Act::Reply, Kind::Reset)));
+        assert_eq!(met("err<1%,err<0.9%", &run), [true, false], "10 of 1,010");
+        assert!("err<1%".parse::<Slo>().unwrap().allows_errors() && !"p99<1s".parse::<Slo>().unwrap().allows_errors());
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_an_example() {
+        for wrong in
+            ["", "p99", "p99>2ms", "p0<1s", "p100<1s", "err<1", "err<101%", "rate<5", "p99<2", "max<x", "p99<1s,,"]
+        {
+            assert!(wrong.parse::<Slo>().is_err(), "{wrong}");
+        }
+        assert!("p9<<1s".parse::<Slo>().unwrap_err().len() > 20);
+    }
+}

@@ -1,0 +1,257 @@
+//! Whether a run's figures are what they seem, and if not, why: judged from what was recorded, no clock, no socket.
+
+use std::time::Duration;
+
+use crate::quantity::{count, rate_text, span};
+use crate::report::percentiles::Percentiles;
+use crate::report::{Ending, Report, StageResult};
+use crate::stage::Stage;
+
+/// What can be said of the figures of a run that was measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing speaks against them.
+    Valid,
+    /// They are not, or not only, the server's: the reasons, each a sentence.
+    Suspect(Vec<String>),
+    /// There is nothing to judge: nothing was measured, or not to the end, or for less than two seconds, in which chance
+    /// decides.
+    None,
+}
+
+impl Verdict {
+    /// That on `report`.
+    pub(crate) fn of(report: &Report) -> Verdict {
+        let measured: Vec<&StageResult> = report.stages.iter().filter(|result| is_judged(result)).collect();
+        if report.ending != Ending::Complete || measured.is_empty() {
+            return Verdict::None;
+        }
+        let mut reasons: Vec<String> = measured.into_iter().flat_map(reasons).collect();
+        reasons.extend(syn_retransmits(report));
+        if reasons.is_empty() { Verdict::Valid } else { Verdict::Suspect(reasons) }
+    }
+
+    /// Its name in results.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Verdict::Valid => "valid",
+            Verdict::Suspect(_) => "suspect",
+            Verdict::None => "none",
+        }
+    }
+
+    /// Why it is suspect.
+    pub(crate) fn reasons(&self) -> &[String] {
+        if let Verdict::Suspect(reasons) = self { reasons } else { &[] }
+    }
+}
+
+fn is_judged(result: &StageResult) -> bool {
+    let is_measured = matches!(result.stage, Stage::Closed { .. } | Stage::Open { .. });
+    is_measured && result.recorder.window_ns >= JUDGED_MIN.as_nanos() as u64
+}
+
+fn reasons(result: &StageResult) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if let Stage::Open { rate, .. } = result.stage {
+        reasons.extend(rate_not_achieved(result, rate.mean_per_s()));
+        reasons.extend(sent_late(result));
+    }
+    reasons.extend(busy(result));
+    reasons.extend(unsteady(result));
+    reasons.extend(stood_still(result));
+    reasons
+}
+
+/// All may have been answered in the end: but if not in the window, then late, and later from second to second. Held
+/// against what was really due: chance may have made that more or less than the rate says.
+fn rate_not_achieved(result: &StageResult, rate_per_s: f64) -> Option<String> {
+    let recorder = &result.recorder;
+    // As many as are being served when the window ends are not missing.
+    let under_way = recorder.service.at_quantile(0.5) as f64 / 1e9 * rate_per_s + UNDER_WAY;
+    let is_short = recorder.answered_in_window as f64 + under_way < recorder.due as f64 * ACHIEVED_MIN;
+    is_short.then(|| {
+        format!(
+            "achieved {}/s of {}/s: the latencies are those of an overloaded server or generator",
+            rate_text(recorder.answered_per_s()),
+            rate_text(rate_per_s)
+        )
+    })
+}
+
+fn sent_late(result: &StageResult) -> Option<String> {
+    let (latency, lag) = (Percentiles::of(&result.recorder.latency), Percentiles::of(&result.recorder.lag));
+    let visible = |lag_ns: Option<u64>, latency_ns: Option<u64>, part: u64| {
+        lag_ns.filter(|lag| *lag > latency_ns.unwrap_or(0) / part)
+    };
+    // A tenth of the latency is enough to be seen in its first digit; of the rarest ones, half.
+    let (one_in, lag_ns) = match visible(lag.p90_ns, latency.p90_ns, 10) {
+        Some(lag_ns) => ("ten", lag_ns),
+        None => ("a hundred", visible(lag.p99_ns, latency.p99_ns, 2)?),
+    };
+    Some(format!(
+        "one request in {one_in} was sent {} or more after it was due: all connections were busy (try more: -c), or loadgen \
+         had too little processor time (try --threads, or another machine)",
+        span(lag_ns)
+    ))
+}
+
+fn busy(result: &StageResult) -> Option<String> {
+    let busy = result.recorder.busy_part;
+    (busy > BUSY_MAX).then(|| {
+        format!(
+            "a generating thread was busy for {:.0} % of the time: it may be loadgen that was measured (try more --threads, \
+             fewer connections, or another machine)",
+            busy * 100.0
+        )
+    })
+}
+
+/// Answers in the first third of the window against those in the last, beyond what chance makes of such numbers.
+fn unsteady(result: &StageResult) -> Option<String> {
+    let [first, _, last] = result.recorder.thirds.map(|answers| answers as f64);
+    if let Stage::Open { rate, .. } = result.stage
+        && rate.from_per_s != rate.to_per_s
+    {
+        return None;
+    }
+    let allowed = STEADY_PART.max(CHANCE_DEVIATIONS * (2.0 / first.max(last).max(1.0)).sqrt());
+    let difference = (last - first) / first.max(last).max(1.0);
+    let (more, part) = (if difference > 0.0 { "more" } else { "fewer" }, difference.abs());
+    (part > allowed).then(|| {
+        format!(
+            "not steady: {} answers in the first third, {} in the last, {:.0} % {more} (try a longer -d)",
+            count(first as u64),
+            count(last as u64),
+            part * 100.0
+        )
+    })
+}
+
+fn stood_still(result: &StageResult) -> Option<String> {
+    let standstill_ns = result.recorder.standstill_ns;
+    (standstill_ns > 0).then(|| {
+        format!(
+            "the generator stood still for {}: it was stopped, or had no processor; the latencies contain that, and it is not \
+             the server's",
+            span(standstill_ns)
+        )
+    })
+}
+
+fn syn_retransmits(report: &Report) -> Option<String> {
+    let sent: u64 = report.stages.iter().map(|result| result.netstat.syn_retransmits).sum();
+    (sent > 0).then(|| {
+        format!(
+            "{} SYNs were sent again (all programs here): connects waited for a queue that was full, or for a lossy network",
+            count(sent)
+        )
+    })
+}
+
+/// In less time chance, and the beginning, decide.
+const JUDGED_MIN: Duration = Duration::from_secs(2);
+
+/// Less than this part of what was due, answered in the window, is a rate that was not achieved.
+const ACHIEVED_MIN: f64 = 0.99;
+
+/// Requests under way at the window's end that say nothing.
+const UNDER_WAY: f64 = 10.0;
+
+/// Beyond this part of its time a thread has no reserve, and its queue becomes part of the latency.
+const BUSY_MAX: f64 = 0.8;
+
+/// A difference between the first and the last third that a person would not call one.
+const STEADY_PART: f64 = 0.1;
+
+/// Standard deviations that chance hardly ever exceeds.
+const CHANCE_DEVIATIONS: f64 = 4.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::report;
+    use crate::schedule::{Arrival, Rate};
+
+    /// A stage of 3 s in which 1,000 requests took 1 to 1,000 us.
+    fn long(is_open: bool) -> Report {
+        let mut report = report();
+        let result = &mut report.stages[1];
+        (result.recorder.window_ns, result.recorder.thirds) = (3_000_000_000, [330, 340, 330]);
+        if is_open {
+            let (duration, rate) = (Duration::from_secs(3), Rate::constant(1000.0 / 3.0));
+            result.stage = Stage::Open { duration, rate, arrival: Arrival::Constant };
+        }
+        report
+    }
+
+    fn reason(change: impl FnOnce(&mut Report), is_open: bool) -> String {
+        let mut report = long(is_open);
+        change(&mut report);
+        match Verdict::of(&report) {
+            Verdict::Suspect(reasons) => reasons.join("; "),
+            verdict => verdict.name().to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_good_run_is_valid_and_a_short_or_broken_one_is_not_judged() {
+        assert_eq!([reason(|_| (), false), reason(|_| (), true)], ["valid", "valid"]);
+        assert_eq!(reason(|report| report.stages[1].recorder.window_ns = 1_900_000_000, true), "none");
+        assert_eq!(reason(|report| report.ending = Ending::AllLost, true), "none", "the errors say why");
+    }
+
+    #[test]
+    fn a_rate_that_was_answered_late_was_not_achieved() {
+        let late = reason(|report| report.stages[1].recorder.answered_in_window = 979, true);
+        assert!(late.starts_with("achieved 326/s of 333/s"), "{late}");
+        assert_eq!(reason(|report| report.stages[1].recorder.answered_in_window = 980, true), "valid", "10 under way");
+        assert_eq!(
+            reason(|report| report.stages[1].recorder.answered_in_window = 1, false),
+            "valid",
+            "no rate was asked for"
+        );
+    }
+
+    #[test]
+    fn a_generator_that_is_late_busy_or_still_says_so() {
+        let late = reason(|report| report.stages[1].recorder.lag.record_n(95_000, 1000), true);
+        assert!(late.contains("one request in ten was sent 95.0 us or more"), "{late}");
+        let bursts = |report: &mut Report| {
+            report.stages[1].recorder.lag.record_n(1_000, 980);
+            report.stages[1].recorder.lag.record_n(600_000, 20);
+        };
+        assert!(reason(bursts, true).contains("one request in a hundred"));
+        let busy = |part: f64| reason(|report| report.stages[1].recorder.busy_part = part, false);
+        assert!(busy(0.81).contains("busy for 81 %"));
+        assert_eq!(busy(0.79), "valid");
+        assert!(
+            reason(|report| report.stages[1].recorder.standstill_ns = 1_500_000_000, false)
+                .contains("still for 1.50 s")
+        );
+    }
+
+    #[test]
+    fn a_run_that_changes_on_the_way_is_not_steady_and_a_ramp_is_meant_to() {
+        let thirds = |thirds: [u64; 3]| reason(|report| report.stages[1].recorder.thirds = thirds, true);
+        assert!(
+            thirds([4000, 4000, 3500])
+                .contains("not steady: 4,000 answers in the first third, 3,500 in the last, 12 % fewer")
+        );
+        assert_eq!(thirds([4000, 4000, 3700]), "valid");
+        assert_eq!(thirds([40, 40, 25]), "valid", "so few are so many more by chance");
+        let ramp = |report: &mut Report| {
+            let (duration, rate) = (Duration::from_secs(3), Rate { from_per_s: 100.0, to_per_s: 566.0 });
+            report.stages[1].stage = Stage::Open { duration, rate, arrival: Arrival::Poisson };
+            report.stages[1].recorder.thirds = [180, 330, 490];
+        };
+        assert_eq!(reason(ramp, true), "valid");
+    }
+
+    #[test]
+    fn a_syn_that_was_sent_again_is_a_reason() {
+        assert!(
+            reason(|report| report.stages[0].netstat.syn_retransmits = 3, false).contains("3 SYNs were sent again")
+        );
+    }
+}

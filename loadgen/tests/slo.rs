@@ -1,0 +1,50 @@
+//! Conditions decide on the exit code: 0 kept to, 3 missed; with a condition on errors, failures are judged by it.
+
+mod support;
+
+use support::{SIZE, Server, echo_with_fault, loadgen, measure};
+
+#[test]
+fn a_condition_that_is_missed_is_exit_code_3() {
+    let server = Server::good();
+    let with = |slo: &str| measure(&format!("rr {} -c 4 -d 300ms --slo {slo}", server.address));
+    let (code, results) = with("p50<10s,err<0.01%,rate>1");
+    assert_eq!(code, Some(0), "{results:#}");
+    assert!(results["slo"].as_array().unwrap().iter().all(|outcome| outcome["is_met"] == true));
+    let (code, results) = with("p50<1us,max<10s");
+    assert_eq!(code, Some(3), "{results:#}");
+    assert_eq!((&results["slo"][0]["is_met"], &results["slo"][1]["is_met"]), (&false.into(), &true.into()));
+    let text = loadgen(&format!("rr {} -c 4 -d 300ms -q --slo p50<1us", server.address)).stdout;
+    assert!(text.contains("SLO MISSED    p50 < 1.00 us: "), "{text}");
+}
+
+#[test]
+fn failures_are_judged_by_a_condition_on_them_and_without_one_fail_the_run() {
+    // One message of one connection comes back changed.
+    let server = || {
+        Server::start(|connection, stream| {
+            let faulty = if connection == 0 { 3 } else { usize::MAX };
+            echo_with_fault(stream, faulty, |_, message| {
+                message[SIZE / 2] ^= 1;
+                true
+            });
+        })
+    };
+    let with = |slo: &str| {
+        let server = server();
+        measure(&format!("rr {} -c 4 -d 300ms -s {SIZE} {slo}", server.address)).0
+    };
+    assert_eq!(with(""), Some(1));
+    assert_eq!(with("--slo p50<10s"), Some(1));
+    assert_eq!(with("--slo err<50%"), Some(0));
+    assert_eq!(with("--slo err<0.000001%"), Some(3));
+}
+
+#[test]
+fn nonsense_is_wrong_usage() {
+    for wrong in ["p99", "p99<5", "err<1", "x<1s", "rate<1"] {
+        let outcome = loadgen(&format!("rr 127.0.0.1:1 --slo {wrong}"));
+        assert_eq!(outcome.code, Some(2), "{wrong}");
+        assert!(outcome.stderr.contains("give p99<2ms") || outcome.stderr.contains("unit"), "{}", outcome.stderr);
+    }
+}
