@@ -205,7 +205,7 @@ Examples:
   loadgen open 127.0.0.1:1234 -c 1k --ramp 1k:100k -d 30s     where does it break?";
 
 /// Where results go.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Output {
     /// Write the results as JSON to FILE too, or to standard output with `-` (then instead of the text)
     ///
@@ -216,6 +216,19 @@ pub(crate) struct Output {
     /// `problem`. A FIFO is waited for until somebody reads it.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Write the latencies' percentiles to FILE, in HdrHistogram's text format and milliseconds
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hgrm: Option<PathBuf>,
+    /// Write a histogram of each interval to FILE, in HdrHistogram's V2 log format and nanoseconds, tagged with the stage
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hlog: Option<PathBuf>,
+    /// Write the run over time to FILE, one line for each quarter of a second (one second, in runs of more than 30 s)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Write a page with pictures to FILE: percentiles, latency and throughput over time, settings, verdict; it needs no
+    /// network, and can be mailed as it is
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Show no progress on standard error
     #[arg(short = 'q', long)]
     pub(crate) quiet: bool,

@@ -3,7 +3,7 @@
 //! In reading order: `args` `target` `listen_address` `source_list` `quantity` what is asked for; `machine` `layout`
 //! `plan` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
 //! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `connector` `gate`
-//! `accept_queues` `client` `protocol` `payload`; `recorder` `times` `series` `failure` `strange` `netstat` `live` `halt`
+//! `accept_queues` `client` `protocol` `payload`; `recorder` `times` `timeline` `series` `failure` `strange` `netstat` `live` `halt`
 //! `standstill` what happened; `slo` `verdict` what that is worth; `report` `terminal` what people and programs are told; `echo` `serve` the server, on the
 //! library beside this program. `layout`, `routes`, `schedule`, `payload`, `protocol`, `recorder`, `slo`, `verdict` and `report` are pure: no clock,
 //! no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
@@ -50,6 +50,7 @@ mod standstill;
 mod strange;
 mod target;
 mod terminal;
+mod timeline;
 mod times;
 mod unshared;
 mod verdict;
@@ -102,7 +103,7 @@ fn refuse(error: &clap::Error) -> ! {
     let wants_json =
         command.windows(2).any(|pair| pair == ["--json", "-"]) || command.iter().any(|it| it == "--json=-");
     if wants_json && error.use_stderr() {
-        let output = Output { json: Some("-".into()), quiet: false };
+        let output = Output { json: Some("-".into()), ..Output::default() };
         output::write_problem(&output, &command, error.to_string().trim_end());
     }
     error.exit()

@@ -1,4 +1,4 @@
-//! Where results go: standard output, and a JSON file that is opened before anything is run.
+//! Where results go: standard output, and files that are opened before anything is run.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write, stdout};
@@ -9,58 +9,69 @@ use std::time::Duration;
 
 use crate::args::Output;
 use crate::problem::Problem;
-use crate::report::{Report, json, text};
+use crate::report::{Report, csv, hgrm, hlog, html, json, text};
 use crate::signals::Signals;
 use crate::terminal::report_columns;
 
 /// The places that results will be written to.
 pub(crate) struct Outlet {
-    json: Json,
+    /// What standard output gets instead of the text for people.
+    stdout: Option<Render>,
+    files: Vec<(Render, PathBuf, File)>,
 }
 
-enum Json {
-    No,
-    Stdout,
-    File(PathBuf, File),
-}
+/// A format.
+type Render = fn(&Report) -> String;
 
 impl Outlet {
     /// Opens what `output` names, so that a path that cannot be written is noticed before the run and not after it. For a
     /// FIFO it waits until somebody reads it, or `signals` come.
     ///
     /// # Errors
-    /// The file that could not be created.
+    /// The file that could not be created; two formats that are both to go to standard output.
     pub(crate) fn open(output: &Output, signals: &Signals) -> Result<Outlet, Problem> {
-        let json = match &output.json {
-            None => Json::No,
-            Some(path) if path.as_os_str() == "-" => Json::Stdout,
-            Some(path) => Json::File(path.clone(), await_file(path, signals)?),
-        };
-        Ok(Outlet { json })
+        let formats: [(&Option<PathBuf>, Render); 5] = [
+            (&output.json, json::render),
+            (&output.hgrm, hgrm::render),
+            (&output.hlog, hlog::render),
+            (&output.csv, csv::render),
+            (&output.html, html::render),
+        ];
+        let mut outlet = Outlet { stdout: None, files: Vec::new() };
+        for (path, render) in formats.into_iter().filter_map(|(path, render)| Some((path.as_ref()?, render))) {
+            if path.as_os_str() != "-" {
+                outlet.files.push((render, path.clone(), await_file(path, signals)?));
+            } else if outlet.stdout.replace(render).is_some() {
+                let sentence = "only one of --json, --hgrm, --hlog, --csv and --html can be -, standard output";
+                return Err(Problem::Usage(sentence.to_owned()));
+            }
+        }
+        Ok(outlet)
     }
 
     /// Writes the results of `report`, and after the text `closing`.
     ///
     /// # Errors
-    /// What could not be written.
+    /// The first that could not be written; the others are.
     pub(crate) fn write(&mut self, report: &Report, closing: &str) -> Result<(), Problem> {
-        let to_stdout = if matches!(self.json, Json::Stdout) {
-            json::render(report)
-        } else {
-            text::render(report, report_columns()) + closing
+        let to_stdout = match self.stdout {
+            Some(render) => render(report),
+            None => text::render(report, report_columns()) + closing,
         };
+        let mut outcome = Ok(());
         match stdout().write_all(to_stdout.as_bytes()).and_then(|()| stdout().flush()) {
             // Someone like `head` has read enough.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                return Err(Problem::Output { name: "standard output".to_owned(), error });
+                outcome = Err(Problem::Output { name: "standard output".to_owned(), error });
             }
             _ => {}
         }
-        if let Json::File(path, file) = &mut self.json {
-            let written = file.write_all(json::render(report).as_bytes()).and_then(|()| sync(file));
-            written.map_err(|error| Problem::Output { name: path.display().to_string(), error })?;
+        for (render, path, file) in &mut self.files {
+            let written = file.write_all(render(report).as_bytes()).and_then(|()| sync(file));
+            let written = written.map_err(|error| Problem::Output { name: path.display().to_string(), error });
+            outcome = outcome.and(written);
         }
-        Ok(())
+        outcome
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::failure::Failure;
 use crate::series::Series;
 use crate::strange::Strange;
+use crate::timeline::Timeline;
 use crate::times::Times;
 
 /// How often each way to fail was met.
@@ -48,6 +49,8 @@ pub(crate) struct Recorder {
     pub(crate) service: Times,
     /// From the moment a request was due to sending it; nanoseconds.
     pub(crate) lag: Times,
+    /// The same latencies over time.
+    pub(crate) timeline: Timeline,
     /// What became of connections, second by second of the run.
     pub(crate) series: Series,
     /// How long the stage's window was open: its duration, or less if it was broken off. Merged: the longest.
@@ -85,6 +88,7 @@ impl Recorder {
             latency: times(),
             service: times(),
             lag: times(),
+            timeline: Timeline::new(0),
             series: Series::default(),
             window_ns: 0,
             standstill_ns: 0,
@@ -120,6 +124,7 @@ impl Recorder {
         self.latency.merge(&other.latency);
         self.service.merge(&other.service);
         self.lag.merge(&other.lag);
+        self.timeline.merge(&other.timeline);
         self.series.merge(&other.series);
     }
 

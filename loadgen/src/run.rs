@@ -1,6 +1,6 @@
 //! One run: a plan's workers led through its stages, with progress, signals and accounts, up to its report.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::crew::{Crew, CrewError};
 use crate::machine::{Machine, resident_bytes, threads_cpu_time};
@@ -38,6 +38,7 @@ impl<'a> Run<'a> {
         let command = crate::command_line();
         let report = Report {
             command,
+            begun_at: SystemTime::now(),
             plan,
             machine,
             stages: Vec::new(),
@@ -60,6 +61,7 @@ impl<'a> Run<'a> {
         }
         let server_cpu_before = self.server_cpu_time();
         let (begun_at, netstat_before) = (Instant::now(), Netstat::now());
+        let begun_after = self.report.begun_at.elapsed().unwrap_or_default();
         self.progress.begin(stage);
         let recorder = self.crew.run(stage, self.signals, |seen| match self.signals.came() {
             true => self.progress.end(),
@@ -69,7 +71,7 @@ impl<'a> Run<'a> {
             self.server_cpu_time().zip(server_cpu_before).map(|(now, before)| now.saturating_sub(before));
         let (elapsed, resident_bytes) = (begun_at.elapsed(), resident_bytes());
         let netstat = Netstat::now().since(netstat_before);
-        let result = StageResult { stage, recorder, elapsed, server_cpu_time, resident_bytes, netstat };
+        let result = StageResult { stage, recorder, begun_after, elapsed, server_cpu_time, resident_bytes, netstat };
         self.report.stages.push(result);
         self.report.ending = self.ending();
         Ok(self.report.stages.last().map(|result| &result.recorder))

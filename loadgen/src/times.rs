@@ -52,6 +52,26 @@ impl Times {
         self.histogram.as_ref().map_or(0, Histogram::max)
     }
 
+    /// The histogram, for formats that need more than is here; `None` where nothing was recorded.
+    pub(crate) fn as_histogram(&self) -> Option<&Histogram<u64>> {
+        self.histogram.as_ref()
+    }
+
+    /// All values with how often each was seen, in ascending order; none are left.
+    pub(crate) fn take_values(&mut self) -> Vec<(u64, u64)> {
+        let Some(histogram) = &mut self.histogram else { return Vec::new() };
+        let values = histogram.iter_recorded().map(|it| (it.value_iterated_to(), it.count_at_value())).collect();
+        histogram.reset();
+        values
+    }
+
+    /// Those that [`take_values`](Times::take_values) gave.
+    pub(crate) fn of_values(values: &[(u64, u64)]) -> Times {
+        let mut times = Times::new(u64::MAX >> 1);
+        values.iter().for_each(|(ns, number)| times.record_n(*ns, *number));
+        times
+    }
+
     fn histogram(&mut self) -> &mut Histogram<u64> {
         self.histogram.get_or_insert_with(|| Histogram::new(DIGITS).expect("three digits are valid"))
     }

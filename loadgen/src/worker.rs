@@ -27,6 +27,7 @@ use crate::routes::Sources;
 use crate::schedule::{Pace, Schedule};
 use crate::stage::{Arrivals, Cursor, Drive, Stage};
 use crate::standstill::Standstill;
+use crate::timeline::Timeline;
 
 /// A thread of the load generator, from its first connection to its last. Everything it uses is opened on its own
 /// thread, and with the other workers it shares only the flag that stops it.
@@ -147,6 +148,7 @@ impl Worker {
         let slots = self.clients.len() as u32;
         let (worker, workers) = (self.share.worker, self.share.workers);
         self.stages += 1;
+        self.recorder.timeline = Timeline::new(stage.duration().map_or(0, |duration| duration.as_nanos() as u64));
         (self.begin_ns, self.spun_ns) = (begin_ns, 0);
         self.end_ns = stage.duration().map_or(u64::MAX, |duration| begin_ns + duration.as_nanos() as u64);
         self.drive = match stage {
@@ -377,7 +379,9 @@ impl Worker {
             let third = usize::from(now_ns >= self.begin_ns + third_ns) + usize::from(now_ns >= self.end_ns - third_ns);
             self.recorder.thirds[third] += 1;
         }
-        self.recorder.latency.record(now_ns - client.due_ns());
+        let latency_ns = now_ns - client.due_ns();
+        self.recorder.latency.record(latency_ns);
+        self.recorder.timeline.record(now_ns - self.begin_ns, latency_ns);
         if let Drive::Open(_) = self.drive {
             self.recorder.service.record(now_ns - client.sent_ns());
         }
@@ -513,6 +517,7 @@ impl Worker {
         let over_ns = if self.open == 0 { self.halt.at_ns() } else { u64::MAX };
         let window_ns = self.clock.now_ns().min(self.end_ns).min(over_ns).saturating_sub(self.begin_ns);
         self.recorder.window_ns = window_ns;
+        self.recorder.timeline.close();
         if !matches!(self.drive, Drive::Connect(_)) {
             self.recorder.unfinished = self.pending;
         }

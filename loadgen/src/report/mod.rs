@@ -1,13 +1,17 @@
 //! What a run found: everything that the text and the JSON of its results are made from.
 
 pub(crate) mod advice;
+pub(crate) mod csv;
+pub(crate) mod hgrm;
+pub(crate) mod hlog;
+pub(crate) mod html;
 pub(crate) mod json;
 pub(crate) mod paragraph;
 pub(crate) mod percentiles;
 pub(crate) mod text;
 pub(crate) mod warnings;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::machine::Machine;
 use crate::netstat::Netstat;
@@ -23,6 +27,8 @@ use crate::verdict::Verdict;
 pub(crate) struct Report {
     /// The command line, the program's name included.
     pub(crate) command: Vec<String>,
+    /// When it began.
+    pub(crate) begun_at: SystemTime,
     /// What was to be run.
     pub(crate) plan: Plan,
     /// Where.
@@ -59,6 +65,8 @@ pub(crate) struct StageResult {
     pub(crate) stage: Stage,
     /// What its workers recorded, merged.
     pub(crate) recorder: Recorder,
+    /// From the run's beginning to its order.
+    pub(crate) begun_after: Duration,
     /// From its order to its last record.
     pub(crate) elapsed: Duration,
     /// Processor time of the server's threads, where the server is a part of this process.
@@ -95,11 +103,14 @@ impl Report {
         self.ending == Ending::Complete && self.answered() > 0 && is_whole && self.is_clean()
     }
 
+    /// The last stage that was a measurement.
+    pub(crate) fn measured(&self) -> Option<&StageResult> {
+        self.stages.iter().rfind(|result| matches!(result.stage, Stage::Closed { .. } | Stage::Open { .. }))
+    }
+
     /// What became of each condition, in the last stage that was measured; none where there are none.
     pub(crate) fn slo_outcomes(&self) -> Vec<Outcome> {
-        let is_measured = |result: &&StageResult| matches!(result.stage, Stage::Closed { .. } | Stage::Open { .. });
-        let measured = self.stages.iter().rfind(is_measured);
-        self.slo.iter().zip(measured).flat_map(|(slo, result)| slo.judge(&result.recorder)).collect()
+        self.slo.iter().zip(self.measured()).flat_map(|(slo, result)| slo.judge(&result.recorder)).collect()
     }
 
     /// How the program ends. A run that failed is no measurement; a condition that was missed is a no, whoever was the
@@ -214,6 +225,7 @@ pub(crate) mod tests {
         let stage = |stage, recorder| StageResult {
             stage,
             recorder,
+            begun_after: Duration::ZERO,
             elapsed: Duration::from_secs(1),
             server_cpu_time: None,
             resident_bytes: 1 << 20,
@@ -223,6 +235,7 @@ pub(crate) mod tests {
         let command = vec!["loadgen".into(), "rr".into()];
         Report {
             command,
+            begun_at: SystemTime::UNIX_EPOCH,
             plan,
             machine: machine(),
             stages,

@@ -1,0 +1,48 @@
+//! The run over time as a table for spreadsheets: one row for each interval of each stage in which something was answered.
+
+use std::fmt::Write;
+
+use crate::report::Report;
+use crate::report::percentiles::Percentiles;
+
+/// The rows of `report`, under a line that names their columns; an empty field where samples are too few to tell.
+pub(crate) fn render(report: &Report) -> String {
+    let mut text = format!("{COLUMNS}\n");
+    for result in report.stages.iter().filter(|result| result.recorder.answered > 0) {
+        let timeline = &result.recorder.timeline;
+        let seconds = timeline.interval_ns() as f64 / 1e9;
+        for (index, times) in timeline.intervals().enumerate() {
+            let begin_s = result.begun_after.as_secs_f64() + index as f64 * seconds;
+            let rate = times.len() as f64 / seconds;
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{},{begin_s:.3},{seconds:.3},{},{rate:.1}", result.stage.name(), times.len());
+            for (_, value) in Percentiles::of(&times).rows() {
+                let _ = write!(text, ",{}", value.map_or_else(String::new, |ns| ns.to_string()));
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+const COLUMNS: &str = "stage,begin_s,interval_s,answered,answered_per_s,latency_p50_ns,latency_p90_ns,latency_p99_ns,\
+                       latency_p99_9_ns,latency_p99_99_ns,latency_max_ns";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::report;
+
+    #[test]
+    fn each_row_has_a_field_for_each_column() {
+        let mut report = report();
+        let timeline = &mut report.stages[1].recorder.timeline;
+        (0..1000).for_each(|ms| timeline.record(ms * 1_000_000, 5_000));
+        timeline.close();
+        let text = render(&report);
+        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+        assert!(rows.len() == 5 && rows.iter().all(|row| row.len() == rows[0].len()), "{text}");
+        assert_eq!(rows[2][..5], ["closed", "0.250", "0.250", "250", "1000.0"]);
+        assert_eq!(rows[2][8..10], ["", ""], "250 samples are too few for 99.9 %");
+    }
+}

@@ -1,0 +1,380 @@
+//! Results as one page with pictures, for browsers and reports: no network, no script, light and dark, phone and desktop.
+
+mod chart;
+
+use std::fmt::Write;
+
+use self::chart::{Axis, Chart};
+use crate::quantity::{bytes, count, rate_text, span};
+use crate::recorder::Recorder;
+use crate::report::percentiles::Percentiles;
+use crate::report::{Exit, Report, StageResult, advice, text, warnings};
+use crate::schedule::Arrival;
+use crate::stage::Stage;
+use crate::times::Times;
+use crate::verdict::Verdict;
+
+/// `report` as a page.
+pub(crate) fn render(report: &Report) -> String {
+    let page = text::render(report, usize::MAX);
+    let head = page.lines().next().unwrap_or("loadgen");
+    let sections: String =
+        report.stages.iter().filter(|it| it.recorder.answered > 0).map(|it| section(report, it)).collect();
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width, initial-scale=1\"><meta name=\"generator\" content=\"loadgen {version}\">\
+         <title>{title}</title><style>\n{STYLE}</style></head><body>\n<h1>{title}</h1>\n<p class=\"dim\">{machine}</p>\n\
+         {verdict}{sections}<h2>Connections</h2>\n<div class=\"charts\">{connections}</div>\n{failures}{settings}</body></html>\n",
+        version = env!("CARGO_PKG_VERSION"),
+        title = escaped(head),
+        machine = escaped(&machine(report)),
+        verdict = verdict(report),
+        connections = connections(report),
+        failures = failures(report),
+        settings = settings(report),
+    )
+}
+
+/// What came from outside must not become markup.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+fn machine(report: &Report) -> String {
+    let machine = &report.machine;
+    let (cores, memory) = (machine.cores.len(), bytes(machine.memory_bytes));
+    format!(
+        "loadgen {} on {cores} cores of {}, {memory}, Linux {}",
+        env!("CARGO_PKG_VERSION"),
+        machine.processor,
+        machine.kernel
+    )
+}
+
+fn verdict(report: &Report) -> String {
+    let verdict = Verdict::of(report);
+    let (class, word, sentence) = match (report.exit(), &verdict) {
+        (Exit::Failed, _) => ("failed", "FAILED", report.ending.name()),
+        (Exit::Missed, _) => ("failed", "SLO MISSED", "a condition was not kept to"),
+        (_, Verdict::Suspect(_)) => ("suspect", "SUSPECT", "these figures may not be the server's"),
+        (_, Verdict::Valid) => ("ok", "VALID", "every reply was right, and the figures are the server's"),
+        (_, Verdict::None) => {
+            ("ok", "OK", "every reply was right; too short, or not of the kind, to judge the figures")
+        }
+    };
+    let slo = report.slo_outcomes().into_iter().map(|outcome| {
+        let kept = if outcome.is_met { "kept to" } else { "missed" };
+        format!(
+            "{} was {kept}: {}",
+            outcome.condition,
+            outcome.measured.unwrap_or_else(|| "too few samples to tell".into())
+        )
+    });
+    let mut items = verdict.reasons().to_vec();
+    items.extend(slo.chain(warnings::sentences(report)).chain(advice::sentences(report)));
+    let list: String = items.iter().map(|item| format!("<li>{}</li>", escaped(item))).collect();
+    let list = if list.is_empty() { list } else { format!("<ul>{list}</ul>") };
+    format!("<div class=\"verdict {class}\"><b>{word}</b> {sentence}{list}</div>\n")
+}
+
+fn section(report: &Report, result: &StageResult) -> String {
+    let recorder = &result.recorder;
+    let name = match result.stage {
+        Stage::Verify => "One request on each connection".to_owned(),
+        Stage::Closed { .. } => "Closed loop".to_owned(),
+        Stage::Open { rate, arrival: Arrival::Poisson, .. } => {
+            format!("Open loop, {rate} requests/s due, as a Poisson process")
+        }
+        Stage::Open { rate, .. } => format!("Open loop, {rate} requests/s due, evenly spaced"),
+        Stage::Connect | Stage::Hold { .. } => result.stage.name().to_owned(),
+    };
+    let times = Percentiles::of(&recorder.latency);
+    let shown = |ns: Option<u64>| ns.map_or_else(|| "–".to_owned(), span);
+    let failed = recorder.failed() + recorder.unfinished;
+    let figures: String = [
+        ("answers a second", rate_text(recorder.answered_per_s())),
+        ("median latency", shown(times.p50_ns)),
+        ("99th percentile", shown(times.p99_ns)),
+        ("longest", shown(times.max_ns)),
+        ("answered", count(recorder.answered)),
+        ("failed or unfinished", count(failed)),
+    ]
+    .into_iter()
+    .map(|(name, value)| format!("<div><strong>{value}</strong><span class=\"dim\">{name}</span></div>"))
+    .collect();
+    let charts = [percentiles(recorder), heat(result), throughput(report, result)].concat();
+    let table = table(recorder);
+    format!("<h2>{name}</h2>\n<div class=\"figures\">{figures}</div>\n<div class=\"charts\">{charts}</div>\n{table}")
+}
+
+fn figure(title: &str, chart: Chart) -> String {
+    format!("<figure><h3>{title}</h3>{}</figure>\n", chart.finish())
+}
+
+/// Each kind of time over the part of the requests that took no longer.
+fn percentiles(recorder: &Recorder) -> String {
+    let kinds = [
+        ("blue", "latency", &recorder.latency),
+        ("teal", "service", &recorder.service),
+        ("amber", "send lag", &recorder.lag),
+    ];
+    let kinds: Vec<_> = kinds.into_iter().filter(|(_, _, times)| times.len() > 0).collect();
+    let curve = |times: &Times| -> Vec<(f64, f64)> {
+        let last = times.len() as f64;
+        let steps = (0..=(last.log10() * STEPS_PER_POWER).floor() as u32)
+            .map(|step| 10f64.powf(f64::from(step) / STEPS_PER_POWER));
+        steps.map(|beyond_in| (beyond_in, times.at_quantile(1.0 - 1.0 / beyond_in) as f64)).collect()
+    };
+    let curves: Vec<_> = kinds.into_iter().map(|(class, name, times)| (class, name, curve(times))).collect();
+    let values = || curves.iter().flat_map(|(_, _, points)| points).map(|(_, ns)| *ns).filter(|ns| *ns > 0.0);
+    let (least, most) = (values().fold(f64::MAX, f64::min), values().fold(1.0, f64::max));
+    let y = Axis::log(least.min(most), most, |ns| plain(ns as u64));
+    let x = Axis::percentiles(recorder.latency.len() as f64);
+    let mut chart =
+        Chart::new("Latency by percentile", "time, over the part of the requests that took no longer", x, y);
+    for (class, name, points) in &curves {
+        chart.line(class, name, points);
+    }
+    figure("Latency by percentile", chart)
+}
+
+/// A power of ten without decimals.
+fn plain(ns: u64) -> String {
+    span(ns).replace(".00", "").replace(".0", "")
+}
+
+/// How many requests took how long, over time.
+fn heat(result: &StageResult) -> String {
+    let timeline = &result.recorder.timeline;
+    let (seconds, end_s) = (timeline.interval_ns() as f64 / 1e9, end_s(result));
+    let times: Vec<Times> = timeline.intervals().collect();
+    let least = times.iter().filter(|it| it.len() > 0).map(|it| it.at_quantile(0.0)).min().unwrap_or(1).max(1) as f64;
+    let most = result.recorder.latency.max() as f64;
+    let y = Axis::log(least, most, |ns| plain(ns as u64));
+    let row_of = |ns: u64| (y.place(ns as f64) * HEAT_ROWS as f64).min(HEAT_ROWS as f64 - 1.0) as usize;
+    let mut cells = Vec::new();
+    for (index, interval) in times.iter().enumerate() {
+        let mut rows = [0u64; HEAT_ROWS];
+        let values = interval.as_histogram().into_iter().flat_map(|histogram| histogram.iter_recorded());
+        values.for_each(|it| rows[row_of(it.value_iterated_to())] += it.count_at_value());
+        cells.extend(
+            rows.into_iter().enumerate().filter(|(_, number)| *number > 0).map(|(row, number)| (index, row, number)),
+        );
+    }
+    let densest = (cells.iter().map(|(_, _, number)| *number).max().unwrap_or(1) as f64 + 1.0).ln();
+    let (low, high) = (least.log10().floor(), most.max(1.0).log10().ceil().max(least.log10().floor() + 1.0));
+    let edge = |row: usize| 10f64.powf(low + (high - low) * row as f64 / HEAT_ROWS as f64);
+    let x = Axis::linear_to(end_s, |s| format!("{s} s"));
+    let mut chart = Chart::new("Latency over time", "how many requests took how long; the darker the more", x, y);
+    for (index, row, number) in cells {
+        let from_s = index as f64 * seconds;
+        // Even a single one must be seen.
+        let density = 0.12 + 0.88 * ((number as f64 + 1.0).ln() / densest);
+        chart.cell((from_s, from_s + seconds), (edge(row), edge(row + 1)), density);
+    }
+    figure("Latency over time", chart)
+}
+
+fn throughput(report: &Report, result: &StageResult) -> String {
+    let timeline = &result.recorder.timeline;
+    let (seconds, end_s) = (timeline.interval_ns() as f64 / 1e9, end_s(result));
+    let points: Vec<(f64, f64)> = timeline
+        .intervals()
+        .enumerate()
+        .map(|(index, times)| ((index as f64 + 0.5) * seconds, times.len() as f64 / seconds))
+        // In the last one, which the window's end cuts, there are fewer for no fault of the server's.
+        .filter(|(at_s, _)| at_s + 0.5 * seconds <= result.recorder.window_ns as f64 / 1e9 + 1e-6)
+        .collect();
+    let rate = match result.stage {
+        Stage::Open { rate, .. } => Some(rate),
+        _ => None,
+    };
+    let most = points
+        .iter()
+        .map(|(_, per_s)| *per_s)
+        .fold(rate.map_or(0.0, |rate| rate.from_per_s.max(rate.to_per_s)), f64::max);
+    let x = Axis::linear_to(end_s, |s| format!("{s} s"));
+    let mut chart = Chart::new("Answers a second", "over time", x, Axis::linear(most, short));
+    chart.area("blue", &points);
+    if let Some(rate) = rate {
+        let window_s = report.plan.duration.as_secs_f64().min(end_s);
+        chart.line("amber", "due", &[(0.0, rate.from_per_s), (window_s, rate.to_per_s)]);
+    }
+    figure("Answers a second", chart)
+}
+
+/// The end of the window, or of the answers that came after it.
+fn end_s(result: &StageResult) -> f64 {
+    let timeline = &result.recorder.timeline;
+    let answered_s = timeline.intervals().len() as f64 * timeline.interval_ns() as f64 / 1e9;
+    (result.recorder.window_ns as f64 / 1e9).max(answered_s)
+}
+
+/// 1,200 as 1.2k.
+fn short(number: f64) -> String {
+    let (scaled, unit) = match number {
+        1e6.. => (number / 1e6, "M"),
+        1e3.. => (number / 1e3, "k"),
+        _ => (number, ""),
+    };
+    format!("{:.1}", scaled).trim_end_matches('0').trim_end_matches('.').to_owned() + unit
+}
+
+/// Connections that were open, and opened, over the run.
+fn connections(report: &Report) -> String {
+    let series = report.series();
+    let seconds: Vec<_> =
+        series.seconds().map(|(second, what, open)| (second as f64, what.established as f64, open as f64)).collect();
+    let last = report.stages.last().map_or(0.0, |result| (result.begun_after + result.elapsed).as_secs_f64());
+    let mut open = vec![(0.0, 0.0)];
+    for (second, _, number) in &seconds {
+        let before = open.last().map_or(0.0, |(_, number)| *number);
+        open.extend([(*second, before), (second + 1.0, *number)]);
+    }
+    let end = open.last().copied().unwrap_or_default();
+    open.push((last.max(end.0), end.1));
+    let x = || Axis::linear_to(last.max(end.0), |s| format!("{s} s"));
+    let most = open.iter().map(|(_, number)| *number).fold(0.0, f64::max);
+    let mut held = Chart::new("Connections open", "over the whole run", x(), Axis::linear(most, short));
+    held.area("teal", &open);
+    let connects = report.stages.first().filter(|result| result.recorder.established > 0);
+    let connects = connects.map_or_else(String::new, |result| {
+        let mut times = Recorder::new(u64::MAX >> 1);
+        times.latency = result.recorder.latency.clone();
+        percentiles(&times)
+            .replace("Latency by percentile", "Connect time by percentile")
+            .replace(">latency<", ">connect<")
+    });
+    figure("Connections open", held) + &connects
+}
+
+fn table(recorder: &Recorder) -> String {
+    let columns = [("latency", &recorder.latency), ("service", &recorder.service), ("send lag", &recorder.lag)];
+    let columns: Vec<_> = columns
+        .into_iter()
+        .filter(|(_, times)| times.len() > 0)
+        .map(|(name, times)| (name, Percentiles::of(times)))
+        .collect();
+    let head: String = columns.iter().map(|(name, _)| format!("<th>{name}</th>")).collect();
+    let mut rows = String::new();
+    for index in 0..columns.first().map_or(0, |(_, times)| times.rows().len()) {
+        let name = columns[0].1.rows()[index].0;
+        let cells = columns.iter().map(|(_, times)| times.rows()[index].1.map_or_else(|| "–".to_owned(), span));
+        let cells: String = cells.map(|value| format!("<td>{value}</td>")).collect();
+        let _ = write!(rows, "<tr><td>{name}</td>{cells}</tr>");
+    }
+    format!(
+        "<div class=\"scroll\"><table><thead><tr><th>percentile</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>\n"
+    )
+}
+
+fn failures(report: &Report) -> String {
+    let mut rows = String::new();
+    for result in &report.stages {
+        let recorder = &result.recorder;
+        for failures in [&recorder.connect_failures, &recorder.request_failures, &recorder.losses] {
+            for (failure, number) in failures {
+                let (stage, words) = (result.stage.name(), escaped(&failure.to_string()));
+                let _ = write!(rows, "<tr><td>{stage}: {words}</td><td>{}</td></tr>", count(*number));
+            }
+        }
+    }
+    if rows.is_empty() {
+        return "<h2>Failures</h2>\n<p>None.</p>\n".to_owned();
+    }
+    format!("<h2>Failures</h2>\n<div class=\"scroll\"><table><tbody>{rows}</tbody></table></div>\n")
+}
+
+fn settings(report: &Report) -> String {
+    let (plan, machine) = (&report.plan, &report.machine);
+    let cpu = report.stages.iter().filter(|result| result.stage.duration().is_some()).map(|result| {
+        let seconds = result.elapsed.as_secs_f64().max(1e-9);
+        let cores = |time: std::time::Duration| format!("{:.2} cores", time.as_secs_f64() / seconds);
+        let server = result.server_cpu_time.map_or_else(String::new, |time| format!(", server {}", cores(time)));
+        format!("{}: generator {}{server}", result.stage.name(), cores(result.recorder.cpu_time))
+    });
+    let rows: [(&str, String); 11] = [
+        ("Command", report.command.join(" ")),
+        ("Target", format!("{} ({})", plan.name, plan.addresses())),
+        ("Protocol", format!("{}, {} a request", plan.protocol.name(), bytes(plan.size().into()))),
+        (
+            "Connections",
+            format!("{} by {} threads, from {}", count(plan.connections), plan.threads(), plan.sources_used()),
+        ),
+        (
+            "Duration",
+            format!("{}, timeout {}", span(plan.duration.as_nanos() as u64), span(plan.timeout.as_nanos() as u64)),
+        ),
+        ("Seed", plan.seed.to_string()),
+        ("Processor time", cpu.collect::<Vec<_>>().join("; ")),
+        ("Memory", format!("{} resident at the most", bytes(report.resident_bytes_max()))),
+        ("Machine", format!("{}, {} cores, {}", machine.processor, machine.cores.len(), bytes(machine.memory_bytes))),
+        ("Kernel", format!("Linux {}, somaxconn {}", machine.kernel, machine.somaxconn)),
+        (
+            "Limits",
+            format!(
+                "{} descriptors, ports {} to {}",
+                count(machine.descriptors_max),
+                machine.ports.first,
+                machine.ports.last
+            ),
+        ),
+    ];
+    let rows: String =
+        rows.iter().map(|(name, value)| format!("<tr><td>{name}</td><td>{}</td></tr>", escaped(value))).collect();
+    format!("<h2>Settings</h2>\n<table class=\"settings\"><tbody>{rows}</tbody></table>\n")
+}
+
+const STYLE: &str = include_str!("style.css");
+
+/// Points of a curve for each power of ten of what lies beyond.
+const STEPS_PER_POWER: f64 = 24.0;
+
+/// Rows of the heat map.
+const HEAT_ROWS: usize = 48;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::report;
+    use std::time::Duration;
+
+    #[test]
+    fn what_comes_from_outside_does_not_become_markup() {
+        let mut hostile = report();
+        hostile.plan.name = "<script>alert(1)</script>".into();
+        hostile.command = vec!["loadgen".into(), "\"><img src=x onerror=alert(1)>".into()];
+        let page = render(&hostile);
+        assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
+        assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+    }
+
+    #[test]
+    fn a_page_has_its_pictures_its_numbers_and_no_address_to_fetch_from() {
+        let mut run = report();
+        run.stages[1].elapsed = Duration::from_secs(1);
+        (0..1000).for_each(|ms| run.stages[1].recorder.timeline.record(ms * 1_000_000, (ms + 1) * 1000));
+        run.stages[1].recorder.timeline.close();
+        let page = render(&run);
+        for title in ["Latency by percentile", "Latency over time", "Answers a second", "Connections open", "Settings"]
+        {
+            assert!(page.contains(title), "no {title}");
+        }
+        assert_eq!(page.matches("<svg").count(), 5);
+        assert!(page.matches("class=\"cell\"").count() > 20);
+        assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("NaN"), "{page}");
+        assert!(page.contains("<td>p99</td><td>990 us</td>"));
+    }
+
+    #[test]
+    fn a_run_that_opened_nothing_has_a_page_too() {
+        let mut empty = report();
+        empty.stages.clear();
+        assert!(render(&empty).contains("FAILED"));
+    }
+
+    #[test]
+    fn numbers_on_axes_are_short() {
+        assert_eq!([0.0, 950.0, 1_200.0, 150_000.0, 2e6].map(short), ["0", "950", "1.2k", "150k", "2M"]);
+    }
+}
