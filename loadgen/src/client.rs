@@ -4,13 +4,14 @@ use std::io::{self, Read};
 
 use socket2::Socket;
 
+use crate::diagnosis::Reply;
 use crate::failure::{Act, Failure, Kind};
-use crate::payload;
+use crate::payload::{Stream, next_message};
 use crate::strange::Strange;
 
 /// A connection of a worker. It knows neither poll nor clock nor histogram; a reply it does not expect is a failure.
 ///
-/// 48 bytes, for there may be a million of them: what can be computed (its bytes' seed) is not kept, and what belongs to
+/// 48 bytes, for there may be a million of them: what can be computed (its stream of bytes) is not kept, and what belongs to
 /// one message is counted in 32 bits.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -19,7 +20,7 @@ pub(crate) struct Client {
     size: u32,
     sent: u32,
     received: u32,
-    /// Where the current message begins in the stream: the bytes of all messages before it.
+    /// Where the current message begins in the stream.
     begun: u64,
     /// When the current request was due, or the connect begun; nanoseconds of the run's clock.
     due_ns: u64,
@@ -103,7 +104,7 @@ impl Client {
 
     /// Begins a request of `size` bytes that was due at `due_ns`; [`flush`](Client::flush) sends it.
     pub(crate) fn begin(&mut self, size: u32, due_ns: u64, now_ns: u64) {
-        self.begun += u64::from(self.size);
+        self.begun = next_message(self.begun, self.size);
         (self.size, self.sent, self.received) = (size, 0, 0);
         self.due_ns = due_ns;
         self.sent_ns = now_ns;
@@ -130,19 +131,19 @@ impl Client {
         }
     }
 
-    /// Bytes sent, and bytes received and verified, in its whole life.
-    pub(crate) fn totals(&self) -> (u64, u64) {
-        (self.begun + u64::from(self.sent), self.begun + u64::from(self.received))
+    /// Bytes of the current message that were sent, and that came back and were verified.
+    pub(crate) fn progress(&self) -> (u32, u32) {
+        (self.sent, self.received)
     }
 
-    /// Sends what the socket takes of the current request, through `scratch`; `seed` makes its bytes its own.
+    /// Sends what the socket takes of the current request, through `scratch`; `stream` has its bytes.
     ///
     /// # Errors
     /// The failure with which the connection ended.
-    pub(crate) fn flush(&mut self, seed: u64, scratch: &mut [u8]) -> Result<(), Failure> {
+    pub(crate) fn flush(&mut self, stream: Stream, scratch: &mut [u8]) -> Result<(), Failure> {
         while self.sent < self.size && !self.is_full {
             let piece = scratch.len().min((self.size - self.sent) as usize);
-            payload::fill(seed, self.begun + u64::from(self.sent), &mut scratch[..piece]);
+            stream.fill(self.begun + u64::from(self.sent), &mut scratch[..piece]);
             // Rust's runtime ignores SIGPIPE, so a peer that is gone gives EPIPE here.
             match self.socket.send(&scratch[..piece]) {
                 Ok(taken) => {
@@ -157,14 +158,14 @@ impl Client {
         Ok(())
     }
 
-    /// Reads what has come, up to a budget, and verifies that it is what `seed` made. If the first message's reply is not
-    /// even begun like an echo, it is left in `strange`, where that is still empty.
+    /// Reads what has come, up to a budget, and verifies that it is what `stream` has, of as many as `connections`. If
+    /// the first message's reply is not even begun like an echo, it is left in `strange`, where that is still empty.
     ///
     /// # Errors
     /// The failure with which the connection ended: whatever came before it was verified, and counts.
     pub(crate) fn receive(
         &mut self,
-        seed: u64,
+        (stream, connections): (Stream, u64),
         scratch: &mut [u8],
         strange: &mut Option<Strange>,
     ) -> Result<(), Failure> {
@@ -175,11 +176,9 @@ impl Client {
             match (&self.socket).read(scratch) {
                 Ok(0) => return Err(self.ended()),
                 Ok(len) => {
-                    self.verify(seed, &scratch[..len]).inspect_err(|_| {
-                        if self.begun == 0 && self.received == 0 {
-                            strange.get_or_insert_with(|| Strange::new(&scratch[..len]));
-                        }
-                    })?;
+                    if !self.verify(stream, &scratch[..len]) {
+                        return Err(self.diagnose((stream, connections), &scratch[..len], strange));
+                    }
                     // Shorter than the buffer means drained (epoll(7)), unless the end of the stream is behind it.
                     self.is_readable = len == scratch.len() || self.is_read_closed;
                 }
@@ -196,16 +195,24 @@ impl Client {
         self.is_readable
     }
 
-    fn verify(&mut self, seed: u64, bytes: &[u8]) -> Result<(), Failure> {
-        let expected = bytes.len().min((self.sent - self.received) as usize);
-        if !payload::matches(seed, self.begun + u64::from(self.received), &bytes[..expected]) {
-            return Err(Failure::new(Act::Reply, Kind::Corrupted));
+    /// Whether `bytes` are those that are to come next; then they are counted.
+    fn verify(&mut self, stream: Stream, bytes: &[u8]) -> bool {
+        let is_right = bytes.len() <= (self.sent - self.received) as usize
+            && stream.matches(self.begun + u64::from(self.received), bytes);
+        self.received += if is_right { bytes.len() as u32 } else { 0 };
+        is_right
+    }
+
+    /// What became of a reply of which `bytes` are not what is to come next.
+    #[cold]
+    fn diagnose(&self, (stream, connections): (Stream, u64), bytes: &[u8], strange: &mut Option<Strange>) -> Failure {
+        let (position, sent) = (self.begun + u64::from(self.received), u64::from(self.sent - self.received));
+        let kind = Reply { stream, connections, position, sent, bytes }.kind();
+        if self.begun == 0 && self.received == 0 && matches!(kind, Kind::Corrupted | Kind::Surplus) {
+            strange.get_or_insert_with(|| Strange::new(bytes));
         }
-        if expected < bytes.len() {
-            return Err(Failure::new(self.act(), Kind::Surplus));
-        }
-        self.received += bytes.len() as u32;
-        Ok(())
+        // Whatever came early, while the request was still being sent, it is the reply that is wrong.
+        Failure::new(if self.state == State::Busy { Act::Reply } else { self.act() }, kind)
     }
 
     fn ended(&self) -> Failure {
@@ -223,7 +230,10 @@ mod tests {
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
 
-    const SEED: u64 = 5;
+    /// The stream of the tests' connection, of two.
+    fn stream() -> Stream {
+        Stream::new(5, 0)
+    }
 
     /// A connected client and its peer, which is blocking.
     fn pair() -> (Client, TcpStream) {
@@ -240,7 +250,7 @@ mod tests {
         loop {
             client.note(true, false, false);
             let before = client.received;
-            client.receive(SEED, &mut [0; 256], &mut None)?;
+            client.receive((stream(), 2), &mut [0; 256], &mut None)?;
             match client.received - before {
                 0 => std::thread::yield_now(),
                 bytes => return Ok(bytes),
@@ -250,7 +260,7 @@ mod tests {
 
     fn ask(client: &mut Client, peer: &mut TcpStream, size: u32) -> Vec<u8> {
         client.begin(size, 0, 0);
-        assert_eq!(client.flush(SEED, &mut [0; 256]), Ok(()));
+        assert_eq!(client.flush(stream(), &mut [0; 256]), Ok(()));
         let mut request = vec![0; size as usize];
         peer.read_exact(&mut request).unwrap();
         request
@@ -282,7 +292,9 @@ mod tests {
             if first.is_ok() { receive(&mut client) } else { first }.map_err(|failure| failure.kind)
         };
         assert_eq!(outcome(|request| request.iter().rev().copied().collect()), Err(Kind::Corrupted));
-        assert_eq!(outcome(|request| request.repeat(2)), Err(Kind::Surplus));
+        assert_eq!(outcome(|request| request.repeat(2)), Err(Kind::Doubled));
+        assert_eq!(outcome(|request| [&request, &b"and more"[..]].concat()), Err(Kind::Surplus));
+        assert_eq!(outcome(|request| request[1..].to_vec()), Err(Kind::Lost));
         assert_eq!(outcome(|request| request[..9].to_vec()), Err(Kind::Truncated));
         assert_eq!(outcome(|_| Vec::new()), Err(Kind::Closed));
     }
@@ -312,7 +324,7 @@ mod tests {
             ask(&mut client, &mut peer, 16);
             peer.write_all(b"-DENIED").unwrap();
             let mut strange = None;
-            while client.receive(SEED, &mut [0; 256], &mut strange).is_ok() {
+            while client.receive((stream(), 2), &mut [0; 256], &mut strange).is_ok() {
                 client.note(true, false, false);
                 std::thread::yield_now();
             }
@@ -327,14 +339,14 @@ mod tests {
         let (mut client, mut peer) = pair();
         let size = 64 << 20;
         client.begin(size, 0, 0);
-        client.flush(SEED, &mut [0; 65536]).unwrap();
+        client.flush(stream(), &mut [0; 65536]).unwrap();
         assert!(client.sent < size, "64 MiB never fit into a socket");
         assert_eq!(client.act(), Act::Send);
         let mut drained = vec![0; 1 << 20];
         while client.sent < size {
             peer.read_exact(&mut drained).unwrap();
             client.note(false, true, false);
-            client.flush(SEED, &mut [0; 65536]).unwrap();
+            client.flush(stream(), &mut [0; 65536]).unwrap();
         }
         assert_eq!(client.act(), Act::Reply);
     }

@@ -3,9 +3,9 @@
 //! In reading order: `args` `target` `listen_address` `source_list` `quantity` what is asked for; `machine` `layout`
 //! `plan` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
 //! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `connector` `gate`
-//! `accept_queues` `client` `payload`; `recorder` `times` `series` `failure` `strange` `netstat` `live` `halt`
+//! `accept_queues` `client` `payload` `diagnosis`; `recorder` `times` `series` `failure` `errno` `strange` `netstat` `live` `halt`
 //! `standstill` what happened; `report` `terminal` what people and programs are told; `echo` `serve` the server, on the
-//! library beside this program. `layout`, `routes`, `schedule`, `payload`, `recorder` and `report` are pure: no clock,
+//! library beside this program. `layout`, `routes`, `schedule`, `payload`, `diagnosis`, `recorder` and `report` are pure: no clock,
 //! no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
@@ -16,8 +16,10 @@ mod clock;
 mod connector;
 mod crew;
 mod demo;
+mod diagnosis;
 mod doctor;
 mod echo;
+mod errno;
 mod failure;
 mod gate;
 mod halt;

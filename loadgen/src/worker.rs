@@ -19,7 +19,7 @@ use crate::failure::{Act, Failure, Kind};
 use crate::gate::Gate;
 use crate::halt::Halt;
 use crate::live::{Live, Seen};
-use crate::payload;
+use crate::payload::Stream;
 use crate::plan::{Plan, Share};
 use crate::recorder::{Recorder, note};
 use crate::routes::Sources;
@@ -295,15 +295,15 @@ impl Worker {
 
     /// Sends and receives what can be, and goes on to the next request when a reply is complete.
     fn exchange(&mut self, slot: u32) {
-        let seed = self.seed(slot);
+        let (stream, connections) = (self.stream(slot), self.plan.connections);
         let Some(client) = &mut self.clients[slot as usize] else { return };
-        let (sent_before, received_before) = client.totals();
+        let (sent_before, received_before) = client.progress();
         let outcome = client
-            .flush(seed, &mut self.scratch)
-            .and_then(|()| client.receive(seed, &mut self.scratch, &mut self.recorder.strange));
-        let (sent, received) = client.totals();
-        self.recorder.bytes_sent += sent - sent_before;
-        self.recorder.bytes_received += received - received_before;
+            .flush(stream, &mut self.scratch)
+            .and_then(|()| client.receive((stream, connections), &mut self.scratch, &mut self.recorder.strange));
+        let (sent, received) = client.progress();
+        self.recorder.bytes_sent += u64::from(sent - sent_before);
+        self.recorder.bytes_received += u64::from(received - received_before);
         let is_answered = client.is_answered();
         match outcome {
             Ok(()) => {
@@ -318,7 +318,7 @@ impl Worker {
             }
             Err(failure) => {
                 // A reply that was complete and right before the connection ended has been answered.
-                if is_answered && !matches!(failure.kind, Kind::Surplus | Kind::Corrupted) {
+                if is_answered && !failure.kind.is_of_bytes() {
                     self.answered(slot);
                     self.lose(slot, Failure { act: Act::Idle, ..failure });
                 } else {
@@ -382,14 +382,13 @@ impl Worker {
     }
 
     fn send(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
-        let seed = self.seed(slot);
+        let stream = self.stream(slot);
         let Some(client) = &mut self.clients[slot as usize] else { return };
         client.begin(self.plan.size, due_ns, now_ns);
         self.pending += 1;
         self.recorder.due += 1;
-        let (sent_before, _) = client.totals();
-        let outcome = client.flush(seed, &mut self.scratch);
-        self.recorder.bytes_sent += client.totals().0 - sent_before;
+        let outcome = client.flush(stream, &mut self.scratch);
+        self.recorder.bytes_sent += u64::from(client.progress().0);
         if let Err(failure) = outcome {
             self.lose(slot, failure);
         }
@@ -471,8 +470,8 @@ impl Worker {
     }
 
     /// What makes the bytes of the connection in `slot` its own.
-    fn seed(&self, slot: u32) -> u64 {
-        payload::seed(self.plan.seed, self.share.connection_first + u64::from(slot))
+    fn stream(&self, slot: u32) -> Stream {
+        Stream::new(self.plan.seed, self.share.connection_first + u64::from(slot))
     }
 
     /// How many requests may be under way while every connection is verified once.

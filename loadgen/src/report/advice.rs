@@ -95,7 +95,14 @@ fn about_connect(report: &Report, failure: Failure) -> String {
         Kind::Reset => {
             format!("{address} reset connections while they were opened: its queue of unaccepted ones overflowed.")
         }
-        Kind::Closed | Kind::Truncated | Kind::Corrupted | Kind::Surplus | Kind::System => {
+        Kind::Closed
+        | Kind::Truncated
+        | Kind::Swapped
+        | Kind::Lost
+        | Kind::Doubled
+        | Kind::Corrupted
+        | Kind::Surplus
+        | Kind::System => {
             format!("Connecting to {address} failed: {failure}.")
         }
     }
@@ -119,12 +126,15 @@ fn about_exchange(report: &Report, kind: Kind) -> Option<String> {
         Kind::TimedOut => format!(
             "Replies that took longer than {timeout} count as failed. Does the server echo? Is it overloaded? See --timeout."
         ),
+        Kind::Swapped => {
+            "Replies were another connection's: the server, or something before it, mixes up who asked.".to_owned()
+        }
+        Kind::Lost => "Replies had gaps: bytes that were sent did not come back, or came too late.".to_owned(),
+        Kind::Doubled => "Bytes came back a second time: the server answers twice, or out of an old buffer.".to_owned(),
         Kind::Corrupted => {
-            "Replies were not what was sent: bytes were changed, lost, doubled, or another connection's.".to_owned()
+            "Replies were not what was sent, nor what any connection sent: bytes were changed.".to_owned()
         }
-        Kind::Surplus => {
-            "More came back than was sent: the server answers with bytes of its own, or answers twice.".to_owned()
-        }
+        Kind::Surplus => "More came back than was sent: the server answers with bytes of its own.".to_owned(),
         Kind::Closed | Kind::Truncated | Kind::Reset => {
             "The server ended connections that were in use. Its log may say why; loadgen does not reopen them."
                 .to_owned()

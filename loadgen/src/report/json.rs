@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use crate::errno;
 use crate::recorder::{Failures, Recorder};
 use crate::report::percentiles::Percentiles;
 use crate::report::{Report, StageResult};
@@ -202,10 +203,12 @@ struct KernelFacts {
 struct FailureFacts {
     /// `connect`, `send`, `reply` or `idle` (no request was on its way).
     act: &'static str,
-    /// Such as `refused`, `timed out`, `corrupted`.
+    /// Such as `refused`, `timed out`, `bytes lost`.
     kind: &'static str,
     /// The kernel's error number; null where loadgen itself judged.
     errno: Option<i32>,
+    /// Its name, such as `ECONNRESET`.
+    errno_name: Option<&'static str>,
     count: u64,
 }
 
@@ -368,6 +371,7 @@ fn failures(failures: &Failures) -> Vec<FailureFacts> {
         act: failure.act.name(),
         kind: failure.kind.name(),
         errno: failure.errno,
+        errno_name: failure.errno.and_then(errno::name),
         count: *count,
     };
     failures.iter().map(facts).collect()
