@@ -4,8 +4,9 @@ use std::io::{self, Read};
 
 use socket2::Socket;
 
+use crate::diagnosis::Reply;
 use crate::failure::{Act, Failure, Kind};
-use crate::payload;
+use crate::payload::{Stream, next_message};
 use crate::protocol::Protocol;
 use crate::protocol::http::Responses;
 use crate::strange::Strange;
@@ -54,8 +55,10 @@ pub(crate) struct Speech<'a> {
     pub(crate) slot: u32,
     /// The index of its destination.
     pub(crate) destination: usize,
-    /// What makes the bytes of an echo its own.
-    pub(crate) seed: u64,
+    /// The bytes of an echo, which are its own.
+    pub(crate) stream: Stream,
+    /// How many connections the run has: whose else bytes can be.
+    pub(crate) connections: u64,
 }
 
 /// What a client is doing.
@@ -127,7 +130,7 @@ impl Client {
 
     /// Begins a request of `size` bytes that was due at `due_ns`; [`flush`](Client::flush) sends it.
     pub(crate) fn begin(&mut self, size: u32, due_ns: u64, now_ns: u64) {
-        self.begun += u64::from(self.size);
+        self.begun = next_message(self.begun, self.size);
         (self.size, self.sent, self.received, self.is_whole) = (size, 0, 0, false);
         self.due_ns = due_ns;
         self.sent_ns = now_ns;
@@ -170,7 +173,7 @@ impl Client {
                 Some(request) => &request[self.sent as usize..],
                 None => {
                     let piece = scratch.len().min((self.size - self.sent) as usize);
-                    payload::fill(speech.seed, self.begun + u64::from(self.sent), &mut scratch[..piece]);
+                    speech.stream.fill(self.begun + u64::from(self.sent), &mut scratch[..piece]);
                     &scratch[..piece]
                 }
             };
@@ -215,8 +218,9 @@ impl Client {
                 },
                 Ok(len) => {
                     let is_first = self.begun == 0 && self.received == 0;
-                    fault = self.verify(speech, &scratch[..len]).inspect_err(|_| {
-                        if is_first {
+                    fault = self.verify(speech, &scratch[..len]).inspect_err(|failure| {
+                        // Bytes of this run say that it is an echo server, of a sort.
+                        if is_first && !matches!(failure.kind, Kind::Swapped | Kind::Lost | Kind::Doubled) {
                             strange.get_or_insert_with(|| Strange::new(&scratch[..len]));
                         }
                     })?;
@@ -244,7 +248,7 @@ impl Client {
     fn verify(&mut self, speech: &mut Speech<'_>, bytes: &[u8]) -> Result<Option<Kind>, Failure> {
         let is_busy = self.state == State::Busy && !self.is_whole;
         match speech.protocol {
-            Protocol::Echo { .. } => self.verify_echo(speech.seed, bytes).map(|()| None),
+            Protocol::Echo { .. } => self.verify_echo(speech, bytes).map(|()| None),
             _ if !is_busy => Err(Failure::new(self.act(), Kind::Surplus)),
             Protocol::Script(script) => {
                 let advanced = script.advance(self.received, bytes);
@@ -268,17 +272,25 @@ impl Client {
         if left == 0 { Ok(()) } else { Err(Failure::new(Act::Reply, Kind::Surplus)) }
     }
 
-    fn verify_echo(&mut self, seed: u64, bytes: &[u8]) -> Result<(), Failure> {
-        let expected = bytes.len().min((self.sent - self.received) as usize);
-        if !payload::matches(seed, self.begun + u64::from(self.received), &bytes[..expected]) {
-            return Err(Failure::new(Act::Reply, Kind::Corrupted));
-        }
-        if expected < bytes.len() {
-            return Err(Failure::new(self.act(), Kind::Surplus));
+    fn verify_echo(&mut self, speech: &Speech<'_>, bytes: &[u8]) -> Result<(), Failure> {
+        let is_right = bytes.len() <= (self.sent - self.received) as usize
+            && speech.stream.matches(self.begun + u64::from(self.received), bytes);
+        if !is_right {
+            return Err(self.diagnose(speech, bytes));
         }
         self.received += bytes.len() as u32;
         self.is_whole = self.received == self.size;
         Ok(())
+    }
+
+    /// What became of an echo of which `bytes` are not what is to come next.
+    #[cold]
+    fn diagnose(&self, speech: &Speech<'_>, bytes: &[u8]) -> Failure {
+        let (stream, connections) = (speech.stream, speech.connections);
+        let (position, sent) = (self.begun + u64::from(self.received), u64::from(self.sent - self.received));
+        let kind = Reply { stream, connections, position, sent, bytes }.kind();
+        // Whatever came early, while the request was still being sent, it is the reply that is wrong.
+        Failure::new(if self.state == State::Busy { Act::Reply } else { self.act() }, kind)
     }
 
     fn ended(&self) -> Failure {
@@ -312,7 +324,14 @@ mod tests {
     fn speak<R>(act: impl FnOnce(&mut Speech<'_>) -> R) -> R {
         let protocol = Protocol::Echo { size: 16 };
         let mut responses = Responses::default();
-        act(&mut Speech { protocol: &protocol, responses: &mut responses, slot: 0, destination: 0, seed: SEED })
+        act(&mut Speech {
+            protocol: &protocol,
+            responses: &mut responses,
+            slot: 0,
+            destination: 0,
+            stream: Stream::new(SEED, 1),
+            connections: 2,
+        })
     }
 
     /// Reads until a byte or a failure has come: the peer's side of the loopback may need a moment.
@@ -362,7 +381,9 @@ mod tests {
             if first.is_ok() { receive(&mut client) } else { first }.map_err(|failure| failure.kind)
         };
         assert_eq!(outcome(|request| request.iter().rev().copied().collect()), Err(Kind::Corrupted));
-        assert_eq!(outcome(|request| request.repeat(2)), Err(Kind::Surplus));
+        assert_eq!(outcome(|request| request.repeat(2)), Err(Kind::Doubled));
+        assert_eq!(outcome(|request| [&request, &b"and more"[..]].concat()), Err(Kind::Surplus));
+        assert_eq!(outcome(|request| request[1..].to_vec()), Err(Kind::Lost));
         assert_eq!(outcome(|request| request[..9].to_vec()), Err(Kind::Truncated));
         assert_eq!(outcome(|_| Vec::new()), Err(Kind::Closed));
     }

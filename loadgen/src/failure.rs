@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
+use crate::errno;
+
 /// One way to fail. Ordered, so that it can be counted in a map; never "other".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Failure {
@@ -43,9 +45,15 @@ pub(crate) enum Kind {
     Closed,
     /// The server closed the connection in the middle of a reply.
     Truncated,
-    /// The reply's bytes are not those that this connection sent: corrupted, out of order, or another's.
+    /// The reply's bytes are another connection's.
+    Swapped,
+    /// The reply has a gap: bytes of its own are missing, or come later than those behind them.
+    Lost,
+    /// The reply's bytes are of its own connection, and came before.
+    Doubled,
+    /// The reply's bytes are nobody's, as far as can be told.
     Corrupted,
-    /// More bytes came back than were sent.
+    /// More bytes came back than were sent, and nobody sent them.
     Surplus,
     /// The reply is not what `--expect` says.
     Unexpected,
@@ -111,6 +119,11 @@ impl Act {
 }
 
 impl Kind {
+    /// Whether it is one of bytes that came and are wrong.
+    pub(crate) fn is_of_bytes(self) -> bool {
+        matches!(self, Kind::Swapped | Kind::Lost | Kind::Doubled | Kind::Corrupted | Kind::Surplus)
+    }
+
     /// Its name in results.
     pub(crate) fn name(self) -> Cow<'static, str> {
         let name = match self {
@@ -121,6 +134,9 @@ impl Kind {
             Kind::Reset => "reset",
             Kind::Closed => "closed by the server",
             Kind::Truncated => "truncated",
+            Kind::Swapped => "swapped",
+            Kind::Lost => "bytes lost",
+            Kind::Doubled => "bytes doubled",
             Kind::Corrupted => "corrupted",
             Kind::Surplus => "surplus bytes",
             Kind::Unexpected => "unexpected reply",
@@ -141,7 +157,16 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.act.name(), self.kind.name())?;
         match self.errno {
-            Some(errno) => write!(f, " ({})", io::Error::from_raw_os_error(errno)),
+            Some(errno) => {
+                // The kernel's words, without the number behind them where it has a name.
+                let words = io::Error::from_raw_os_error(errno).to_string();
+                match errno::name(errno) {
+                    Some(name) => {
+                        write!(f, " ({name}: {})", words.split(" (os error").next().unwrap_or_default())
+                    }
+                    None => write!(f, " ({words})"),
+                }
+            }
             None => Ok(()),
         }
     }
@@ -176,7 +201,9 @@ mod tests {
     #[test]
     fn a_failure_reads_as_act_kind_and_the_kernels_words() {
         let refused = Failure::of(Act::Connect, &io::Error::from_raw_os_error(111));
-        assert_eq!(refused.to_string(), "connect: refused (Connection refused (os error 111))");
+        assert_eq!(refused.to_string(), "connect: refused (ECONNREFUSED: Connection refused)");
+        let protocol = Failure::of(Act::Reply, &io::Error::from_raw_os_error(71));
+        assert_eq!(protocol.to_string(), "reply: system error (EPROTO: Protocol error)");
         assert_eq!(Failure::new(Act::Reply, Kind::Truncated).to_string(), "reply: truncated");
     }
 }

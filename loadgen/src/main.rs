@@ -3,10 +3,11 @@
 //! In reading order: `args` `target` `listen_address` `source_list` `quantity` what is asked for; `machine` `layout`
 //! `plan` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
 //! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `connector` `gate`
-//! `accept_queues` `client` `protocol` `payload`; `recorder` `times` `timeline` `series` `failure` `strange` `netstat` `live` `halt`
-//! `standstill` what happened; `slo` `verdict` what that is worth; `report` `terminal` what people and programs are told; `echo` `serve` the server, on the
-//! library beside this program. `layout`, `routes`, `schedule`, `payload`, `protocol`, `recorder`, `slo`, `verdict` and `report` are pure: no clock,
-//! no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
+//! `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said, and what is wrong with it; `recorder` `times`
+//! `timeline` `series` `failure` `errno` `strange` `netstat` `live` `halt` `standstill` what happened; `slo` `verdict` what
+//! that is worth; `report` `terminal` what people and programs are told; `echo` `serve` the server, on the library beside
+//! this program. `layout`, `routes`, `schedule`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `verdict` and
+//! `report` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
 mod accept_queues;
@@ -16,8 +17,10 @@ mod clock;
 mod connector;
 mod crew;
 mod demo;
+mod diagnosis;
 mod doctor;
 mod echo;
+mod errno;
 mod failure;
 mod gate;
 mod halt;

@@ -109,7 +109,7 @@ impl Schedule {
         (worker, workers): (usize, usize),
     ) -> Schedule {
         // Not the seed of any connection's bytes.
-        let seed = payload::seed(seed ^ ARRIVALS, worker as u64);
+        let seed = chance(seed ^ ARRIVALS, worker as u64);
         let (worker, workers) = (worker as u64, workers as u64);
         Schedule { rate, over_s, arrival, worker, workers, seed, index: 0, passed: 0.0 }
     }
@@ -122,7 +122,7 @@ impl Schedule {
             Arrival::Constant => (index * self.workers + self.worker) as f64,
             Arrival::Poisson => {
                 // 53 bits of chance, never 0: the logarithm of that has no end.
-                let chance = ((payload::seed(self.seed, index) >> 11) + 1) as f64 / (1u64 << 53) as f64;
+                let chance = ((chance(self.seed, index) >> 11) + 1) as f64 / (1u64 << 53) as f64;
                 self.passed -= chance.ln();
                 self.passed * self.workers as f64
             }
@@ -151,6 +151,11 @@ impl Iterator for Schedule {
         let number = self.next_number();
         self.moment_ns(number)
     }
+}
+
+/// Number `index` of the random ones that `seed` begins (SplitMix64).
+fn chance(seed: u64, index: u64) -> u64 {
+    payload::mix(seed.wrapping_add(index.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
 }
 
 /// Sets the chances of arrivals apart from the bytes of connections.

@@ -19,7 +19,7 @@ use crate::failure::{Act, Failure, Kind};
 use crate::gate::Gate;
 use crate::halt::Halt;
 use crate::live::{Live, Seen};
-use crate::payload;
+use crate::payload::Stream;
 use crate::plan::{Plan, Share};
 use crate::protocol::http::Responses;
 use crate::recorder::{Recorder, note};
@@ -329,10 +329,11 @@ impl Worker {
 
     /// Sends and receives what can be, and goes on to the next request when a reply is complete.
     fn exchange(&mut self, slot: u32) {
-        let (seed, destination) = (self.seed(slot), self.destination(slot));
+        let (stream, destination) = (self.stream(slot), self.destination(slot));
         let Worker { plan, clients, responses, scratch, recorder, .. } = self;
         let Some(client) = &mut clients[slot as usize] else { return };
-        let mut speech = Speech { protocol: &plan.protocol, responses, slot, destination, seed };
+        let mut speech =
+            Speech { protocol: &plan.protocol, responses, slot, destination, stream, connections: plan.connections };
         let sent = client.flush(&speech, scratch);
         recorder.bytes_sent += *sent.as_ref().unwrap_or(&0);
         let received = (&mut recorder.bytes_received, &mut recorder.strange);
@@ -351,7 +352,7 @@ impl Worker {
             }
             Err(failure) => {
                 // A reply that was complete and right before the connection ended has been answered.
-                if is_answered && !matches!(failure.kind, Kind::Surplus | Kind::Corrupted) {
+                if is_answered && !failure.kind.is_of_bytes() {
                     self.answered(slot, None);
                     self.lose(slot, Failure { act: Act::Idle, ..failure });
                 } else {
@@ -453,13 +454,14 @@ impl Worker {
     }
 
     fn send(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
-        let (seed, destination) = (self.seed(slot), self.destination(slot));
+        let (stream, destination) = (self.stream(slot), self.destination(slot));
         let Worker { plan, clients, responses, scratch, recorder, .. } = self;
         let Some(client) = &mut clients[slot as usize] else { return };
         client.begin(plan.protocol.request_len(destination), due_ns, now_ns);
         self.pending += 1;
         recorder.due += 1;
-        let speech = Speech { protocol: &plan.protocol, responses, slot, destination, seed };
+        let speech =
+            Speech { protocol: &plan.protocol, responses, slot, destination, stream, connections: plan.connections };
         match client.flush(&speech, scratch) {
             Ok(bytes) => recorder.bytes_sent += bytes,
             Err(failure) => self.lose(slot, failure),
@@ -547,8 +549,8 @@ impl Worker {
     }
 
     /// What makes the bytes of the connection in `slot` its own.
-    fn seed(&self, slot: u32) -> u64 {
-        payload::seed(self.plan.seed, self.share.connection_first + u64::from(slot))
+    fn stream(&self, slot: u32) -> Stream {
+        Stream::new(self.plan.seed, self.share.connection_first + u64::from(slot))
     }
 
     /// The index of the destination of the connection in `slot`.

@@ -44,8 +44,8 @@ fn a_changed_byte() {
 }
 
 #[test]
-fn bytes_out_of_order() {
-    expect("corrupted", |_, message| {
+fn bytes_out_of_order_leave_a_gap() {
+    expect("bytes lost", |_, message| {
         message.rotate_left(8);
         true
     });
@@ -70,7 +70,7 @@ fn the_reply_before_once_more() {
         }
     });
     let (code, results) = measure(&format!("rr {} -c 2 -d 200ms", server.address));
-    assert_eq!((code, failures(stage(&results, "closed"), "request_failures", "corrupted")), (Some(1), 1));
+    assert_eq!((code, failures(stage(&results, "closed"), "request_failures", "bytes doubled")), (Some(1), 1));
 }
 
 #[test]
@@ -95,22 +95,38 @@ fn another_connections_reply() {
     });
     let (code, results) = measure(&format!("rr {} -c 2 -d 200ms", server.address));
     let closed = stage(&results, "closed");
-    assert_eq!((code, failures(closed, "request_failures", "corrupted")), (Some(1), 2), "{closed:#}");
+    assert_eq!((code, failures(closed, "request_failures", "swapped")), (Some(1), 2), "{closed:#}");
     assert_eq!(results["ending"], "all connections lost");
 }
 
 #[test]
 fn a_reply_twice() {
-    expect("surplus bytes", |_, message| {
+    expect("bytes doubled", |_, message| {
         message.extend_from_within(..);
         true
     });
 }
 
 #[test]
-fn a_byte_lost() {
+fn bytes_of_the_servers_own() {
+    expect("surplus bytes", |_, message| {
+        message.extend_from_slice(b"and more");
+        true
+    });
+}
+
+#[test]
+fn the_last_byte_lost() {
     expect("timed out", |_, message| {
         message.pop();
+        true
+    });
+}
+
+#[test]
+fn a_byte_lost() {
+    expect("bytes lost", |_, message| {
+        message.remove(20);
         true
     });
 }

@@ -107,6 +107,9 @@ fn about_connect(report: &Report, failure: Failure) -> String {
         }
         Kind::Closed
         | Kind::Truncated
+        | Kind::Swapped
+        | Kind::Lost
+        | Kind::Doubled
         | Kind::Corrupted
         | Kind::Surplus
         | Kind::Unexpected
@@ -135,8 +138,13 @@ fn about_exchange(report: &Report, kind: Kind) -> Option<String> {
         Kind::TimedOut => format!(
             "Replies that took longer than {timeout} count as failed. Does the server answer at all? Is it overloaded? See --timeout."
         ),
+        Kind::Swapped => {
+            "Replies were another connection's: the server, or something before it, mixes up who asked.".to_owned()
+        }
+        Kind::Lost => "Replies had gaps: bytes that were sent did not come back, or came too late.".to_owned(),
+        Kind::Doubled => "Bytes came back a second time: the server answers twice, or out of an old buffer.".to_owned(),
         Kind::Corrupted => {
-            "Replies were not what was sent: bytes were changed, lost, doubled, or another connection's.".to_owned()
+            "Replies were not what was sent, nor what any connection sent: bytes were changed.".to_owned()
         }
         Kind::Surplus => {
             "More came back than belongs to a reply: the server answers with bytes of its own, or answers twice."

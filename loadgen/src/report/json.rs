@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use crate::errno;
 use crate::recorder::{Failures, Recorder};
 use crate::report::percentiles::Percentiles;
 use crate::report::{Report, StageResult};
@@ -240,10 +241,12 @@ struct KernelFacts {
 struct FailureFacts {
     /// `connect`, `send`, `reply` or `idle` (no request was on its way).
     act: &'static str,
-    /// Such as `refused`, `timed out`, `corrupted`, `HTTP status 404`.
+    /// Such as `refused`, `timed out`, `bytes lost`, `HTTP status 404`.
     kind: Cow<'static, str>,
     /// The kernel's error number; null where loadgen itself judged.
     errno: Option<i32>,
+    /// Its name, such as `ECONNRESET`.
+    errno_name: Option<&'static str>,
     count: u64,
 }
 
@@ -420,6 +423,7 @@ fn failures(failures: &Failures) -> Vec<FailureFacts> {
         act: failure.act.name(),
         kind: failure.kind.name(),
         errno: failure.errno,
+        errno_name: failure.errno.and_then(errno::name),
         count: *count,
     };
     failures.iter().map(facts).collect()
