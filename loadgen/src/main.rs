@@ -123,9 +123,10 @@ fn obey(args: Args) -> Result<bool, Problem> {
         Some(Command::Open(Open { rate, aimed: Aimed { targets, load } })) => {
             load::run(&targets, &load, &[Stage::Open { duration: load.duration, rate_per_s: rate }])
         }
-        Some(Command::Hold(Held { targets, load })) => {
-            load::run(&targets, &load, &[Stage::Verify, Stage::Hold { duration: load.duration }, Stage::Verify])
+        Some(Command::Hold(Held { targets, heartbeat, load })) => {
+            let hold = Stage::Hold { duration: load.duration, heartbeat };
+            load::run(&targets, &load, &[Stage::Verify, hold, Stage::Verify])
         }
-        Some(Command::Doctor(Held { targets, load })) => doctor::run(&targets, &load),
+        Some(Command::Doctor(Held { targets, load, .. })) => doctor::run(&targets, &load),
     }
 }

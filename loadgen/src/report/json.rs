@@ -128,6 +128,8 @@ struct StageFacts {
     stage: &'static str,
     /// The rate of an open loop.
     rate_target_per_s: Option<f64>,
+    /// How often each connection that is held was to echo.
+    heartbeat_s: Option<f64>,
     /// From its order to its last record.
     elapsed_s: f64,
     /// How long requests were begun (or due, or the connections held).
@@ -320,10 +322,15 @@ fn stage(result: &StageResult) -> StageFacts {
         Stage::Open { rate_per_s, .. } => ("open", Some(rate_per_s)),
         Stage::Hold { .. } => ("hold", None),
     };
+    let heartbeat_s = match result.stage {
+        Stage::Hold { heartbeat, .. } => heartbeat.map(|interval| interval.as_secs_f64()),
+        _ => None,
+    };
     let is_open = rate_target_per_s.is_some();
     StageFacts {
         stage: name,
         rate_target_per_s,
+        heartbeat_s,
         elapsed_s: result.elapsed.as_secs_f64(),
         window_s: recorder.window_ns as f64 / 1e9,
         connections_attempted: recorder.attempted,

@@ -143,9 +143,15 @@ fn shown(ns: Option<u64>) -> String {
 }
 
 fn held(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Result {
-    let lost = crate::recorder::total(&recorder.losses);
+    let lost = crate::recorder::total(&recorder.losses) + crate::recorder::total(&recorder.request_failures);
     row(f, "Held", &format!("{} of {}", span(recorder.window_ns), span(report.plan.duration.as_nanos() as u64)))?;
-    row(f, "  lost", &count(lost))
+    row(f, "  lost", &count(lost))?;
+    if recorder.due == 0 {
+        return Ok(());
+    }
+    let echoed = format!("{} of {} echoed every byte", count(recorder.answered), count(recorder.due));
+    row(f, "  heartbeats", &echoed)?;
+    if recorder.answered == 0 { Ok(()) } else { row(f, "  echo", &times(recorder)) }
 }
 
 /// A closed or an open loop: its throughput, its sum, and the table and picture of its latencies.
