@@ -126,6 +126,10 @@ pub(crate) struct Load {
     /// Pin workers to these cores: a list such as 0,2,4-7, or all, or none
     #[arg(long, value_name = "LIST|all|none", default_value = "none")]
     pub(crate) cores: CoreChoice,
+    /// Processes of the server, on this machine: their processor time, memory, descriptors and threads stand beside the
+    /// results. Descriptors of threads with a table of their own are not counted
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pub(crate) server_pid: Vec<u32>,
     #[command(flatten)]
     pub(crate) output: Output,
 }

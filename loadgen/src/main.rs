@@ -4,7 +4,7 @@
 //! `plan` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
 //! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `connector` `gate`
 //! `accept_queues` `client` `payload` `diagnosis`; `recorder` `times` `series` `failure` `errno` `strange` `netstat` `live` `halt`
-//! `standstill` what happened; `report` `terminal` what people and programs are told; `echo` `serve` the server, on the
+//! `standstill` `server_process` what happened; `report` `terminal` what people and programs are told; `echo` `serve` the server, on the
 //! library beside this program. `layout`, `routes`, `schedule`, `payload`, `diagnosis`, `recorder` and `report` are pure: no clock,
 //! no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
@@ -43,6 +43,7 @@ mod run;
 mod schedule;
 mod series;
 mod serve;
+mod server_process;
 mod signals;
 mod source_list;
 mod stage;

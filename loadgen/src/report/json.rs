@@ -11,6 +11,7 @@ use crate::report::percentiles::Percentiles;
 use crate::report::{Report, StageResult};
 use crate::routes::Used;
 use crate::series::Second;
+use crate::server_process::ServerUse;
 use crate::stage::Stage;
 use crate::times::Times;
 
@@ -165,10 +166,26 @@ struct StageFacts {
     generator_cpu_s: f64,
     /// Processor time of the server's threads, where they are in this process.
     server_cpu_s: Option<f64>,
+    /// What the server's processes used, where `--server-pid` named them.
+    server_processes: Option<UseFacts>,
     /// Resident memory of loadgen's process at the stage's end.
     resident_bytes: u64,
     /// /proc/net/netstat, what was added during the stage.
     kernel: KernelFacts,
+}
+
+/// The server's processes in one stage, all of them together. Looked at every second and at the stage's ends.
+#[derive(Debug, Serialize)]
+struct UseFacts {
+    /// Processor time, user and system, in hundredths of a second.
+    cpu_s: f64,
+    /// The most that was seen at one moment.
+    resident_bytes_max: u64,
+    /// Null where this user may not look; without those of threads with a descriptor table of their own.
+    descriptors_max: Option<u64>,
+    threads_max: u64,
+    /// The processes that had ended by the stage's end.
+    gone_pids: Vec<u32>,
 }
 
 /// One second of a run.
@@ -352,6 +369,7 @@ fn stage(result: &StageResult) -> StageFacts {
         send_lag: is_open.then(|| percentiles(&recorder.lag)),
         generator_cpu_s: recorder.cpu_time.as_secs_f64(),
         server_cpu_s: result.server_cpu_time.map(|time| time.as_secs_f64()),
+        server_processes: result.server_use.as_ref().map(server_use),
         resident_bytes: result.resident_bytes,
         kernel: KernelFacts {
             syn_retransmits: result.netstat.syn_retransmits,
@@ -359,6 +377,16 @@ fn stage(result: &StageResult) -> StageFacts {
             listen_overflows: result.netstat.listen_overflows,
             listen_drops: result.netstat.listen_drops,
         },
+    }
+}
+
+fn server_use(used: &ServerUse) -> UseFacts {
+    UseFacts {
+        cpu_s: used.cpu_time.as_secs_f64(),
+        resident_bytes_max: used.most.resident_bytes,
+        descriptors_max: used.most.descriptors,
+        threads_max: used.most.threads,
+        gone_pids: used.gone.clone(),
     }
 }
 

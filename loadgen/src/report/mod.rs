@@ -14,6 +14,7 @@ use crate::netstat::Netstat;
 use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::series::Series;
+use crate::server_process::ServerUse;
 use crate::stage::Stage;
 
 /// A run that has ended, in whatever way.
@@ -59,6 +60,8 @@ pub(crate) struct StageResult {
     pub(crate) elapsed: Duration,
     /// Processor time of the server's threads, where the server is a part of this process.
     pub(crate) server_cpu_time: Option<Duration>,
+    /// What the server's processes used, where they were named.
+    pub(crate) server_use: Option<ServerUse>,
     /// Resident memory of this process at the stage's end, in bytes.
     pub(crate) resident_bytes: u64,
     /// What the kernel counted meanwhile, of all programs.
@@ -161,6 +164,7 @@ pub(crate) mod tests {
             recorder,
             elapsed: Duration::from_secs(1),
             server_cpu_time: None,
+            server_use: None,
             resident_bytes: 1 << 20,
             netstat: Netstat::default(),
         };
