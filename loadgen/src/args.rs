@@ -64,10 +64,12 @@ pub(crate) enum Command {
     /// each, for which it competes with a server on the same machine.
     #[command(after_help = OPEN_EXAMPLES)]
     Open(Open),
-    /// Open connections and hold them: one verified echo on each, silence, and a verified echo again
+    /// Open connections and hold them: one verified echo on each, silence or heartbeats, and a verified echo again
     ///
     /// Without a target the server is in this process, and both ends of each connection are.
-    #[command(after_help = "Examples:\n  loadgen hold 127.0.0.1:1234 -c 10k -d 1m\n  loadgen hold -c 1M")]
+    #[command(
+        after_help = "Examples:\n  loadgen hold 127.0.0.1:1234 -c 10k -d 1m\n  loadgen hold 127.0.0.1:1234 -c 10k -d 1h --heartbeat 30s\n  loadgen hold -c 1M"
+    )]
     Hold(Held),
     /// Say what a run would need, what fits, and what would make more fit; nothing is run
     ///
@@ -142,6 +144,10 @@ pub(crate) struct Load {
     /// Pin workers to these cores: a list such as 0,2,4-7, or all, or none
     #[arg(long, value_name = "LIST|all|none", default_value = "none")]
     pub(crate) cores: CoreChoice,
+    /// Processes of the server, on this machine: their processor time, memory, descriptors and threads stand beside the
+    /// results. Descriptors of threads with a table of their own are not counted
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pub(crate) server_pid: Vec<u32>,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -163,6 +169,10 @@ pub(crate) struct Held {
     /// The server, or several: host:port or tcp://host:port [default: one in this process]
     #[arg(value_name = "TARGET", value_delimiter = ',')]
     pub(crate) targets: Vec<Target>,
+    /// During the hold, a verified echo on each connection so often, all of them spread evenly over that time [default:
+    /// silence]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) heartbeat: Option<Duration>,
     #[command(flatten)]
     pub(crate) load: Load,
 }

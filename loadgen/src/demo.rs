@@ -58,6 +58,7 @@ fn plan(machine: &Machine, output: &Output) -> Result<Plan, Problem> {
         source: None,
         threads: None,
         cores: CoreChoice::None,
+        server_pid: Vec::new(),
         output: output.clone(),
     };
     load::plan(&[], &load, machine)

@@ -4,7 +4,7 @@
 //! `plan` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
 //! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `connector` `gate`
 //! `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said, and what is wrong with it; `recorder` `times`
-//! `timeline` `series` `failure` `errno` `strange` `netstat` `live` `halt` `standstill` what happened; `slo` `verdict` what
+//! `timeline` `series` `failure` `errno` `strange` `netstat` `live` `halt` `standstill` `server_process` what happened; `slo` `verdict` what
 //! that is worth; `report` `terminal` what people and programs are told; `echo` `serve` the server, on the library beside
 //! this program. `layout`, `routes`, `schedule`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `verdict` and
 //! `report` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
@@ -45,6 +45,7 @@ mod run;
 mod schedule;
 mod series;
 mod serve;
+mod server_process;
 mod signals;
 mod slo;
 mod source_list;
@@ -126,9 +127,10 @@ fn obey(args: Args) -> Result<Exit, Problem> {
             load::run(&targets, &load, &[Stage::Closed { duration: load.duration }])
         }
         Some(Command::Open(open)) => load::run(&open.aimed.targets, &open.aimed.load, &[open.stage()]),
-        Some(Command::Hold(Held { targets, load })) => {
-            load::run(&targets, &load, &[Stage::Verify, Stage::Hold { duration: load.duration }, Stage::Verify])
+        Some(Command::Hold(Held { targets, heartbeat, load })) => {
+            let hold = Stage::Hold { duration: load.duration, heartbeat };
+            load::run(&targets, &load, &[Stage::Verify, hold, Stage::Verify])
         }
-        Some(Command::Doctor(Held { targets, load })) => doctor::run(&targets, &load),
+        Some(Command::Doctor(Held { targets, load, .. })) => doctor::run(&targets, &load),
     }
 }

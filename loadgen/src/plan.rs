@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) cores: Vec<usize>,
     /// Who chooses source addresses and ports.
     pub(crate) sources: Sources,
+    /// Processes of the server that are to be watched.
+    pub(crate) server_pids: Vec<u32>,
     /// Sets this run's bytes apart from those of any other run.
     pub(crate) seed: u64,
 }
@@ -94,6 +96,7 @@ impl Plan {
             connect_rate: load.connect_rate,
             layout: Layout::new(&wish, machine.descriptors_max),
             cores: cores_of(&load.cores, machine).map_err(Problem::Machine)?,
+            server_pids: load.server_pid.clone(),
             seed,
         };
         if plan.connections.div_ceil(plan.threads() as u64) > u64::from(u32::MAX) {

@@ -6,15 +6,20 @@ use crate::crew::{Crew, CrewError};
 use crate::machine::{Machine, resident_bytes, threads_cpu_time};
 use crate::netstat::Netstat;
 use crate::plan::Plan;
+use crate::problem::Problem;
 use crate::progress::Progress;
 use crate::recorder::Recorder;
 use crate::report::{Ending, Report, StageResult};
+use crate::server_process::ServerWatch;
 use crate::signals::Signals;
 use crate::stage::Stage;
 
 /// A run that goes on. [`finish`](Run::finish) makes it a report.
 pub(crate) struct Run<'a> {
     signals: &'a Signals,
+    /// The server's processes, where they were named, and when they were last looked at.
+    watch: Option<ServerWatch>,
+    watched_at: Instant,
     crew: Crew,
     progress: Progress,
     report: Report,
@@ -24,13 +29,15 @@ impl<'a> Run<'a> {
     /// Starts the workers of `plan`.
     ///
     /// # Errors
-    /// A worker that could not be started.
+    /// A worker that could not be started, or a process of the server that does not exist.
     pub(crate) fn start(
         plan: Plan,
         machine: Machine,
         signals: &'a Signals,
         is_quiet: bool,
-    ) -> Result<Run<'a>, CrewError> {
+    ) -> Result<Run<'a>, Problem> {
+        let pids = &plan.server_pids;
+        let watch = (!pids.is_empty()).then(|| ServerWatch::new(pids)).transpose().map_err(Problem::Machine)?;
         let (crew, progress) = (Crew::start(&plan)?, Progress::new(is_quiet, plan.connections));
         if plan.layout.own_tables {
             progress.say(&plan.layout.sums(plan.connections, machine.descriptors_max));
@@ -48,7 +55,7 @@ impl<'a> Run<'a> {
             resident_begin_bytes: resident_bytes(),
             closing_time: Duration::ZERO,
         };
-        Ok(Run { signals, crew, progress, report })
+        Ok(Run { signals, watch, watched_at: Instant::now(), crew, progress, report })
     }
 
     /// Runs `stage`, unless an earlier one left nothing to run it on. Returns what it recorded.
@@ -62,16 +69,27 @@ impl<'a> Run<'a> {
         let server_cpu_before = self.server_cpu_time();
         let (begun_at, netstat_before) = (Instant::now(), Netstat::now());
         let begun_after = self.report.begun_at.elapsed().unwrap_or_default();
+        if let Some(watch) = &mut self.watch {
+            watch.begin();
+        }
         self.progress.begin(stage);
-        let recorder = self.crew.run(stage, self.signals, |seen| match self.signals.came() {
-            true => self.progress.end(),
-            false => self.progress.show(seen),
+        let recorder = self.crew.run(stage, self.signals, |seen| {
+            match self.signals.came() {
+                true => self.progress.end(),
+                false => self.progress.show(seen),
+            }
+            if let Some(watch) = self.watch.as_mut().filter(|_| self.watched_at.elapsed() >= SAMPLE_PERIOD) {
+                self.watched_at = Instant::now();
+                watch.look();
+            }
         })?;
+        let server_use = self.watch.as_mut().map(ServerWatch::end);
         let server_cpu_time =
             self.server_cpu_time().zip(server_cpu_before).map(|(now, before)| now.saturating_sub(before));
         let (elapsed, resident_bytes) = (begun_at.elapsed(), resident_bytes());
         let netstat = Netstat::now().since(netstat_before);
-        let result = StageResult { stage, recorder, begun_after, elapsed, server_cpu_time, resident_bytes, netstat };
+        let result =
+            StageResult { stage, recorder, begun_after, elapsed, server_cpu_time, server_use, resident_bytes, netstat };
         self.report.stages.push(result);
         self.report.ending = self.ending();
         Ok(self.report.stages.last().map(|result| &result.recorder))
@@ -102,6 +120,9 @@ impl<'a> Run<'a> {
         self.report.plan.is_server_inside().then(|| threads_cpu_time(SERVER_THREADS))
     }
 }
+
+/// How often the server's processes are looked at; a little less than the second that it is, see [`Progress`].
+const SAMPLE_PERIOD: Duration = Duration::from_millis(950);
 
 /// What the names of the server's threads begin with.
 const SERVER_THREADS: &str = "esockets-";

@@ -27,10 +27,12 @@ pub(crate) enum Stage {
         /// How their moments lie.
         arrival: Arrival,
     },
-    /// Nothing is sent, and nothing may come.
+    /// Nothing is sent but heartbeats, and nothing else may come.
     Hold {
         /// How long.
         duration: Duration,
+        /// How long after one verified echo each connection sends the next; `None` is silence.
+        heartbeat: Option<Duration>,
     },
 }
 
@@ -50,7 +52,7 @@ impl Stage {
     pub(crate) fn duration(self) -> Option<Duration> {
         match self {
             Stage::Connect | Stage::Verify => None,
-            Stage::Closed { duration } | Stage::Open { duration, .. } | Stage::Hold { duration } => Some(duration),
+            Stage::Closed { duration } | Stage::Open { duration, .. } | Stage::Hold { duration, .. } => Some(duration),
         }
     }
 }
@@ -67,6 +69,8 @@ pub(crate) enum Drive {
     Open(Arrivals),
     /// Nothing.
     Hold,
+    /// Heartbeats, one connection after the other.
+    Beat(Beats),
 }
 
 /// Goes over all connections once.
@@ -97,6 +101,37 @@ impl Iterator for Cursor {
             self.next += 1;
             slot
         })
+    }
+}
+
+/// The heartbeats of one worker: each of its connections once an interval, all of them spread evenly over it.
+#[derive(Debug)]
+pub(crate) struct Beats {
+    interval: Duration,
+    duration: Duration,
+    slots: u32,
+    begun: u64,
+}
+
+impl Beats {
+    /// On the connections 0 to `slots`, excluded, once in `interval` each, as long as `duration`.
+    pub(crate) fn new(interval: Duration, duration: Duration, slots: u32) -> Beats {
+        Beats { interval, duration, slots, begun: 0 }
+    }
+
+    /// When the next one is due, in nanoseconds since the window opened; `None` after the last one.
+    pub(crate) fn next_ns(&self) -> Option<u64> {
+        // In the middle of its part of the interval: so the first and the last have the same distance to the ends.
+        let halves = u128::from(self.begun) * 2 + 1;
+        let due_ns = (self.slots > 0).then(|| self.interval.as_nanos() * halves / (2 * u128::from(self.slots)))?;
+        (due_ns < self.duration.as_nanos()).then_some(due_ns as u64)
+    }
+
+    /// Takes the connection whose turn it is.
+    pub(crate) fn take(&mut self) -> Option<u32> {
+        let slot = self.begun.checked_rem(u64::from(self.slots))?;
+        self.begun += 1;
+        Some(slot as u32)
     }
 }
 
@@ -193,6 +228,17 @@ mod tests {
         arrivals.note_free(0);
         assert_eq!([arrivals.take_free(), arrivals.take_free(), arrivals.take_free()], [Some(1), Some(0), None]);
         assert!(!arrivals.has_free());
+    }
+
+    #[test]
+    fn heartbeats_are_even_and_each_connection_has_its_turn() {
+        let mut beats = Beats::new(Duration::from_nanos(40), Duration::from_nanos(80), 2);
+        let mut seen = Vec::new();
+        while let Some(due_ns) = beats.next_ns() {
+            seen.push((due_ns, beats.take().unwrap()));
+        }
+        assert_eq!(seen, [(10, 0), (30, 1), (50, 0), (70, 1)]);
+        assert_eq!(Beats::new(Duration::from_secs(1), Duration::from_secs(9), 0).next_ns(), None);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::protocol::http::Responses;
 use crate::recorder::{Recorder, note};
 use crate::routes::Sources;
 use crate::schedule::{Pace, Schedule};
-use crate::stage::{Arrivals, Cursor, Drive, Stage};
+use crate::stage::{Arrivals, Beats, Cursor, Drive, Stage};
 use crate::standstill::Standstill;
 use crate::timeline::Timeline;
 
@@ -168,7 +168,8 @@ impl Worker {
                 let schedule = Schedule::new(rate, duration.as_secs_f64(), arrival, seed, (worker, workers));
                 Drive::Open(Arrivals::new(schedule, duration, free))
             }
-            Stage::Hold { .. } => Drive::Hold,
+            Stage::Hold { heartbeat: None, .. } => Drive::Hold,
+            Stage::Hold { duration, heartbeat: Some(interval) } => Drive::Beat(Beats::new(interval, duration, slots)),
         };
         self.tell();
     }
@@ -182,6 +183,7 @@ impl Worker {
             Drive::Connect(connector) => connector.is_done() && self.pending == 0,
             Drive::Verify(cursor) => cursor.is_done() && self.pending == 0,
             Drive::Closed(_) => is_closed && self.pending == 0,
+            Drive::Beat(beats) => is_closed && self.pending == 0 && (beats.next_ns().is_none() || self.open == 0),
             Drive::Open(_) if !is_closed => false,
             Drive::Open(arrivals) => {
                 let is_all_given = arrivals.next_ns().is_none() || self.open == 0;
@@ -221,6 +223,7 @@ impl Worker {
             }
             Drive::Closed(cursor) => ((!cursor.is_done() && now_ns < self.end_ns).then_some(self.begin_ns), false),
             Drive::Open(arrivals) if arrivals.has_free() => (arrivals.next_ns().map(|ns| self.begin_ns + ns), true),
+            Drive::Beat(beats) => (beats.next_ns().map(|ns| self.begin_ns + ns), false),
             Drive::Open(_) | Drive::Hold => (None, false),
         };
         let until_ns = next_ns.unwrap_or(u64::MAX).saturating_sub(now_ns);
@@ -438,11 +441,17 @@ impl Worker {
                     Some(due_ns) if due_ns <= now_ns => (arrivals.take_free(), due_ns),
                     _ => return,
                 },
+                Drive::Beat(beats) => match beats.next_ns().map(|ns| self.begin_ns + ns) {
+                    // Timed from its sending: to be on time a worker would have to spin, for as long as it holds.
+                    Some(due_ns) if due_ns <= now_ns => (beats.take(), now_ns),
+                    _ => return,
+                },
                 _ => return,
             };
             let Some(slot) = slot else { return };
-            // Connections that were lost keep their slot, and pass their turn on.
-            if self.clients[slot as usize].is_none() {
+            // Connections that were lost keep their slot, and pass their turn on; so do those whose last heartbeat has not
+            // come back yet.
+            if self.clients[slot as usize].as_ref().is_none_or(|client| client.state() != State::Idle) {
                 continue;
             }
             if let Drive::Open(arrivals) = &mut self.drive {

@@ -5,7 +5,7 @@ mod support;
 use std::io::{Read, Write};
 use std::sync::{Arc, Condvar, Mutex};
 
-use support::{SIZE, Server, echo, failures, loadgen, measure};
+use support::{SIZE, Server, echo, echo_with_fault, failures, failures_total, is_conserved, loadgen, measure, stage};
 
 #[test]
 fn a_good_server_keeps_them_all() {
@@ -77,4 +77,44 @@ fn connections_are_told_second_by_second() {
     assert_eq!((sum("attempted"), sum("established")), (30, 30), "{results:#}");
     assert!(seconds.len() >= 2, "the last is due after a second and a half: {seconds:?}");
     assert_eq!(seconds.last().unwrap()["open"], 30);
+}
+
+#[test]
+fn heartbeats_are_verified_and_each_connection_has_as_many() {
+    let server = Server::good();
+    let (code, results) = measure(&format!("hold {} -c 20 -d 600ms --heartbeat 200ms", server.address));
+    let hold = stage(&results, "hold");
+    assert_eq!(code, Some(0), "{hold:#}");
+    assert_eq!((&hold["requests_due"], &hold["heartbeat_s"]), (&hold["requests_answered"], &0.2.into()), "{hold:#}");
+    assert_eq!(hold["latency"]["samples"], hold["requests_answered"]);
+    assert!(is_conserved(&results));
+    // On a machine so busy that one has not come back when the next is due, that one is left out.
+    if hold["latency"]["max_ns"].as_u64() < Some(150_000_000) {
+        assert_eq!(hold["requests_due"], 60, "{hold:#}");
+    } else {
+        assert!(hold["requests_due"].as_u64() >= Some(20), "{hold:#}");
+    }
+}
+
+#[test]
+fn a_heartbeat_finds_the_connection_that_does_not_answer() {
+    // The first message verifies all; the second, a heartbeat, is never answered by one of them.
+    let server = Server::start(|number, stream| {
+        echo_with_fault(stream, if number == 3 { 1 } else { usize::MAX }, |_, message| {
+            message.clear();
+            true
+        });
+    });
+    let line = format!("hold {} -c 5 -d 300ms --heartbeat 200ms --timeout 3s", server.address);
+    let (code, results) = measure(&line);
+    let hold = stage(&results, "hold");
+    assert_eq!((code, failures(hold, "request_failures", "timed out")), (Some(1), 1), "{hold:#}");
+    assert_eq!(failures_total(hold, "request_failures") + failures_total(hold, "losses"), 1, "{hold:#}");
+    assert_eq!(stage_after_hold(&results)["requests_answered"], 4);
+    assert!(is_conserved(&results));
+}
+
+/// The second verification.
+fn stage_after_hold(results: &serde_json::Value) -> &serde_json::Value {
+    results["stages"].as_array().unwrap().last().unwrap()
 }

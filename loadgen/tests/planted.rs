@@ -46,30 +46,38 @@ enum Fault {
 /// How often the server planted what loadgen is to call so.
 type Planted = Arc<Mutex<BTreeMap<&'static str, u64>>>;
 
-/// The message of the one who waits, and what it is to send instead.
-type Waiting = (Option<Vec<u8>>, Option<Vec<u8>>);
-
 /// Where two connections meet to swap their replies.
 #[derive(Default)]
 struct Meeting {
-    waiting: Mutex<Waiting>,
+    state: Mutex<Waiting>,
     met: Condvar,
+}
+
+/// The message of the one who waits, and then what it is to send instead.
+#[derive(Default)]
+struct Waiting {
+    mine: Option<Vec<u8>>,
+    theirs: Option<Vec<u8>>,
 }
 
 impl Meeting {
     /// The message of the other one; after a while without another one, nothing.
     fn swap(&self, mine: &[u8]) -> Option<Vec<u8>> {
-        let mut waiting = self.waiting.lock().unwrap();
-        if let Some(theirs) = waiting.0.take() {
-            waiting.1 = Some(mine.to_vec());
+        let mut state = self.state.lock().unwrap();
+        if let Some(theirs) = state.mine.take() {
+            state.theirs = Some(mine.to_vec());
             self.met.notify_all();
             return Some(theirs);
         }
-        waiting.0 = Some(mine.to_vec());
-        let (mut waiting, _) =
-            self.met.wait_timeout_while(waiting, Duration::from_millis(500), |state| state.1.is_none()).unwrap();
-        waiting.0 = None;
-        waiting.1.take()
+        state.mine = Some(mine.to_vec());
+        let wait = Duration::from_millis(500);
+        let (mut state, _) = self.met.wait_timeout_while(state, wait, |state| state.theirs.is_none()).unwrap();
+        // Whoever comes now is told so by nobody waiting; what was left for this one is taken.
+        let theirs = state.theirs.take();
+        if theirs.is_none() {
+            state.mine = None;
+        }
+        theirs
     }
 }
 

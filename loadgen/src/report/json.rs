@@ -13,6 +13,7 @@ use crate::report::{Report, StageResult};
 use crate::routes::Used;
 use crate::schedule::{Arrival, Rate};
 use crate::series::Second;
+use crate::server_process::ServerUse;
 use crate::slo::Outcome;
 use crate::stage::Stage;
 use crate::times::Times;
@@ -160,6 +161,8 @@ struct StageFacts {
     rate_target_range_per_s: Option<[f64; 2]>,
     /// `poisson` or `constant`, of an open loop.
     arrival: Option<&'static str>,
+    /// How often each connection that is held was to echo.
+    heartbeat_s: Option<f64>,
     /// From its order to its last record.
     elapsed_s: f64,
     /// How long requests were begun (or due, or the connections held).
@@ -201,10 +204,26 @@ struct StageFacts {
     answered_in_thirds: [u64; 3],
     /// Processor time of the server's threads, where they are in this process.
     server_cpu_s: Option<f64>,
+    /// What the server's processes used, where `--server-pid` named them.
+    server_processes: Option<UseFacts>,
     /// Resident memory of loadgen's process at the stage's end.
     resident_bytes: u64,
     /// /proc/net/netstat, what was added during the stage.
     kernel: KernelFacts,
+}
+
+/// The server's processes in one stage, all of them together. Looked at every second and at the stage's ends.
+#[derive(Debug, Serialize)]
+struct UseFacts {
+    /// Processor time, user and system, in hundredths of a second.
+    cpu_s: f64,
+    /// The most that was seen at one moment.
+    resident_bytes_max: u64,
+    /// Null where this user may not look; without those of threads with a descriptor table of their own.
+    descriptors_max: Option<u64>,
+    threads_max: u64,
+    /// The processes that had ended by the stage's end.
+    gone_pids: Vec<u32>,
 }
 
 /// One second of a run.
@@ -367,12 +386,17 @@ fn stage(result: &StageResult) -> StageFacts {
         Stage::Open { rate, arrival, .. } => (Some(rate), Some(arrival)),
         _ => (None, None),
     };
+    let heartbeat_s = match result.stage {
+        Stage::Hold { heartbeat, .. } => heartbeat.map(|interval| interval.as_secs_f64()),
+        _ => None,
+    };
     let is_open = rate.is_some();
     StageFacts {
         stage: result.stage.name(),
         rate_target_per_s: rate.map(Rate::mean_per_s),
         rate_target_range_per_s: rate.map(|rate| [rate.from_per_s, rate.to_per_s]),
         arrival: arrival.map(Arrival::name),
+        heartbeat_s,
         elapsed_s: result.elapsed.as_secs_f64(),
         window_s: recorder.window_ns as f64 / 1e9,
         connections_attempted: recorder.attempted,
@@ -397,6 +421,7 @@ fn stage(result: &StageResult) -> StageFacts {
         generator_busy_part: recorder.busy_part,
         answered_in_thirds: recorder.thirds,
         server_cpu_s: result.server_cpu_time.map(|time| time.as_secs_f64()),
+        server_processes: result.server_use.as_ref().map(server_use),
         resident_bytes: result.resident_bytes,
         kernel: KernelFacts {
             syn_retransmits: result.netstat.syn_retransmits,
@@ -404,6 +429,16 @@ fn stage(result: &StageResult) -> StageFacts {
             listen_overflows: result.netstat.listen_overflows,
             listen_drops: result.netstat.listen_drops,
         },
+    }
+}
+
+fn server_use(used: &ServerUse) -> UseFacts {
+    UseFacts {
+        cpu_s: used.cpu_time.as_secs_f64(),
+        resident_bytes_max: used.most.resident_bytes,
+        descriptors_max: used.most.descriptors,
+        threads_max: used.most.threads,
+        gone_pids: used.gone.clone(),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::netstat::Netstat;
 use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::series::Series;
+use crate::server_process::ServerUse;
 use crate::slo::{Outcome, Slo};
 use crate::stage::Stage;
 use crate::verdict::Verdict;
@@ -71,6 +72,8 @@ pub(crate) struct StageResult {
     pub(crate) elapsed: Duration,
     /// Processor time of the server's threads, where the server is a part of this process.
     pub(crate) server_cpu_time: Option<Duration>,
+    /// What the server's processes used, where they were named.
+    pub(crate) server_use: Option<ServerUse>,
     /// Resident memory of this process at the stage's end, in bytes.
     pub(crate) resident_bytes: u64,
     /// What the kernel counted meanwhile, of all programs.
@@ -228,6 +231,7 @@ pub(crate) mod tests {
             begun_after: Duration::ZERO,
             elapsed: Duration::from_secs(1),
             server_cpu_time: None,
+            server_use: None,
             resident_bytes: 1 << 20,
             netstat: Netstat::default(),
         };

@@ -12,6 +12,7 @@ use crate::report::percentiles::Percentiles;
 use crate::report::{Ending, Exit, Report, StageResult, advice, warnings};
 use crate::schedule::Arrival;
 use crate::series::Series;
+use crate::server_process::ServerUse;
 use crate::stage::Stage;
 use crate::verdict::Verdict;
 
@@ -50,6 +51,7 @@ impl Display for Page<'_> {
         errors(f, report)?;
         processor(f, report)?;
         memory(f, report)?;
+        server_processes(f, report)?;
         server(f, report)?;
         for warning in warnings::sentences(report) {
             row(f, "Note", &warning)?;
@@ -162,9 +164,15 @@ fn shown(ns: Option<u64>) -> String {
 }
 
 fn held(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Result {
-    let lost = crate::recorder::total(&recorder.losses);
+    let lost = crate::recorder::total(&recorder.losses) + crate::recorder::total(&recorder.request_failures);
     row(f, "Held", &format!("{} of {}", span(recorder.window_ns), span(report.plan.duration.as_nanos() as u64)))?;
-    row(f, "  lost", &count(lost))
+    row(f, "  lost", &count(lost))?;
+    if recorder.due == 0 {
+        return Ok(());
+    }
+    let echoed = format!("{} of {} echoed every byte", count(recorder.answered), count(recorder.due));
+    row(f, "  heartbeats", &echoed)?;
+    if recorder.answered == 0 { Ok(()) } else { row(f, "  echo", &times(recorder)) }
 }
 
 /// A closed or an open loop: its throughput, its sum, and the table and picture of its latencies.
@@ -321,6 +329,32 @@ fn memory(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
         row(f, "Closed", &format!("all by reset, in {}", span(report.closing_time.as_nanos() as u64)))?;
     }
     Ok(())
+}
+
+/// What the server's processes used, where they were named: their processor time of each stage with a duration, and the
+/// most of the rest.
+fn server_processes(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
+    let used = || report.stages.iter().filter_map(|result| Some((result, result.server_use.as_ref()?)));
+    let Some((_, last)) = used().next_back() else { return Ok(()) };
+    let cores = used().filter(|(result, _)| result.stage.duration().is_some()).map(|(result, used)| {
+        format!("{:.2} cores", used.cpu_time.as_secs_f64() / result.elapsed.as_secs_f64().max(1e-9))
+    });
+    let most = |of: fn(&ServerUse) -> u64| used().map(|(_, used)| of(used)).max().unwrap_or(0);
+    let resident = most(|used| used.most.resident_bytes);
+    let mut parts: Vec<String> = cores.collect();
+    parts.push(format!("{} resident at most", bytes(resident)));
+    if report.established() >= MEMORY_CONNECTIONS {
+        parts.push(format!("{:.0} bytes a connection", resident as f64 / report.established() as f64));
+    }
+    let descriptors = used().filter_map(|(_, used)| used.most.descriptors).max();
+    parts.push(
+        descriptors
+            .map_or_else(|| "descriptors unknown (another user's)".to_owned(), |most| counted(most, "descriptor")),
+    );
+    parts.push(counted(most(|used| used.most.threads), "thread"));
+    row(f, "Server", &parts.join(" · "))?;
+    let gone: Vec<String> = last.gone.iter().map(ToString::to_string).collect();
+    if gone.is_empty() { Ok(()) } else { row(f, "  ENDED", &format!("process {}", gone.join(", "))) }
 }
 
 /// The other end's account, and whether it is the same.

@@ -1,0 +1,186 @@
+//! Processes of the server beside ours: what /proc says of their processor time, memory, descriptors and threads.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What one process, or several together, had at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sample {
+    /// Processor time since it began, user and system, of all its threads, ended ones included; to a hundredth of a second.
+    pub(crate) cpu_time: Duration,
+    /// Resident memory: VmRSS.
+    pub(crate) resident_bytes: u64,
+    /// Open descriptors, without those of threads that have a descriptor table of their own. `None` where this user may
+    /// not look.
+    pub(crate) descriptors: Option<u64>,
+    /// Threads.
+    pub(crate) threads: u64,
+}
+
+/// The processes that were named, and what was seen of them in the stage that goes on.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerWatch {
+    processes: Vec<Process>,
+    /// What they had when the stage began, and the most since.
+    begin: Sample,
+    most: Sample,
+}
+
+/// A process, for as long as it is the one that was named: a number may be given to another one later.
+#[derive(Debug, Clone)]
+struct Process {
+    pid: u32,
+    /// When it began, in the kernel's ticks: tells it from a later one of its number.
+    started: u64,
+    /// What it had when it was last seen; after its end its processor time still counts.
+    last: Sample,
+    is_gone: bool,
+}
+
+/// What the server's processes did in one stage.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ServerUse {
+    /// Processor time that was used in the stage.
+    pub(crate) cpu_time: Duration,
+    /// The most of each that was seen at one moment.
+    pub(crate) most: Sample,
+    /// Those that ended, in this stage or before.
+    pub(crate) gone: Vec<u32>,
+}
+
+impl ServerWatch {
+    /// Watches the processes `pids`.
+    ///
+    /// # Errors
+    /// The first that there is none of.
+    pub(crate) fn new(pids: &[u32]) -> Result<ServerWatch, String> {
+        let processes: Result<Vec<Process>, String> = pids.iter().map(|pid| Process::find(*pid)).collect();
+        let mut watch = ServerWatch { processes: processes?, begin: Sample::default(), most: Sample::default() };
+        watch.begin();
+        Ok(watch)
+    }
+
+    /// A stage begins.
+    pub(crate) fn begin(&mut self) {
+        self.most = Sample::default();
+        self.begin = self.look();
+    }
+
+    /// Looks at all of them; costs three reads of /proc for each.
+    pub(crate) fn look(&mut self) -> Sample {
+        self.processes.iter_mut().for_each(Process::look);
+        let all = self.processes.iter().map(|process| process.last).reduce(Sample::and).unwrap_or_default();
+        self.most = Sample {
+            cpu_time: all.cpu_time,
+            resident_bytes: self.most.resident_bytes.max(all.resident_bytes),
+            descriptors: self.most.descriptors.max(all.descriptors),
+            threads: self.most.threads.max(all.threads),
+        };
+        all
+    }
+
+    /// A stage has ended: what was used in it.
+    pub(crate) fn end(&mut self) -> ServerUse {
+        let now = self.look();
+        let gone = self.processes.iter().filter(|process| process.is_gone).map(|process| process.pid).collect();
+        ServerUse { cpu_time: now.cpu_time.saturating_sub(self.begin.cpu_time), most: self.most, gone }
+    }
+}
+
+impl Sample {
+    fn and(self, other: Sample) -> Sample {
+        Sample {
+            cpu_time: self.cpu_time + other.cpu_time,
+            resident_bytes: self.resident_bytes + other.resident_bytes,
+            descriptors: self.descriptors.zip(other.descriptors).map(|(mine, its)| mine + its),
+            threads: self.threads + other.threads,
+        }
+    }
+}
+
+impl Process {
+    fn find(pid: u32) -> Result<Process, String> {
+        let (started, last) = read(pid)
+            .ok_or_else(|| format!("--server-pid {pid}: there is no such process; `pgrep -a NAME` finds one"))?;
+        Ok(Process { pid, started, last, is_gone: false })
+    }
+
+    fn look(&mut self) {
+        if self.is_gone {
+            return;
+        }
+        match read(self.pid) {
+            Some((started, sample)) if started == self.started => self.last = sample,
+            _ => {
+                self.is_gone = true;
+                self.last = Sample { cpu_time: self.last.cpu_time, descriptors: Some(0), ..Sample::default() };
+            }
+        }
+    }
+}
+
+/// When process `pid` began, and what it has; `None` when there is none, or only a zombie.
+fn read(pid: u32) -> Option<(u64, Sample)> {
+    let folder = PathBuf::from(format!("/proc/{pid}"));
+    let stat = fs::read_to_string(folder.join("stat")).ok()?;
+    let (started, is_zombie, mut sample) = parse_stat(&stat)?;
+    sample.descriptors = descriptors(&folder);
+    (!is_zombie).then_some((started, sample))
+}
+
+/// The fields of proc_pid_stat(5) behind the name, which may hold anything but ends with the last parenthesis.
+fn parse_stat(stat: &str) -> Option<(u64, bool, Sample)> {
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    // Counted as in the manual, where the state is the third.
+    let number = |field: usize| fields.get(field - 3)?.trim().parse::<u64>().ok();
+    let ticks = number(14)? + number(15)?;
+    let sample = Sample {
+        cpu_time: Duration::from_millis(ticks * 1000 / TICKS_PER_S),
+        resident_bytes: number(24)? * PAGE_BYTES,
+        descriptors: None,
+        threads: number(20)?,
+    };
+    Some((number(22)?, matches!(*fields.first()?, "Z" | "X"), sample))
+}
+
+/// How many descriptors the process's table holds; `None` where this user may not look.
+fn descriptors(folder: &Path) -> Option<u64> {
+    Some(fs::read_dir(folder.join("fd")).ok()?.count() as u64)
+}
+
+/// USER_HZ, in which /proc counts on every Linux of today; see time(7).
+const TICKS_PER_S: u64 = 100;
+
+/// What /proc counts memory in, on nearly every machine.
+const PAGE_BYTES: u64 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_is_no_trap() {
+        let stat =
+            "77 (a (b) c) S 1 77 77 0 -1 4194560 9 9 9 9 150 50 9 9 20 0 7 0 12345 4096 300 18446744073709551615";
+        let (started, is_zombie, sample) = parse_stat(stat).unwrap();
+        assert_eq!((started, is_zombie, sample.threads), (12345, false, 7));
+        assert_eq!((sample.cpu_time, sample.resident_bytes), (Duration::from_secs(2), 300 * 4096));
+        assert_eq!(parse_stat("77 (a"), None);
+    }
+
+    #[test]
+    fn a_process_is_seen_and_its_end_is_told() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut watch = ServerWatch::new(&[child.id(), std::process::id()]).unwrap();
+        let seen = watch.look();
+        assert!(seen.resident_bytes > 0 && seen.descriptors > Some(6) && seen.threads >= 3, "{seen:?}");
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        let used = watch.end();
+        assert_eq!(used.gone, [child.id()]);
+        assert!(used.most.threads >= seen.threads, "its time before its end still counts");
+        assert!(ServerWatch::new(&[child.id()]).unwrap_err().contains("no such process"));
+    }
+}

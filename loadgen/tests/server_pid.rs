@@ -1,0 +1,53 @@
+//! What the server's process used stands beside the results, and its end, or its absence, is told.
+
+mod support;
+
+use std::io::Read;
+
+use support::{failures_total, is_conserved, line_with, lines, loadgen, measure, signal, stage, start};
+
+#[test]
+fn a_server_is_seen_from_outside() {
+    let mut server = start("serve --listen 127.0.0.1:0 --shards 1");
+    let line = line_with(&mut lines(server.stdout.take()), "listening on ");
+    let address = line.split(' ').nth(2).unwrap();
+    let load = format!("rr {address} -c 100 -d 1s --server-pid {}", server.id());
+    let (code, results) = measure(&load);
+    let text = loadgen(&format!("{load} --quiet")).stdout;
+    signal(&server, "INT");
+    server.wait().unwrap();
+    assert_eq!(code, Some(0), "{results:#}");
+    let used = &stage(&results, "closed")["server_processes"];
+    assert!(used["cpu_s"].as_f64() > Some(0.0) && used["cpu_s"].as_f64() < Some(60.0), "{used}");
+    assert!(used["descriptors_max"].as_u64() >= Some(100), "a descriptor for each connection: {used}");
+    assert!(used["resident_bytes_max"].as_u64() > Some(100_000) && used["threads_max"].as_u64() >= Some(2), "{used}");
+    assert_eq!(used["gone_pids"], serde_json::json!([]));
+    assert!(text.contains("resident at most") && text.contains("descriptors"), "{text}");
+}
+
+#[test]
+fn a_server_that_is_killed_in_the_middle_is_told_and_the_sum_still_holds() {
+    let mut server = start("serve --listen 127.0.0.1:0 --shards 1");
+    let line = line_with(&mut lines(server.stdout.take()), "listening on ");
+    let address = line.split(' ').nth(2).unwrap();
+    let mut load = start(&format!("open {address} -c 20 -R 500 -d 1h --json - --server-pid {}", server.id()));
+    line_with(&mut lines(load.stderr.take()), "open loop");
+    signal(&server, "KILL");
+    server.wait().unwrap();
+    let mut stdout = String::new();
+    load.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    assert_eq!(load.wait().unwrap().code(), Some(1), "{stdout}");
+    let results: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let open = stage(&results, "open");
+    assert_eq!(results["ending"], "all connections lost");
+    assert_eq!(failures_total(open, "request_failures") + failures_total(open, "losses"), 20, "{open:#}");
+    assert_eq!(open["server_processes"]["gone_pids"], serde_json::json!([server.id()]));
+    assert!(is_conserved(&results), "{results:#}");
+}
+
+#[test]
+fn a_process_that_does_not_exist_is_named() {
+    let outcome = loadgen("hold -c 1 -d 1ms --server-pid 4294967295");
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("--server-pid 4294967295: there is no such process"), "{}", outcome.stderr);
+}
