@@ -241,6 +241,9 @@ struct PercentileFacts {
     p99_9_ns: Option<u64>,
     p99_99_ns: Option<u64>,
     max_ns: Option<u64>,
+    /// All samples, in nanoseconds: HdrHistogram's compressed V2 format, as base64; null without samples. Such histograms
+    /// can be added; percentiles cannot.
+    histogram: Option<String>,
 }
 
 /// `report` as JSON text with a newline at its end.
@@ -414,7 +417,8 @@ fn failures(failures: &Failures) -> Vec<FailureFacts> {
 
 fn percentiles(times: &Times) -> PercentileFacts {
     let Percentiles { samples, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns, max_ns } = Percentiles::of(times);
-    PercentileFacts { samples, p50_ns, p90_ns, p99_ns, p99_9_ns: p999_ns, p99_99_ns: p9999_ns, max_ns }
+    let histogram = times.encoded();
+    PercentileFacts { samples, p50_ns, p90_ns, p99_ns, p99_9_ns: p999_ns, p99_99_ns: p9999_ns, max_ns, histogram }
 }
 
 #[cfg(test)]
@@ -433,6 +437,7 @@ mod tests {
         assert_eq!(closed["answered_per_s"], 990.0);
         assert_eq!(closed["latency"]["samples"], 1000);
         assert_eq!(closed["latency"]["p99_9_ns"], serde_json::Value::Null, "one sample beyond is not enough");
+        assert!(closed["latency"]["histogram"].as_str().unwrap().starts_with("HISTF"), "{}", closed["latency"]);
         assert_eq!(closed["send_lag"], serde_json::Value::Null);
     }
 }
