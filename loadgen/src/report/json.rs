@@ -2,6 +2,7 @@
 
 use std::env::consts::ARCH;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -11,7 +12,7 @@ use crate::report::percentiles::Percentiles;
 use crate::report::{Report, StageResult};
 use crate::routes::Used;
 use crate::series::Second;
-use crate::server_process::ServerUse;
+use crate::server_process::{Sample, ServerUse};
 use crate::stage::Stage;
 use crate::times::Times;
 
@@ -36,6 +37,8 @@ pub(crate) struct Document<'a> {
     stages: Vec<StageFacts>,
     /// What became of connections, second by second; seconds in which nothing did are left out.
     connections: Vec<SecondFacts>,
+    /// The server's processes second by second, where `--server-pid` named them.
+    server_seconds: Vec<LookFacts>,
     /// How long it took to close all connections, by reset.
     closing_s: f64,
     /// Resident memory of loadgen's process before the first connection.
@@ -188,6 +191,18 @@ struct UseFacts {
     gone_pids: Vec<u32>,
 }
 
+/// The server's processes at one moment, all of them together.
+#[derive(Debug, Serialize)]
+struct LookFacts {
+    /// Since the run began.
+    at_s: f64,
+    /// Processor time since they began, which only grows.
+    cpu_total_s: f64,
+    resident_bytes: u64,
+    descriptors: Option<u64>,
+    threads: u64,
+}
+
 /// One second of a run.
 #[derive(Debug, Serialize)]
 struct SecondFacts {
@@ -314,6 +329,7 @@ impl Document<'_> {
             is_ok: report.is_ok(),
             stages: report.stages.iter().map(stage).collect(),
             connections: report.series().seconds().map(second).collect(),
+            server_seconds: report.server_looks.iter().map(look).collect(),
             closing_s: report.closing_time.as_secs_f64(),
             resident_begin_bytes: report.resident_begin_bytes,
             server: report.server.as_ref().map(|server| ServerFacts {
@@ -390,6 +406,16 @@ fn server_use(used: &ServerUse) -> UseFacts {
         descriptors_max: used.most.descriptors,
         threads_max: used.most.threads,
         gone_pids: used.gone.clone(),
+    }
+}
+
+fn look((at, sample): &(Duration, Sample)) -> LookFacts {
+    LookFacts {
+        at_s: at.as_secs_f64(),
+        cpu_total_s: sample.cpu_time.as_secs_f64(),
+        resident_bytes: sample.resident_bytes,
+        descriptors: sample.descriptors,
+        threads: sample.threads,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::netstat::Netstat;
 use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::series::Series;
-use crate::server_process::ServerUse;
+use crate::server_process::{Sample, ServerUse};
 use crate::stage::Stage;
 
 /// A run that has ended, in whatever way.
@@ -32,6 +32,8 @@ pub(crate) struct Report {
     pub(crate) ending: Ending,
     /// What the server counted, where it is a part of this process.
     pub(crate) server: Option<ServerSide>,
+    /// What the server's processes had, second by second of the run, where they were named.
+    pub(crate) server_looks: Vec<(Duration, Sample)>,
     /// Resident memory of this process before the first connection, in bytes.
     pub(crate) resident_begin_bytes: u64,
     /// How long it took to close all connections.
@@ -177,6 +179,7 @@ pub(crate) mod tests {
             stages,
             ending: Ending::Complete,
             server: None,
+            server_looks: Vec::new(),
             resident_begin_bytes: 1 << 19,
             closing_time: Duration::from_millis(5),
         }
