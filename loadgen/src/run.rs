@@ -52,6 +52,7 @@ impl<'a> Run<'a> {
             ending: Ending::Complete,
             slo: None,
             server: None,
+            server_looks: Vec::new(),
             resident_begin_bytes: resident_bytes(),
             closing_time: Duration::ZERO,
         };
@@ -80,7 +81,7 @@ impl<'a> Run<'a> {
             }
             if let Some(watch) = self.watch.as_mut().filter(|_| self.watched_at.elapsed() >= SAMPLE_PERIOD) {
                 self.watched_at = Instant::now();
-                watch.look();
+                watch.note();
             }
         })?;
         let server_use = self.watch.as_mut().map(ServerWatch::end);
@@ -102,6 +103,7 @@ impl<'a> Run<'a> {
         self.crew.close(|seen| self.progress.show(seen));
         self.report.closing_time = begun_at.elapsed();
         self.progress.end();
+        self.report.server_looks = self.watch.map(ServerWatch::into_looks).unwrap_or_default();
         self.report
     }
 

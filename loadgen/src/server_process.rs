@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What one process, or several together, had at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,6 +25,9 @@ pub(crate) struct ServerWatch {
     /// What they had when the stage began, and the most since.
     begin: Sample,
     most: Sample,
+    /// When watching began, and the looks of every second since.
+    begun_at: Instant,
+    looks: Vec<(Duration, Sample)>,
 }
 
 /// A process, for as long as it is the one that was named: a number may be given to another one later.
@@ -56,7 +59,13 @@ impl ServerWatch {
     /// The first that there is none of.
     pub(crate) fn new(pids: &[u32]) -> Result<ServerWatch, String> {
         let processes: Result<Vec<Process>, String> = pids.iter().map(|pid| Process::find(*pid)).collect();
-        let mut watch = ServerWatch { processes: processes?, begin: Sample::default(), most: Sample::default() };
+        let mut watch = ServerWatch {
+            processes: processes?,
+            begin: Sample::default(),
+            most: Sample::default(),
+            begun_at: Instant::now(),
+            looks: Vec::new(),
+        };
         watch.begin();
         Ok(watch)
     }
@@ -78,6 +87,17 @@ impl ServerWatch {
             threads: self.most.threads.max(all.threads),
         };
         all
+    }
+
+    /// Looks, and remembers it: once a second.
+    pub(crate) fn note(&mut self) {
+        let sample = self.look();
+        self.looks.push((self.begun_at.elapsed(), sample));
+    }
+
+    /// All that was remembered, and how long after the run's beginning.
+    pub(crate) fn into_looks(self) -> Vec<(Duration, Sample)> {
+        self.looks
     }
 
     /// A stage has ended: what was used in it.
@@ -176,11 +196,13 @@ mod tests {
         let mut watch = ServerWatch::new(&[child.id(), std::process::id()]).unwrap();
         let seen = watch.look();
         assert!(seen.resident_bytes > 0 && seen.descriptors > Some(6) && seen.threads >= 3, "{seen:?}");
+        watch.note();
         drop(child.stdin.take());
         child.wait().unwrap();
         let used = watch.end();
         assert_eq!(used.gone, [child.id()]);
         assert!(used.most.threads >= seen.threads, "its time before its end still counts");
+        assert_eq!(watch.into_looks().len(), 1);
         assert!(ServerWatch::new(&[child.id()]).unwrap_err().contains("no such process"));
     }
 }

@@ -1,6 +1,9 @@
 //! Times that were measured, as a histogram that takes memory only for what it has seen.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
 /// Counts nanoseconds to three digits, 0.1 % of the value, whatever their number.
 ///
@@ -72,6 +75,16 @@ impl Times {
         times
     }
 
+    /// All of them in HdrHistogram's compressed V2 format, as base64: what every reader of that format decodes, and what
+    /// can be added to another run's. `None` when there are none.
+    pub(crate) fn encoded(&self) -> Option<String> {
+        let mut bytes = Vec::new();
+        let histogram = self.histogram.as_ref()?;
+        // Counts beyond an i64 are all that it refuses, and writing to memory does not fail.
+        V2DeflateSerializer::new().serialize(histogram, &mut bytes).expect("its counts fit an i64");
+        Some(STANDARD.encode(bytes))
+    }
+
     fn histogram(&mut self) -> &mut Histogram<u64> {
         self.histogram.get_or_insert_with(|| Histogram::new(DIGITS).expect("three digits are valid"))
     }
@@ -82,6 +95,7 @@ const DIGITS: u8 = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hdrhistogram::serialization::Deserializer;
 
     #[test]
     fn it_grows_with_the_longest_and_keeps_three_digits() {
@@ -108,6 +122,17 @@ mod tests {
         times.record(600_000_000_000);
         assert_eq!(times.len(), 1);
         assert!((60_000_000_000..60_100_000_000).contains(&times.max()), "{}", times.max());
+    }
+
+    #[test]
+    fn what_is_encoded_is_what_was_counted_bucket_by_bucket() {
+        let mut times = Times::new(60_000_000_000);
+        assert_eq!(times.encoded(), None);
+        (1..=1_000).for_each(|us| times.record_n(us * 997, us));
+        times.record(59_000_000_000);
+        let bytes = STANDARD.decode(times.encoded().unwrap()).unwrap();
+        let read: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
+        assert_eq!(Some(read), times.histogram);
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 mod support;
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 
-use support::{Server, is_conserved, line_with, lines, signal, stage, start};
+use support::{Server, command, echo, is_conserved, line_with, lines, signal, stage, start};
 
 /// Starts `line`, interrupts it once its progress speaks of `sign`, and returns its results and exit code.
 fn interrupted(line: &str, sign: &str, name: &str) -> (Option<i32>, serde_json::Value) {
@@ -34,6 +36,27 @@ fn an_open_loop() {
     let open = stage(&results, "open");
     assert!(open["requests_due"].as_u64() < Some(500 * 3600), "only what was due until then: {open:#}");
     assert!(is_conserved(&results), "{results:#}");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let (ended, end) = channel();
+    let ended = Mutex::new(ended);
+    let server = Server::start(move |_, stream| {
+        echo(stream);
+        let _ = ended.lock().unwrap().send(());
+    });
+    // Nobody takes its results: it would wait for ever.
+    let (_reader, mut full) = std::io::pipe().unwrap();
+    full.write_all(&[b' '; 65_536]).unwrap();
+    let mut command = command(&format!("rr {} -c 1 -d 1h --json -", server.address));
+    let mut child = command.stdout(full).spawn().unwrap();
+    line_with(&mut lines(child.stderr.take()), "closed loop");
+    signal(&child, "INT");
+    end.recv().expect("its connection ends with the run");
+    assert!(child.try_wait().unwrap().is_none(), "it waits for somebody who reads");
+    signal(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 2));
 }
 
 #[test]

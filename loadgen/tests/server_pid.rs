@@ -11,7 +11,7 @@ fn a_server_is_seen_from_outside() {
     let mut server = start("serve --listen 127.0.0.1:0 --shards 1");
     let line = line_with(&mut lines(server.stdout.take()), "listening on ");
     let address = line.split(' ').nth(2).unwrap();
-    let load = format!("rr {address} -c 100 -d 1s --server-pid {}", server.id());
+    let load = format!("rr {address} -c 100 -d 2s --server-pid {}", server.id());
     let (code, results) = measure(&load);
     let text = loadgen(&format!("{load} --quiet")).stdout;
     signal(&server, "INT");
@@ -22,6 +22,8 @@ fn a_server_is_seen_from_outside() {
     assert!(used["descriptors_max"].as_u64() >= Some(100), "a descriptor for each connection: {used}");
     assert!(used["resident_bytes_max"].as_u64() > Some(100_000) && used["threads_max"].as_u64() >= Some(2), "{used}");
     assert_eq!(used["gone_pids"], serde_json::json!([]));
+    let seconds = results["server_seconds"].as_array().unwrap();
+    assert!(!seconds.is_empty() && seconds.iter().all(|look| look["resident_bytes"].as_u64() > Some(0)), "{seconds:?}");
     assert!(text.contains("resident at most") && text.contains("descriptors"), "{text}");
 }
 

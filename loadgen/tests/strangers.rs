@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -22,16 +22,20 @@ impl Drop for Stranger {
     }
 }
 
-/// Starts `program` on a free port, which replaces PORT in its arguments; `None` where it is not installed.
+/// Starts `program` on a free port, which replaces PORT in its arguments, as its address does ADDRESS; `None` where it is not installed.
 fn stranger(program: &str, arguments: &[&str]) -> Option<(Stranger, SocketAddr)> {
     // Below the ports that the kernel gives to whoever connects: one that tries a port of those again and again before
     // anybody listens there may end up connected to itself.
-    // And no port twice: two of these tests run at once, and what is free for one is for the other, too.
-    let first = 20_000 + (std::process::id() % 1_000) as u16 * 10;
-    let mut ports = std::iter::repeat_with(|| first + TAKEN.fetch_add(1, Ordering::Relaxed));
-    let free = ports.by_ref().take(1_000).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    // And no port twice, and an address that no other process's tests have: what is free for one is for the other, too,
+    // until both have started their servers; then one is measured by both, and gone for the one who ends last.
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, 64 + high % 64, middle, low.max(1));
+    let mut ports = std::iter::repeat_with(|| 20_000 + TAKEN.fetch_add(1, Ordering::Relaxed));
+    let free = ports.by_ref().take(1_000).find_map(|port| TcpListener::bind((own, port)).ok());
     let address = free.expect("a port is free").local_addr().unwrap();
-    let arguments = arguments.iter().map(|argument| argument.replace("PORT", &address.port().to_string()));
+    let arguments = arguments
+        .iter()
+        .map(|argument| argument.replace("PORT", &address.port().to_string()).replace("ADDRESS", &own.to_string()));
     let Ok(child) = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn() else {
         skip(&format!("{program} is not installed"));
         return None;
@@ -53,15 +57,14 @@ fn is_measured(address: SocketAddr) {
 
 #[test]
 fn socat() {
-    if let Some((_server, address)) = stranger("socat", &["TCP-LISTEN:PORT,fork,reuseaddr,bind=127.0.0.1", "EXEC:cat"])
-    {
+    if let Some((_server, address)) = stranger("socat", &["TCP-LISTEN:PORT,fork,reuseaddr,bind=ADDRESS", "EXEC:cat"]) {
         is_measured(address);
     }
 }
 
 #[test]
 fn ncat() {
-    if let Some((_server, address)) = stranger("ncat", &["-l", "-k", "-e", "/bin/cat", "127.0.0.1", "PORT"]) {
+    if let Some((_server, address)) = stranger("ncat", &["-l", "-k", "-e", "/bin/cat", "ADDRESS", "PORT"]) {
         is_measured(address);
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::env::consts::ARCH;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -13,7 +14,7 @@ use crate::report::{Report, StageResult};
 use crate::routes::Used;
 use crate::schedule::{Arrival, Rate};
 use crate::series::Second;
-use crate::server_process::ServerUse;
+use crate::server_process::{Sample, ServerUse};
 use crate::slo::Outcome;
 use crate::stage::Stage;
 use crate::times::Times;
@@ -40,6 +41,8 @@ pub(crate) struct Document<'a> {
     stages: Vec<StageFacts>,
     /// What became of connections, second by second; seconds in which nothing did are left out.
     connections: Vec<SecondFacts>,
+    /// The server's processes second by second, where `--server-pid` named them.
+    server_seconds: Vec<LookFacts>,
     /// How long it took to close all connections, by reset.
     closing_s: f64,
     /// Resident memory of loadgen's process before the first connection.
@@ -226,6 +229,18 @@ struct UseFacts {
     gone_pids: Vec<u32>,
 }
 
+/// The server's processes at one moment, all of them together.
+#[derive(Debug, Serialize)]
+struct LookFacts {
+    /// Since the run began.
+    at_s: f64,
+    /// Processor time since they began, which only grows.
+    cpu_total_s: f64,
+    resident_bytes: u64,
+    descriptors: Option<u64>,
+    threads: u64,
+}
+
 /// One second of a run.
 #[derive(Debug, Serialize)]
 struct SecondFacts {
@@ -279,6 +294,9 @@ struct PercentileFacts {
     p99_9_ns: Option<u64>,
     p99_99_ns: Option<u64>,
     max_ns: Option<u64>,
+    /// All samples, in nanoseconds: HdrHistogram's compressed V2 format, as base64; null without samples. Such histograms
+    /// can be added; percentiles cannot.
+    histogram: Option<String>,
 }
 
 /// `report` as JSON text with a newline at its end.
@@ -350,6 +368,7 @@ impl Document<'_> {
             is_ok: report.is_ok(),
             stages: report.stages.iter().map(stage).collect(),
             connections: report.series().seconds().map(second).collect(),
+            server_seconds: report.server_looks.iter().map(look).collect(),
             closing_s: report.closing_time.as_secs_f64(),
             resident_begin_bytes: report.resident_begin_bytes,
             server: report.server.as_ref().map(|server| ServerFacts {
@@ -442,6 +461,16 @@ fn server_use(used: &ServerUse) -> UseFacts {
     }
 }
 
+fn look((at, sample): &(Duration, Sample)) -> LookFacts {
+    LookFacts {
+        at_s: at.as_secs_f64(),
+        cpu_total_s: sample.cpu_time.as_secs_f64(),
+        resident_bytes: sample.resident_bytes,
+        descriptors: sample.descriptors,
+        threads: sample.threads,
+    }
+}
+
 fn second((second, what, open): (u64, &Second, u64)) -> SecondFacts {
     SecondFacts {
         second,
@@ -466,7 +495,8 @@ fn failures(failures: &Failures) -> Vec<FailureFacts> {
 
 fn percentiles(times: &Times) -> PercentileFacts {
     let Percentiles { samples, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns, max_ns } = Percentiles::of(times);
-    PercentileFacts { samples, p50_ns, p90_ns, p99_ns, p99_9_ns: p999_ns, p99_99_ns: p9999_ns, max_ns }
+    let histogram = times.encoded();
+    PercentileFacts { samples, p50_ns, p90_ns, p99_ns, p99_9_ns: p999_ns, p99_99_ns: p9999_ns, max_ns, histogram }
 }
 
 #[cfg(test)]
@@ -485,6 +515,7 @@ mod tests {
         assert_eq!(closed["answered_per_s"], 990.0);
         assert_eq!(closed["latency"]["samples"], 1000);
         assert_eq!(closed["latency"]["p99_9_ns"], serde_json::Value::Null, "one sample beyond is not enough");
+        assert!(closed["latency"]["histogram"].as_str().unwrap().starts_with("HISTF"), "{}", closed["latency"]);
         assert_eq!(closed["send_lag"], serde_json::Value::Null);
     }
 }

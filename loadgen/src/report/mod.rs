@@ -18,7 +18,7 @@ use crate::netstat::Netstat;
 use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::series::Series;
-use crate::server_process::ServerUse;
+use crate::server_process::{Sample, ServerUse};
 use crate::slo::{Outcome, Slo};
 use crate::stage::Stage;
 use crate::verdict::Verdict;
@@ -42,6 +42,8 @@ pub(crate) struct Report {
     pub(crate) slo: Option<Slo>,
     /// What the server counted, where it is a part of this process.
     pub(crate) server: Option<ServerSide>,
+    /// What the server's processes had, second by second of the run, where they were named.
+    pub(crate) server_looks: Vec<(Duration, Sample)>,
     /// Resident memory of this process before the first connection, in bytes.
     pub(crate) resident_begin_bytes: u64,
     /// How long it took to close all connections.
@@ -246,6 +248,7 @@ pub(crate) mod tests {
             ending: Ending::Complete,
             slo: None,
             server: None,
+            server_looks: Vec::new(),
             resident_begin_bytes: 1 << 19,
             closing_time: Duration::from_millis(5),
         }
