@@ -112,7 +112,8 @@ impl Reply<'_> {
 const WINDOW: usize = 64;
 
 /// A cell that stands alone and claims to be another connection's is believed within the first half gigabyte of that: at
-/// a million connections, one changed cell in 2^18 is taken for another connection's.
+/// a million connections one changed cell in 2^18 is taken for another connection's, and of replies that are changed all
+/// over, of which as many places are looked at as fit the window, one in 2^12.
 const FOREIGN_BYTES_MAX: u64 = 1 << 29;
 
 /// Fewer bytes than these stand too often somewhere by chance.

@@ -16,7 +16,8 @@ fn a_server_is_seen_from_outside() {
     let text = loadgen(&format!("{load} --quiet")).stdout;
     signal(&server, "INT");
     server.wait().unwrap();
-    assert_eq!(code, Some(0), "{results:#}");
+    // On two cores both sides are in each other's way, which the verdict may say.
+    assert!(matches!(code, Some(0 | 4)), "{results:#}");
     let used = &stage(&results, "closed")["server_processes"];
     assert!(used["cpu_s"].as_f64() > Some(0.0) && used["cpu_s"].as_f64() < Some(60.0), "{used}");
     assert!(used["descriptors_max"].as_u64() >= Some(100), "a descriptor for each connection: {used}");
