@@ -33,7 +33,7 @@ impl Args {
     pub(crate) fn output(&self) -> Option<&Output> {
         match &self.command {
             None => Some(&self.output),
-            Some(Command::Serve(_)) => None,
+            Some(Command::Serve(_) | Command::Compare(_)) => None,
             Some(Command::Rr(aimed)) => Some(&aimed.load.output),
             Some(Command::Open(open)) => Some(&open.aimed.load.output),
             Some(Command::Hold(held) | Command::Doctor(held)) => Some(&held.load.output),
@@ -76,6 +76,13 @@ pub(crate) enum Command {
     /// Takes the options of the run that it is about. Exit code 0: it fits, 1: it does not.
     #[command(after_help = "Examples:\n  loadgen doctor -c 1M\n  loadgen doctor 127.0.0.1:1234 -c 1M")]
     Doctor(Held),
+    /// Compare the results in two JSON files: is the difference real, or chance?
+    ///
+    /// Each file is one `--json` of `rr` or `open`, best with `--runs 5`: without several runs nobody can tell chance from
+    /// change. The difference of the means stands with its 95 % confidence interval, by Welch's t. Exit code 5: something
+    /// is worse, really and by more than the tolerance.
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(Compare),
 }
 
 /// How to run an echo server.
@@ -100,6 +107,23 @@ pub(crate) struct Serve {
     pub(crate) connections_max: Option<u64>,
 }
 
+/// Which results to compare.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Compare {
+    /// Results from before a change, or of one server
+    #[arg(value_name = "A.json")]
+    pub(crate) before: PathBuf,
+    /// Results from after it, or of the other server
+    #[arg(value_name = "B.json")]
+    pub(crate) after: PathBuf,
+    /// By how many percent something may be worse, really, before that counts
+    #[arg(long, value_name = "PERCENT", default_value = "2")]
+    pub(crate) tolerance: f64,
+    /// Write JSON to standard output instead of the text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// What every load has.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Load {
@@ -109,6 +133,13 @@ pub(crate) struct Load {
     /// How long to measure (or to hold)
     #[arg(short = 'd', long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(crate) duration: Duration,
+    /// Run the load for so long before it is measured, and leave that out of the figures [default: not at all]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) warmup: Option<Duration>,
+    /// Measure so many times, one after the other, on the same connections; the figures then are medians, with a 95 %
+    /// confidence interval. `compare` wants five
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) runs: u16,
     /// Bytes in a message
     #[arg(short = 's', long, value_name = "BYTES", default_value = "64", value_parser = parse_size)]
     pub(crate) size: u32,
@@ -208,6 +239,12 @@ fn parse_ramp(text: &str) -> Result<Rate, String> {
     Ok(Rate { from_per_s: parse_rate(from)?, to_per_s: parse_rate(to)? })
 }
 
+const COMPARE_EXAMPLES: &str = "\
+Example:
+  loadgen rr 127.0.0.1:1234 -c 100 -d 5s --runs 5 --json before.json
+  loadgen rr 127.0.0.1:1234 -c 100 -d 5s --runs 5 --json after.json
+  loadgen compare before.json after.json";
+
 const OPEN_EXAMPLES: &str = "\
 Examples:
   loadgen open 127.0.0.1:1234 -c 1k -R 20k -d 10s
@@ -305,7 +342,8 @@ SYNs sent again, another pace in the last third than in the first. VALID otherwi
 
 Exit code: 0 all is well; 1 the run failed, was interrupted before it had done all its stages (what there was until \
 then is reported), or is impossible on this machine or with that server; 2 the arguments alone make it impossible; \
-3 a condition of --slo was not kept to; 4 nothing failed, but the verdict is SUSPECT. The first that holds of 2, 1, \
+3 a condition of --slo was not kept to; 4 nothing failed, but the verdict is SUSPECT; 5 `compare` found something that \
+is really worse. The first that holds of 2, 1, \
 3, 4 is the code. The demonstration shows its verdict and does not end with 4; an interrupted `serve` has done what it \
 was asked: 0.
 

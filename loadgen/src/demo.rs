@@ -54,6 +54,8 @@ fn plan(machine: &Machine, output: &Output) -> Result<Plan, Problem> {
         timeout: Duration::from_secs(5),
         connect_rate: None,
         seed: None,
+        warmup: None,
+        runs: 1,
         slo: None,
         source: None,
         threads: None,

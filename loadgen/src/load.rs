@@ -39,7 +39,16 @@ pub(crate) fn run(targets: &[Target], load: &Load, stages: &[Stage]) -> Result<E
     let mut run = Run::start(plan, machine, &signals, load.output.quiet)?;
     run.stage(Stage::Connect)?;
     for stage in stages {
-        run.stage(*stage)?;
+        if !stage.is_measured() {
+            run.stage(*stage)?;
+            continue;
+        }
+        if let Some(duration) = load.warmup {
+            run.warm_up(stage.lasting(duration))?;
+        }
+        for _ in 0..load.runs {
+            run.stage(*stage)?;
+        }
     }
     let mut report = run.finish();
     report.slo.clone_from(&load.slo);

@@ -5,15 +5,16 @@
 //! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `connector` `gate`
 //! `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said, and what is wrong with it; `recorder` `times`
 //! `timeline` `series` `failure` `errno` `strange` `netstat` `live` `halt` `standstill` `server_process` what happened; `slo` `verdict` what
-//! that is worth; `report` `terminal` what people and programs are told; `echo` `serve` the server, on the library beside
-//! this program. `layout`, `routes`, `schedule`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `verdict` and
-//! `report` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
+//! that is worth; `interval` `report` `terminal` `compare` what people and programs are told; `echo` `serve` the server, on the library beside
+//! this program. `layout`, `routes`, `schedule`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`,
+//! `interval` and `report` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
 mod accept_queues;
 mod args;
 mod client;
 mod clock;
+mod compare;
 mod connector;
 mod crew;
 mod demo;
@@ -24,6 +25,7 @@ mod errno;
 mod failure;
 mod gate;
 mod halt;
+mod interval;
 mod layout;
 mod listen_address;
 mod live;
@@ -131,6 +133,7 @@ fn obey(args: Args) -> Result<Exit, Problem> {
             let hold = Stage::Hold { duration: load.duration, heartbeat };
             load::run(&targets, &load, &[Stage::Verify, hold, Stage::Verify])
         }
+        Some(Command::Compare(compare)) => compare::run(&compare),
         Some(Command::Doctor(Held { targets, load, .. })) => doctor::run(&targets, &load),
     }
 }

@@ -54,8 +54,8 @@ impl Progress {
         }
     }
 
-    /// A stage begins.
-    pub(crate) fn begin(&mut self, stage: Stage) {
+    /// A stage begins, which may be left out of the figures.
+    pub(crate) fn begin(&mut self, stage: Stage, is_warmup: bool) {
         let name = match stage {
             Stage::Connect => "connecting".to_owned(),
             Stage::Verify => "verifying".to_owned(),
@@ -63,6 +63,7 @@ impl Progress {
             Stage::Open { rate, .. } => format!("open loop at {rate}/s"),
             Stage::Hold { .. } => "holding".to_owned(),
         };
+        let name = if is_warmup { format!("warming up, {name}") } else { name };
         self.begin_part(name, stage.duration());
         self.drains = matches!(stage, Stage::Closed { .. } | Stage::Open { .. });
     }

@@ -64,6 +64,18 @@ impl<'a> Run<'a> {
     /// # Errors
     /// A worker that broke down.
     pub(crate) fn stage(&mut self, stage: Stage) -> Result<Option<&Recorder>, CrewError> {
+        self.perform(stage, false)
+    }
+
+    /// The same with what is to be left out of the figures, though not of the sum of bytes and failures.
+    ///
+    /// # Errors
+    /// A worker that broke down.
+    pub(crate) fn warm_up(&mut self, stage: Stage) -> Result<(), CrewError> {
+        self.perform(stage, true).map(drop)
+    }
+
+    fn perform(&mut self, stage: Stage, is_warmup: bool) -> Result<Option<&Recorder>, CrewError> {
         if self.report.ending != Ending::Complete {
             return Ok(None);
         }
@@ -73,7 +85,7 @@ impl<'a> Run<'a> {
         if let Some(watch) = &mut self.watch {
             watch.begin();
         }
-        self.progress.begin(stage);
+        self.progress.begin(stage, is_warmup);
         let recorder = self.crew.run(stage, self.signals, |seen| {
             match self.signals.came() {
                 true => self.progress.end(),
@@ -89,8 +101,17 @@ impl<'a> Run<'a> {
             self.server_cpu_time().zip(server_cpu_before).map(|(now, before)| now.saturating_sub(before));
         let (elapsed, resident_bytes) = (begun_at.elapsed(), resident_bytes());
         let netstat = Netstat::now().since(netstat_before);
-        let result =
-            StageResult { stage, recorder, begun_after, elapsed, server_cpu_time, server_use, resident_bytes, netstat };
+        let result = StageResult {
+            stage,
+            is_warmup,
+            recorder,
+            begun_after,
+            elapsed,
+            server_cpu_time,
+            server_use,
+            resident_bytes,
+            netstat,
+        };
         self.report.stages.push(result);
         self.report.ending = self.ending();
         Ok(self.report.stages.last().map(|result| &result.recorder))

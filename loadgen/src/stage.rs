@@ -37,6 +37,23 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
+    /// Whether it is one that a server is measured by.
+    pub(crate) fn is_measured(self) -> bool {
+        matches!(self, Stage::Closed { .. } | Stage::Open { .. })
+    }
+
+    /// The same for another duration, if it has one. A rate that changes keeps to where it begins.
+    pub(crate) fn lasting(self, duration: Duration) -> Stage {
+        match self {
+            Stage::Connect | Stage::Verify => self,
+            Stage::Closed { .. } => Stage::Closed { duration },
+            Stage::Open { rate, arrival, .. } => {
+                Stage::Open { duration, rate: Rate::constant(rate.from_per_s), arrival }
+            }
+            Stage::Hold { heartbeat, .. } => Stage::Hold { duration, heartbeat },
+        }
+    }
+
     /// Its name in results.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -22,11 +22,17 @@ pub(crate) enum Verdict {
 impl Verdict {
     /// That on `report`.
     pub(crate) fn of(report: &Report) -> Verdict {
-        let measured: Vec<&StageResult> = report.stages.iter().filter(|result| is_judged(result)).collect();
+        let measured: Vec<&StageResult> = report.measured().filter(|result| is_judged(result)).collect();
         if report.ending != Ending::Complete || measured.is_empty() {
             return Verdict::None;
         }
-        let mut reasons: Vec<String> = measured.into_iter().flat_map(reasons).collect();
+        let are_many = measured.len() > 1;
+        // Whoever has several runs is to know in which.
+        let named = |(run, result)| {
+            let name = move |reason| if are_many { format!("run {}: {reason}", run + 1) } else { reason };
+            reasons(result).into_iter().map(name)
+        };
+        let mut reasons: Vec<String> = measured.into_iter().enumerate().flat_map(named).collect();
         reasons.extend(syn_retransmits(report));
         if reasons.is_empty() { Verdict::Valid } else { Verdict::Suspect(reasons) }
     }
@@ -47,8 +53,7 @@ impl Verdict {
 }
 
 fn is_judged(result: &StageResult) -> bool {
-    let is_measured = matches!(result.stage, Stage::Closed { .. } | Stage::Open { .. });
-    is_measured && result.recorder.window_ns >= JUDGED_MIN.as_nanos() as u64
+    result.recorder.window_ns >= JUDGED_MIN.as_nanos() as u64
 }
 
 fn reasons(result: &StageResult) -> Vec<String> {

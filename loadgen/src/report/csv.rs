@@ -8,7 +8,7 @@ use crate::report::percentiles::Percentiles;
 /// The rows of `report`, under a line that names their columns; an empty field where samples are too few to tell.
 pub(crate) fn render(report: &Report) -> String {
     let mut text = format!("{COLUMNS}\n");
-    for result in report.stages.iter().filter(|result| result.recorder.answered > 0) {
+    for result in report.stages.iter().filter(|result| result.recorder.answered > 0 && !result.is_warmup) {
         let timeline = &result.recorder.timeline;
         let seconds = timeline.interval_ns() as f64 / 1e9;
         for (index, times) in timeline.intervals().enumerate() {

@@ -7,7 +7,7 @@ use crate::report::Report;
 /// The percentiles of `report`, in five steps for each halving of what lies beyond.
 pub(crate) fn render(report: &Report) -> String {
     let mut text = format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
-    let histogram = report.measured().and_then(|result| result.recorder.latency.as_histogram());
+    let histogram = report.measured().next_back().and_then(|result| result.recorder.latency.as_histogram());
     let Some(histogram) = histogram else { return text };
     let mut total = 0;
     for step in histogram.iter_quantiles(TICKS_PER_HALF_DISTANCE) {

@@ -14,7 +14,7 @@ pub(crate) fn render(report: &Report) -> String {
     builder.add_comment(&format!("loadgen {}: latencies in nanoseconds", env!("CARGO_PKG_VERSION")));
     builder.with_start_time(report.begun_at).with_base_time(report.begun_at).with_max_value_divisor(1e6);
     let mut writer = builder.begin_log_with(&mut log, &mut serializer).expect("memory can be written");
-    for result in report.stages.iter().filter(|result| result.recorder.answered > 0) {
+    for result in report.stages.iter().filter(|result| result.recorder.answered > 0 && !result.is_warmup) {
         let timeline = &result.recorder.timeline;
         let interval = Duration::from_nanos(timeline.interval_ns());
         for (index, times) in timeline.intervals().enumerate() {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::errno;
 use crate::recorder::{Failures, Recorder};
 use crate::report::percentiles::Percentiles;
+use crate::report::runs::Runs;
 use crate::report::{Report, StageResult};
 use crate::routes::Used;
 use crate::schedule::{Arrival, Rate};
@@ -51,6 +52,8 @@ pub(crate) struct Document<'a> {
     server: Option<ServerFacts<'a>>,
     /// Whether the figures are what they seem.
     verdict: VerdictFacts,
+    /// The runs together; null with one.
+    runs: Option<RunsFacts>,
     /// What was to be kept to, by `--slo`.
     slo: Vec<SloFacts>,
     /// What a reader should know although nothing speaks against the figures.
@@ -134,6 +137,23 @@ struct VerdictFacts {
     reasons: Vec<String>,
 }
 
+/// What several runs say together.
+#[derive(Debug, Serialize)]
+struct RunsFacts {
+    runs: usize,
+    figures: Vec<RunsFigure>,
+}
+
+/// One figure over the runs.
+#[derive(Debug, Serialize)]
+struct RunsFigure {
+    /// `answered_per_s`, `p50_ns` and so on.
+    name: &'static str,
+    median: f64,
+    /// The 95 % confidence interval of the mean, by Student's t.
+    mean_range: Option<[f64; 2]>,
+}
+
 /// One condition.
 #[derive(Debug, Serialize)]
 struct SloFacts {
@@ -159,6 +179,8 @@ struct ServerFacts<'a> {
 struct StageFacts {
     /// `connect`, `verify`, `closed`, `open` or `hold`.
     stage: &'static str,
+    /// Whether it is left out of the figures.
+    is_warmup: bool,
     /// The rate of an open loop, over the whole stage; and that at its beginning and at its end.
     rate_target_per_s: Option<f64>,
     rate_target_range_per_s: Option<[f64; 2]>,
@@ -378,6 +400,13 @@ impl Document<'_> {
                 agrees: report.both_sides_agree(),
             }),
             verdict: verdict(report),
+            runs: Runs::of(report).map(|runs| RunsFacts {
+                runs: runs.count,
+                figures: runs
+                    .rows()
+                    .map(|row| RunsFigure { name: row.name, median: row.median, mean_range: row.range })
+                    .collect(),
+            }),
             slo: report.slo_outcomes().into_iter().map(slo).collect(),
             warnings: super::warnings::sentences(report),
             advice: super::advice::sentences(report),
@@ -412,6 +441,7 @@ fn stage(result: &StageResult) -> StageFacts {
     let is_open = rate.is_some();
     StageFacts {
         stage: result.stage.name(),
+        is_warmup: result.is_warmup,
         rate_target_per_s: rate.map(Rate::mean_per_s),
         rate_target_range_per_s: rate.map(|rate| [rate.from_per_s, rate.to_per_s]),
         arrival: arrival.map(Arrival::name),

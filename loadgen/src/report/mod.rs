@@ -8,6 +8,7 @@ pub(crate) mod html;
 pub(crate) mod json;
 pub(crate) mod paragraph;
 pub(crate) mod percentiles;
+pub(crate) mod runs;
 pub(crate) mod text;
 pub(crate) mod warnings;
 
@@ -66,6 +67,8 @@ pub(crate) struct ServerSide {
 pub(crate) struct StageResult {
     /// The stage.
     pub(crate) stage: Stage,
+    /// Whether it is left out of the figures.
+    pub(crate) is_warmup: bool,
     /// What its workers recorded, merged.
     pub(crate) recorder: Recorder,
     /// From the run's beginning to its order.
@@ -95,6 +98,13 @@ pub(crate) enum Ending {
     AllLost,
 }
 
+impl StageResult {
+    /// Whether it is one that the figures are made of.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.stage.is_measured() && !self.is_warmup
+    }
+}
+
 impl Report {
     /// Connections that were opened.
     pub(crate) fn established(&self) -> u64 {
@@ -108,14 +118,26 @@ impl Report {
         self.ending == Ending::Complete && self.answered() > 0 && is_whole && self.is_clean()
     }
 
-    /// The last stage that was a measurement.
-    pub(crate) fn measured(&self) -> Option<&StageResult> {
-        self.stages.iter().rfind(|result| matches!(result.stage, Stage::Closed { .. } | Stage::Open { .. }))
+    /// The runs: the stages that were measurements.
+    pub(crate) fn measured(&self) -> impl DoubleEndedIterator<Item = &StageResult> + Clone {
+        self.stages.iter().filter(|result| result.is_measured())
     }
 
-    /// What became of each condition, in the last stage that was measured; none where there are none.
+    /// What became of each condition, in the last run; if it was missed in another one, in that. None where there are none.
     pub(crate) fn slo_outcomes(&self) -> Vec<Outcome> {
-        self.slo.iter().zip(self.measured()).flat_map(|(slo, result)| slo.judge(&result.recorder)).collect()
+        let Some(slo) = &self.slo else { return Vec::new() };
+        let mut outcomes = Vec::new();
+        for result in self.measured() {
+            let judged = slo.judge(&result.recorder);
+            if outcomes.is_empty() {
+                outcomes = judged;
+                continue;
+            }
+            for (kept, new) in outcomes.iter_mut().zip(judged).filter(|(kept, _)| kept.is_met) {
+                *kept = new;
+            }
+        }
+        outcomes
     }
 
     /// How the program ends. A run that failed is no measurement; a condition that was missed is a no, whoever was the
@@ -185,6 +207,8 @@ pub(crate) enum Exit {
     Missed,
     /// The figures are not what they seem.
     Suspect,
+    /// A comparison found something that is worse.
+    Worse,
 }
 
 impl Exit {
@@ -195,6 +219,7 @@ impl Exit {
             Exit::Failed => 1,
             Exit::Missed => 3,
             Exit::Suspect => 4,
+            Exit::Worse => 5,
         }
     }
 }
@@ -229,6 +254,7 @@ pub(crate) mod tests {
         closed.cpu_time = Duration::from_millis(500);
         let stage = |stage, recorder| StageResult {
             stage,
+            is_warmup: false,
             recorder,
             begun_after: Duration::ZERO,
             elapsed: Duration::from_secs(1),

@@ -9,6 +9,7 @@ use crate::quantity::{bytes, count, counted, rate_text, span};
 use crate::recorder::Recorder;
 use crate::report::paragraph::paragraph;
 use crate::report::percentiles::Percentiles;
+use crate::report::runs::Runs;
 use crate::report::{Ending, Exit, Report, StageResult, advice, warnings};
 use crate::schedule::Arrival;
 use crate::series::Series;
@@ -39,13 +40,19 @@ impl Display for Page<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let report = self.0;
         head(f, report)?;
+        let runs = Runs::of(report);
         for result in &report.stages {
             match result.stage {
+                _ if result.is_warmup => warmup(f, result)?,
+                _ if runs.is_some() && result.is_measured() => {}
                 Stage::Connect => connections(f, report, result)?,
                 Stage::Verify => verified(f, report, &result.recorder)?,
                 Stage::Closed { .. } | Stage::Open { .. } => exchanges(f, report, result)?,
                 Stage::Hold { .. } => held(f, report, &result.recorder)?,
             }
+        }
+        if let Some(runs) = runs {
+            several(f, report, &runs)?;
         }
         writeln!(f)?;
         errors(f, report)?;
@@ -228,6 +235,43 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fm
     Ok(())
 }
 
+fn warmup(f: &mut Formatter<'_>, result: &StageResult) -> fmt::Result {
+    let (time, answers) = (span(result.recorder.window_ns), count(result.recorder.answered));
+    row(f, "Warm-up", &format!("{time}, {answers} answers, which are not in the figures"))
+}
+
+/// The runs beside each other, and what they say together.
+fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs) -> fmt::Result {
+    let kind = match report.measured().next().map(|result| result.stage) {
+        Some(Stage::Open { rate, arrival, .. }) => {
+            format!("Open loop, {rate} requests/s due, {} arrivals", arrival.name())
+        }
+        _ => "Closed loop".to_owned(),
+    };
+    let sum = |of: fn(&Recorder) -> u64| count(report.measured().map(|result| of(&result.recorder)).sum());
+    writeln!(f, "\n{kind}: {} runs of {}", runs.count, span(report.plan.duration.as_nanos() as u64))?;
+    let failed = |recorder: &Recorder| crate::recorder::total(&recorder.request_failures);
+    let (due, answered, unfinished) = (sum(|it| it.due), sum(|it| it.answered), sum(|it| it.unfinished));
+    row(
+        f,
+        "  requests",
+        &format!("{due} due = {answered} answered + {} failed + {unfinished} unfinished", sum(failed)),
+    )?;
+    writeln!(f, "\n  {:<10}{:>12}  {:<26}lowest … highest", "", "median", "95 % interval of the mean")?;
+    for figure in runs.rows() {
+        let (name, show): (_, fn(f64) -> String) = match figure.name.strip_suffix("_ns") {
+            Some(name) => (name.replace('_', "."), |ns| span(ns as u64)),
+            None => ("answers/s".to_owned(), rate_text),
+        };
+        let range = figure.range.map(|[low, high]| format!("{} … {}", show(low.max(0.0)), show(high)));
+        let known = || figure.values.iter().copied().flatten();
+        let (least, most) = (known().fold(f64::MAX, f64::min), known().fold(0.0, f64::max));
+        let range = range.unwrap_or_else(|| "-".to_owned());
+        writeln!(f, "  {name:<10}{:>12}  {range:<26}{} … {}", show(figure.median), show(least), show(most))?;
+    }
+    Ok(())
+}
+
 fn latencies(f: &mut Formatter<'_>, recorder: &Recorder, is_open: bool) -> fmt::Result {
     let latency = Percentiles::of(&recorder.latency);
     let (service, lag) = (Percentiles::of(&recorder.service), Percentiles::of(&recorder.lag));
@@ -298,7 +342,8 @@ fn errors(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 
 /// Cores' worth of processor time, of each side where the server is inside.
 fn processor(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
-    for (index, result) in report.stages.iter().filter(|result| result.stage.duration().is_some()).enumerate() {
+    let timed = |result: &&StageResult| result.stage.duration().is_some() && !result.is_warmup;
+    for (index, result) in report.stages.iter().filter(timed).enumerate() {
         let seconds = result.elapsed.as_secs_f64().max(1e-9);
         let generator = result.recorder.cpu_time.as_secs_f64() / seconds;
         let name = match result.stage {

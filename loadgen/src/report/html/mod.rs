@@ -18,8 +18,12 @@ use crate::verdict::Verdict;
 pub(crate) fn render(report: &Report) -> String {
     let page = text::render(report, usize::MAX);
     let head = page.lines().next().unwrap_or("loadgen");
-    let sections: String =
-        report.stages.iter().filter(|it| it.recorder.answered > 0).map(|it| section(report, it)).collect();
+    let sections: String = report
+        .stages
+        .iter()
+        .filter(|it| it.recorder.answered > 0 && !it.is_warmup)
+        .map(|it| section(report, it))
+        .collect();
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\"><meta name=\"generator\" content=\"loadgen {version}\">\

@@ -1,0 +1,209 @@
+//! The command `compare`: what differs between the results of two files, and whether that is more than chance.
+
+use std::fs;
+use std::io::{Write, stdout};
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::args::Compare;
+use crate::interval::Sample;
+use crate::problem::Problem;
+use crate::quantity::{rate_text, span};
+use crate::report::Exit;
+
+/// Compares two files of results and writes what it found. Returns whether the second is worse.
+///
+/// # Errors
+/// A file that cannot be read, or has no results that can be compared.
+pub(crate) fn run(arguments: &Compare) -> Result<Exit, Problem> {
+    let (before, after) = (read(&arguments.before)?, read(&arguments.after)?);
+    let figures: Vec<Figure> =
+        MEASURES.iter().filter_map(|measure| Figure::new(measure, &before, &after, arguments.tolerance)).collect();
+    let is_worse = figures.iter().any(|figure| figure.finding == Finding::Worse);
+    let text = if arguments.json {
+        let comparison = Comparison { runs: [before.len(), after.len()], is_worse, figures: &figures };
+        serde_json::to_string_pretty(&comparison).expect("numbers and strings can always be written as JSON") + "\n"
+    } else {
+        page(&figures, before.len(), after.len())
+    };
+    match stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Problem::Output { name: "standard output".to_owned(), error })
+        }
+        _ if is_worse => Ok(Exit::Worse),
+        _ => Ok(Exit::Ok),
+    }
+}
+
+/// What can be compared: a name, where it stands in a stage's results, whether more of it is better.
+struct Measure {
+    name: &'static str,
+    path: &'static str,
+    more_is_better: bool,
+}
+
+const MEASURES: [Measure; 6] = [
+    Measure { name: "answers/s", path: "/answered_per_s", more_is_better: true },
+    Measure { name: "p50", path: "/latency/p50_ns", more_is_better: false },
+    Measure { name: "p90", path: "/latency/p90_ns", more_is_better: false },
+    Measure { name: "p99", path: "/latency/p99_ns", more_is_better: false },
+    Measure { name: "p99.9", path: "/latency/p99_9_ns", more_is_better: false },
+    Measure { name: "max", path: "/latency/max_ns", more_is_better: false },
+];
+
+/// One measure of both files.
+#[derive(Debug, Serialize)]
+struct Figure {
+    name: &'static str,
+    /// The means over the runs of each: of those the interval speaks.
+    before: f64,
+    after: f64,
+    /// How much more the mean of the second is, in percent of the first's; null where nothing was measured before.
+    change_percent: f64,
+    /// The ends of the 95 % confidence interval of that; null with fewer than two runs in a file.
+    change_percent_range: Option<[f64; 2]>,
+    finding: Finding,
+}
+
+/// What a change amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Finding {
+    /// Too few runs to tell chance from change.
+    Unknown,
+    /// Chance alone makes such differences.
+    NoDifference,
+    /// Real, but within the tolerance.
+    Tolerable,
+    /// Real, and for the better.
+    Better,
+    /// Real, and for the worse.
+    Worse,
+}
+
+impl Figure {
+    /// `None` where one of the files does not have it in each of its runs.
+    fn new(measure: &Measure, before: &[Value], after: &[Value], tolerance_percent: f64) -> Option<Figure> {
+        let sample = |runs: &[Value]| {
+            let values: Option<Vec<f64>> = runs.iter().map(|run| run.pointer(measure.path)?.as_f64()).collect();
+            values.map(Sample::new)
+        };
+        let (before, after) = (sample(before)?, sample(after)?);
+        let base = before.mean();
+        let percent = |difference: f64| difference / base * 100.0;
+        let change = percent(after.mean() - base);
+        let range = before.difference(&after).map(|it| [percent(it.low), percent(it.high)]);
+        let finding = match range {
+            None => Finding::Unknown,
+            Some([low, high]) if low <= 0.0 && high >= 0.0 => Finding::NoDifference,
+            _ if change.abs() <= tolerance_percent => Finding::Tolerable,
+            _ if (change > 0.0) == measure.more_is_better => Finding::Better,
+            _ => Finding::Worse,
+        };
+        (base > 0.0).then_some(Figure {
+            name: measure.name,
+            before: base,
+            after: after.mean(),
+            change_percent: change,
+            change_percent_range: range,
+            finding,
+        })
+    }
+
+    fn shown(&self, value: f64) -> String {
+        if self.name == "answers/s" { rate_text(value) } else { span(value as u64) }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Comparison<'a> {
+    /// How many runs each file has.
+    runs: [usize; 2],
+    is_worse: bool,
+    figures: &'a [Figure],
+}
+
+fn page(figures: &[Figure], before: usize, after: usize) -> String {
+    let mut text = format!("{before} runs against {after}; means, and the change with its 95 % interval (Welch)\n\n");
+    text += &format!("  {:<10}{:>12}{:>12}{:>10}  {:<22}\n", "", "before", "after", "change", "95 % interval");
+    for figure in figures {
+        let range = figure.change_percent_range.map(|[low, high]| format!("{low:+.1} % to {high:+.1} %"));
+        let words = match figure.finding {
+            Finding::Unknown => "fewer than two runs: no telling",
+            Finding::NoDifference => "no difference that chance does not make",
+            Finding::Tolerable => "real, within the tolerance",
+            Finding::Better => "BETTER",
+            Finding::Worse => "WORSE",
+        };
+        text += &format!(
+            "  {:<10}{:>12}{:>12}{:>10}  {:<22}{words}\n",
+            figure.name,
+            figure.shown(figure.before),
+            figure.shown(figure.after),
+            format!("{:+.1} %", figure.change_percent),
+            range.unwrap_or_else(|| "-".to_owned())
+        );
+    }
+    if before.min(after) < RUNS_ADVISED {
+        text += &format!(
+            "\n! {RUNS_ADVISED} runs of each (--runs {RUNS_ADVISED}) tell small changes from chance; fewer hardly do.\n"
+        );
+    }
+    text
+}
+
+/// The measured stages of the results in a file: its runs.
+fn read(path: &Path) -> Result<Vec<Value>, Problem> {
+    let wrong = |why: String| Problem::Machine(format!("cannot compare {}: {why}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let mut results: Value = serde_json::from_str(&text).map_err(|error| wrong(format!("it is no JSON: {error}")))?;
+    if results["format"] != 1 || !results["stages"].is_array() {
+        return Err(wrong("it has no results of `loadgen --json`".to_owned()));
+    }
+    let stages = results["stages"].take();
+    let is_run =
+        |stage: &&Value| matches!(stage["stage"].as_str(), Some("closed" | "open")) && stage["is_warmup"] != true;
+    let runs: Vec<Value> = stages.as_array().into_iter().flatten().filter(is_run).cloned().collect();
+    match runs.first().map(|run| run["stage"].clone()) {
+        None => Err(wrong("it has no closed and no open loop".to_owned())),
+        Some(first) if runs.iter().any(|run| run["stage"] != first) => {
+            Err(wrong("it has both closed and open loops: compare results of one kind".to_owned()))
+        }
+        Some(_) => Ok(runs),
+    }
+}
+
+/// With five the interval is two and a half times as narrow as with two.
+const RUNS_ADVISED: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn finding(before: &[f64], after: &[f64], index: usize) -> Finding {
+        let runs = |values: &[f64]| -> Vec<Value> {
+            values.iter().map(|value| json!({ "answered_per_s": value, "latency": { "p50_ns": value } })).collect()
+        };
+        Figure::new(&MEASURES[index], &runs(before), &runs(after), 2.0).unwrap().finding
+    }
+
+    #[test]
+    fn a_change_is_told_from_chance_and_good_from_bad() {
+        let base = [100.0, 101.0, 99.0, 100.5, 99.5];
+        let more = base.map(|value| value * 1.1);
+        assert_eq!([finding(&base, &more, 0), finding(&base, &more, 1)], [Finding::Better, Finding::Worse]);
+        assert_eq!([finding(&more, &base, 0), finding(&more, &base, 1)], [Finding::Worse, Finding::Better]);
+        assert_eq!(finding(&base, &[100.2, 99.0, 101.5, 99.9, 100.1], 0), Finding::NoDifference);
+        assert_eq!(finding(&base, &base.map(|value| value * 1.015), 0), Finding::Tolerable);
+        assert_eq!(finding(&base, &[200.0], 0), Finding::Unknown);
+    }
+
+    #[test]
+    fn what_not_all_runs_have_is_left_out() {
+        let some = [json!({ "latency": { "p99_9_ns": null } })];
+        assert!(Figure::new(&MEASURES[4], &some, &some, 2.0).is_none());
+    }
+}
