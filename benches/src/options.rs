@@ -16,6 +16,7 @@ parts (all, if none is named):
   connect        connections a second and processor time for each: connect, one echo, close
   tail           latency at a fixed rate, in an open loop
   instructions   user instructions (valgrind) and system calls (strace) per echo
+  shards         what a second shard on a second core brings
 
 options:
   --rounds N       rounds of each measurement (default 5)
@@ -34,14 +35,16 @@ pub(crate) enum Part {
     Connect,
     Tail,
     Instructions,
+    Shards,
 }
 
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
     ("echo", Part::Echo),
     ("idle", Part::Idle),
     ("connect", Part::Connect),
     ("tail", Part::Tail),
     ("instructions", Part::Instructions),
+    ("shards", Part::Shards),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

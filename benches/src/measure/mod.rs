@@ -4,6 +4,7 @@ mod connect;
 mod echo;
 mod idle;
 mod instructions;
+mod shards;
 mod tail;
 
 use crate::bench::Bench;
@@ -16,6 +17,7 @@ pub(crate) fn run(bench: &mut Bench, part: Part, descriptors: usize) {
         Part::Connect => connect::run(bench),
         Part::Tail => tail::run(bench),
         Part::Instructions => instructions::run(bench),
+        Part::Shards => shards::run(bench),
     }
 }
 

@@ -1,5 +1,6 @@
 //! This library, at its defaults but for one shard on one core: two closures, and a handler with a session.
 
+use std::hint::black_box;
 use std::mem;
 use std::net::SocketAddr;
 
@@ -19,6 +20,41 @@ pub(super) fn start(setting: &Setting) -> Result<SocketAddr> {
 pub(super) fn start_with_session(setting: &Setting) -> Result<SocketAddr> {
     keep(builder(setting).start(|_| Count).tried(|| "starting esockets with a session".to_owned())?)
 }
+
+/// With something to do for each message, on so many shards, each on a core of its own.
+pub(super) fn start_with_work(setting: &Setting, shards: usize) -> Result<SocketAddr> {
+    let cores = setting.cores.clone();
+    let builder = builder(setting).shards(shards).cores(Cores::None);
+    // This process was pinned to the first core before: each shard goes where it belongs by itself.
+    let server = builder.start(move |shard| {
+        if let Some(&id) = cores.get(shard.index()) {
+            core_affinity::set_for_current(core_affinity::CoreId { id });
+        }
+        Work
+    });
+    keep(server.tried(|| format!("starting esockets on {shards} shards"))?)
+}
+
+/// Echoes, after some work.
+struct Work;
+
+impl Handler for Work {
+    type Session = ();
+    type Message = ();
+
+    fn handle_incoming(&mut self, _client: &mut Client<'_>, _address: &Peer) -> Option<()> {
+        Some(())
+    }
+
+    fn handle_readable(&mut self, client: &mut Client<'_>, (): &mut ()) -> bool {
+        let data = client.recv();
+        black_box((0..WORK).fold(0u64, |sum, number| black_box(sum.rotate_left(5) ^ number)));
+        client.send(data)
+    }
+}
+
+/// Some 50 us: so much more than an echo costs that a client beside the server hardly takes anything away from it.
+const WORK: u64 = 40_000;
 
 /// Echoes, and counts for each connection what a program would keep of it.
 struct Count;

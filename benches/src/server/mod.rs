@@ -64,6 +64,10 @@ pub(crate) const CONTENDERS: &[Contender] = &[
     Contender::new("glommio, io_uring", "glommio", Some("glommio")),
 ];
 
+/// Who is held against each other to see what a second shard brings.
+pub(crate) const SHARDS: [Contender; 2] =
+    [Contender::new("one shard", "esockets-work", None), Contender::new("two shards", "esockets-work-2", None)];
+
 /// Serves until standard input ends, which it does when the parent is gone, whatever became of it.
 pub(crate) fn run(name: &str, setting: &Setting) -> Result<()> {
     // Threads inherit it, so none has to be told.
@@ -82,6 +86,8 @@ fn start(name: &str, setting: &Setting) -> Result<SocketAddr> {
         "least" => spawn(name, setting, |listener, _| least::serve(&listener)),
         "esockets" => esockets::start(setting),
         "esockets-session" => esockets::start_with_session(setting),
+        "esockets-work" => esockets::start_with_work(setting, 1),
+        "esockets-work-2" => esockets::start_with_work(setting, 2),
         "tokio" => spawn(name, setting, tokio::serve_current_thread),
         "tokio-multi" => spawn(name, setting, tokio::serve_multi_thread),
         "monoio" => spawn(name, setting, monoio::serve_epoll),
