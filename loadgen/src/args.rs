@@ -52,7 +52,9 @@ pub(crate) enum Command {
     ///
     /// Shows the throughput that the server reaches when every client waits for it. A server that stands still is asked
     /// nothing meanwhile, so for latency at a given rate use `open`.
-    #[command(after_help = "Example:\n  loadgen rr 127.0.0.1:1234 -c 1k -d 10s -s 64")]
+    #[command(
+        after_help = "Example:\n  loadgen rr 127.0.0.1:1234 -c 1k -d 10s -s 64\n\nThe verdict and the exit codes: `loadgen --help`"
+    )]
     Rr(Aimed),
     /// Open loop: requests are due at a fixed rate, whether or not the server keeps up
     ///
@@ -156,8 +158,9 @@ pub(crate) struct Load {
     /// Connects begun per second [default: as fast as they succeed]
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) connect_rate: Option<f64>,
-    /// What the run has to keep to, such as 'p99<2ms,err<0.01%'; also max<1s and rate>10k. Exit code 3 if it does not. With
-    /// err, failures count against that and are not by themselves a failed run
+    /// What the run has to keep to, such as 'p99<2ms,err<0.01%': any percentile (p95, p99.9), max<1s, err, rate>10k. Exit
+    /// code 3 if it does not. With err, failures count against that and are not by themselves a failed run. `hold` is
+    /// judged by its echoes
     #[arg(long, value_name = "CONDITIONS")]
     pub(crate) slo: Option<Slo>,
     /// What decides where chance does: the bytes that are sent, and the moments of arrival. The same seed, connections and
@@ -197,7 +200,7 @@ pub(crate) struct Aimed {
 /// A load on a server that may be in this process.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Held {
-    /// The server, or several: host:port or tcp://host:port [default: one in this process]
+    /// The server, or several: host:port, tcp://host:port or http://host:port/path [default: one in this process]
     #[arg(value_name = "TARGET", value_delimiter = ',')]
     pub(crate) targets: Vec<Target>,
     /// During the hold, a verified echo on each connection so often, all of them spread evenly over that time [default:
@@ -249,7 +252,9 @@ const OPEN_EXAMPLES: &str = "\
 Examples:
   loadgen open 127.0.0.1:1234 -c 1k -R 20k -d 10s
   loadgen open 127.0.0.1:1234 -c 1k -R 20k --arrival constant
-  loadgen open 127.0.0.1:1234 -c 1k --ramp 1k:100k -d 30s     where does it break?";
+  loadgen open 127.0.0.1:1234 -c 1k --ramp 1k:100k -d 30s     where does it break?
+
+The verdict and the exit codes: `loadgen --help`";
 
 /// Where results go.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -329,7 +334,7 @@ Examples:
   loadgen doctor -c 1M                             and if not, why not?
   loadgen rr 127.0.0.1:1234 --json - --quiet       results for a script
   loadgen rr http://127.0.0.1:80/index.html -c 100 any HTTP/1.1 server: GET, status and length checked
-  loadgen rr 127.0.0.1:6379 --send 'PING\r\n' --expect '+PONG\r\n'
+  loadgen rr 127.0.0.1:6379 --send 'PING\\r\\n' --expect '+PONG\\r\\n'
                                                    any protocol of requests and replies, here Redis's
 
 Without those, any TCP server that echoes will do:

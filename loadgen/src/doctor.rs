@@ -1,6 +1,9 @@
 //! The command `doctor`: what a run would need, what fits, and what would make more fit.
 
+use std::fs;
 use std::io::{Write, stdout};
+
+use serde::Serialize;
 
 use crate::accept_queues::AcceptQueues;
 use crate::args::Load;
@@ -25,9 +28,16 @@ pub(crate) fn run(targets: &[Target], load: &Load) -> Result<Exit, Problem> {
     if !plan.is_server_inside() {
         findings.extend(server(&plan, &machine));
     }
-    // Somebody like `head` has read enough.
-    let _ = stdout().write_all(page(&plan, &findings).as_bytes());
     let fits = findings.iter().all(|finding| finding.grade != Grade::Short);
+    match &load.output.json {
+        Some(path) if path.as_os_str() != "-" => {
+            let wrong = |error| Problem::Output { name: path.display().to_string(), error };
+            fs::write(path, json(&plan, &findings, fits)).map_err(wrong)?;
+            say(&page(&plan, &findings));
+        }
+        Some(_) => say(&json(&plan, &findings, fits)),
+        None => say(&page(&plan, &findings)),
+    }
     Ok(if fits { Exit::Ok } else { Exit::Failed })
 }
 
@@ -55,6 +65,48 @@ fn server(plan: &Plan, machine: &Machine) -> Vec<Finding> {
         found.push(finding("its server", format!("with `loadgen serve`: {sum}"), Grade::Fits, String::new()));
     }
     found
+}
+
+fn say(text: &str) {
+    // Somebody like `head` has read enough.
+    let _ = stdout().write_all(text.as_bytes());
+}
+
+/// What was found, for programs.
+#[derive(Debug, Serialize)]
+struct Diagnosis<'a> {
+    connections: u64,
+    target: &'a str,
+    fits: bool,
+    findings: Vec<Fact<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Fact<'a> {
+    thing: &'static str,
+    /// `fits`, `perhaps` or `short`.
+    grade: &'static str,
+    /// For how many connections it is enough; null where it does not come down to a number.
+    connections_max: Option<u64>,
+    sum: &'a str,
+    remedy: &'a str,
+}
+
+fn json(plan: &Plan, findings: &[Finding], fits: bool) -> String {
+    let grade = |grade| match grade {
+        Grade::Fits => "fits",
+        Grade::Doubtful => "perhaps",
+        Grade::Short => "short",
+    };
+    let facts = findings.iter().map(|it| Fact {
+        thing: it.thing,
+        grade: grade(it.grade),
+        connections_max: it.fits,
+        sum: &it.sum,
+        remedy: &it.remedy,
+    });
+    let diagnosis = Diagnosis { connections: plan.connections, target: &plan.name, fits, findings: facts.collect() };
+    serde_json::to_string_pretty(&diagnosis).expect("numbers and strings can always be written as JSON") + "\n"
 }
 
 fn page(plan: &Plan, findings: &[Finding]) -> String {

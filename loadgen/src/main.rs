@@ -66,12 +66,14 @@ use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use crate::args::{Aimed, Args, Command, Held, Output};
 use crate::problem::Problem;
 use crate::report::Exit;
 use crate::report::paragraph::paragraph;
 use crate::stage::Stage;
+use crate::target::Target;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -111,6 +113,14 @@ fn refuse(error: &clap::Error) -> ! {
     if wants_json && error.use_stderr() {
         let output = Output { json: Some("-".into()), ..Output::default() };
         output::write_problem(&output, &command, error.to_string().trim_end());
+    }
+    if let (ErrorKind::InvalidSubcommand, Some(word)) = (error.kind(), command.get(1))
+        && word.parse::<Target>().is_ok()
+    {
+        // A target alone is no command: what to do with it is for the user to say.
+        let _ = stderr().write_all(
+            format!("tip: to measure it: `loadgen rr {word}`, or `loadgen open {word} -R 1k`\n\n").as_bytes(),
+        );
     }
     error.exit()
 }

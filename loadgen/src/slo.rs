@@ -63,7 +63,8 @@ impl Condition {
             }
             Condition::Errors { below } => {
                 let part = error_part(recorder);
-                (Some(format!("{:.4} %", part * 100.0)), part < below)
+                let digits = format!("{:.4}", part * 100.0);
+                (Some(digits.trim_end_matches('0').trim_end_matches('.').to_owned() + " %"), part < below)
             }
             Condition::Rate { above_per_s } => {
                 let rate = recorder.answered_per_s();

@@ -15,7 +15,7 @@ pub(crate) enum Verdict {
     /// They are not, or not only, the server's: the reasons, each a sentence.
     Suspect(Vec<String>),
     /// There is nothing to judge: nothing was measured, or not to the end, or for less than two seconds, in which chance
-    /// decides.
+    /// decides; or the run failed.
     None,
 }
 
@@ -23,7 +23,8 @@ impl Verdict {
     /// That on `report`.
     pub(crate) fn of(report: &Report) -> Verdict {
         let measured: Vec<&StageResult> = report.measured().filter(|result| is_judged(result)).collect();
-        if report.ending != Ending::Complete || measured.is_empty() {
+        let is_answered = measured.iter().any(|result| result.recorder.answered > 0);
+        if report.ending != Ending::Complete || !is_answered {
             return Verdict::None;
         }
         let are_many = measured.len() > 1;
@@ -34,7 +35,12 @@ impl Verdict {
         };
         let mut reasons: Vec<String> = measured.into_iter().enumerate().flat_map(named).collect();
         reasons.extend(syn_retransmits(report));
-        if reasons.is_empty() { Verdict::Valid } else { Verdict::Suspect(reasons) }
+        match reasons.is_empty() {
+            // Of a run that failed nobody is to read that it is valid.
+            true if report.is_failed() => Verdict::None,
+            true => Verdict::Valid,
+            false => Verdict::Suspect(reasons),
+        }
     }
 
     /// Its name in results.
@@ -121,7 +127,7 @@ fn unsteady(result: &StageResult) -> Option<String> {
         return None;
     }
     let allowed = STEADY_PART.max(CHANCE_DEVIATIONS * (2.0 / first.max(last).max(1.0)).sqrt());
-    let difference = (last - first) / first.max(last).max(1.0);
+    let difference = (last - first) / first.max(1.0);
     let (more, part) = (if difference > 0.0 { "more" } else { "fewer" }, difference.abs());
     (part > allowed).then(|| {
         format!(
@@ -155,7 +161,7 @@ fn syn_retransmits(report: &Report) -> Option<String> {
 }
 
 /// In less time chance, and the beginning, decide.
-const JUDGED_MIN: Duration = Duration::from_secs(2);
+pub(crate) const JUDGED_MIN: Duration = Duration::from_secs(2);
 
 /// Less than this part of what was due, answered in the window, is a rate that was not achieved.
 const ACHIEVED_MIN: f64 = 0.99;

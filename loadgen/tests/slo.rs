@@ -41,6 +41,15 @@ fn failures_are_judged_by_a_condition_on_them_and_without_one_fail_the_run() {
 }
 
 #[test]
+fn held_connections_are_judged_by_their_echoes() {
+    let server = Server::good();
+    let with = |slo: &str| measure(&format!("hold {} -c 30 -d 50ms --slo {slo}", server.address));
+    assert_eq!(with("p50<10s,err<0.01%").0, Some(0));
+    let (code, results) = with("p50<1us");
+    assert_eq!((code, &results["slo"][0]["is_met"]), (Some(3), &false.into()), "{results:#}");
+}
+
+#[test]
 fn nonsense_is_wrong_usage() {
     for wrong in ["p99", "p99<5", "err<1", "x<1s", "rate<1"] {
         let outcome = loadgen(&format!("rr 127.0.0.1:1 --slo {wrong}"));

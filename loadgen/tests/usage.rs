@@ -114,3 +114,23 @@ fn catches_signals(process: u32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
     u64::from_str_radix(mask, 16).unwrap() & (1 << 14) != 0
 }
+
+#[test]
+fn examples_in_the_help_can_be_typed_as_they_stand() {
+    let help = loadgen("--help").stdout;
+    assert!(help.contains(r"--send 'PING\r\n' --expect '+PONG\r\n'") && !help.contains('\r'), "{help}");
+}
+
+#[test]
+fn a_target_without_a_command_is_told_which_there_are() {
+    let outcome = loadgen("127.0.0.1:1234");
+    assert_eq!(outcome.code, Some(2));
+    assert!(outcome.stderr.contains("`loadgen rr 127.0.0.1:1234`"), "{}", outcome.stderr);
+}
+
+#[test]
+fn the_doctor_speaks_json_too() {
+    let findings = loadgen("doctor -c 10 --json -").json();
+    assert_eq!((&findings["fits"], &findings["connections"]), (&true.into(), &10.into()));
+    assert!(findings["findings"][0]["grade"] == "fits", "{findings:#}");
+}

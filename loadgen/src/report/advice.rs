@@ -69,6 +69,11 @@ fn about_connect(report: &Report, failure: Failure) -> String {
         Kind::Refused if report.established() > 0 => format!(
             "{address} took {fitted} connections and refused others: it stopped, or it limits how many it takes."
         ),
+        Kind::Refused if !matches!(plan.protocol, Protocol::Echo { .. }) => {
+            format!(
+                "{address} refused: nothing listens there. Start the server first; `ss -ltn` shows who listens where."
+            )
+        }
         Kind::Refused => format!(
             "{address} refused: nothing listens there. Start the server first, for example: \
              `loadgen serve --listen {}`",

@@ -12,6 +12,7 @@ pub(crate) mod runs;
 pub(crate) mod text;
 pub(crate) mod warnings;
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use crate::machine::Machine;
@@ -127,8 +128,8 @@ impl Report {
     pub(crate) fn slo_outcomes(&self) -> Vec<Outcome> {
         let Some(slo) = &self.slo else { return Vec::new() };
         let mut outcomes = Vec::new();
-        for result in self.measured() {
-            let judged = slo.judge(&result.recorder);
+        for recorder in self.judged() {
+            let judged = slo.judge(&recorder);
             if outcomes.is_empty() {
                 outcomes = judged;
                 continue;
@@ -140,19 +141,36 @@ impl Report {
         outcomes
     }
 
+    /// What conditions are about: each run, or, where nothing but echoes now and then was asked for, all of those together.
+    fn judged(&self) -> Vec<Cow<'_, Recorder>> {
+        let runs: Vec<_> = self.measured().map(|result| Cow::Borrowed(&result.recorder)).collect();
+        if !runs.is_empty() {
+            return runs;
+        }
+        let mut all = Recorder::new(self.plan.latency_ns_max());
+        let echoes = self.stages.iter().filter(|result| result.stage != Stage::Connect);
+        echoes.for_each(|result| all.merge(&result.recorder));
+        vec![Cow::Owned(all)]
+    }
+
     /// How the program ends. A run that failed is no measurement; a condition that was missed is a no, whoever was the
     /// reason for it; a yes, or figures without a condition, count only if they are what they seem.
     pub(crate) fn exit(&self) -> Exit {
         let is_missed = self.slo_outcomes().iter().any(|outcome| !outcome.is_met);
-        let is_whole = self.ending == Ending::Complete && self.answered() > 0 && self.is_conserved();
-        // Where failures are a condition, it is the condition that decides on them.
-        let may_err = self.slo.as_ref().is_some_and(Slo::allows_errors);
         match () {
-            () if !(self.is_ok() || may_err && is_whole) => Exit::Failed,
+            () if self.is_failed() => Exit::Failed,
             () if is_missed => Exit::Missed,
             () if !Verdict::of(self).reasons().is_empty() => Exit::Suspect,
             () => Exit::Ok,
         }
+    }
+
+    /// Whether something went wrong that no condition of `--slo` is about.
+    pub(crate) fn is_failed(&self) -> bool {
+        let is_whole = self.ending == Ending::Complete && self.answered() > 0 && self.is_conserved();
+        // Where failures are a condition, it is the condition that decides on them.
+        let may_err = self.slo.as_ref().is_some_and(Slo::allows_errors);
+        !(self.is_ok() || may_err && is_whole)
     }
 
     fn is_conserved(&self) -> bool {
@@ -164,6 +182,11 @@ impl Report {
     pub(crate) fn is_clean(&self) -> bool {
         let is_clean = |result: &StageResult| result.recorder.failed() == 0 && result.recorder.is_conserved();
         self.stages.iter().all(is_clean) && self.both_sides_agree()
+    }
+
+    /// Requests without an end.
+    pub(crate) fn unfinished(&self) -> u64 {
+        self.stages.iter().map(|result| result.recorder.unfinished).sum()
     }
 
     /// Requests that were answered.

@@ -15,7 +15,7 @@ use crate::schedule::Arrival;
 use crate::series::Series;
 use crate::server_process::ServerUse;
 use crate::stage::Stage;
-use crate::verdict::Verdict;
+use crate::verdict::{JUDGED_MIN, Verdict};
 
 /// `report` as text in lines of at most `columns`.
 pub(crate) fn render(report: &Report, columns: usize) -> String {
@@ -25,12 +25,28 @@ pub(crate) fn render(report: &Report, columns: usize) -> String {
         let is_row = line.chars().count() > columns && line.chars().skip(LABEL_COLUMNS - 2).take(2).all(|c| c == ' ');
         match line.char_indices().nth(LABEL_COLUMNS - 1) {
             Some((at, _)) if is_row => paragraph(&line[..at], &line[at..], columns),
-            _ if line.chars().count() > columns => paragraph("", line, columns).trim_start().to_owned(),
+            _ if line.chars().count() > columns => head_lines(line, columns),
             _ => format!("{line}\n"),
         }
     });
     let advice = advice::sentences(report).into_iter().map(|sentence| paragraph("!", &sentence, columns));
     fitted.chain(advice).collect()
+}
+
+/// A head that is too long for one line: broken between the facts that it strings together.
+fn head_lines(line: &str, columns: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for fact in line.split(" · ") {
+        match lines.last_mut() {
+            Some(last) if last.chars().count() + 5 + fact.chars().count() <= columns => *last += &format!(" · {fact}"),
+            Some(last) => {
+                last.push_str(" ·");
+                lines.push(fact.to_owned());
+            }
+            None => lines.push(fact.to_owned()),
+        }
+    }
+    lines.iter().map(|line| paragraph("", line, columns).trim_start().to_owned()).collect()
 }
 
 /// The page without its advice, its lines as long as they are.
@@ -110,7 +126,7 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fmt::Result {
     let (plan, recorder) = (&report.plan, &result.recorder);
     let wanted = plan.connections;
-    let elapsed = span(result.elapsed.as_nanos() as u64);
+    let elapsed = span(recorder.window_ns);
     row(f, "Connections", &format!("{} of {} opened, in {elapsed}", count(recorder.established), count(wanted)))?;
     if recorder.established > 0 {
         row(f, "  connect", &times(recorder))?;
@@ -186,8 +202,9 @@ fn held(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Res
 fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fmt::Result {
     let recorder = &result.recorder;
     let rate = recorder.answered_per_s();
-    let seconds = (recorder.window_ns as f64 / 1e9).max(1e-9);
-    let [out, back] = [recorder.bytes_sent, recorder.bytes_received].map(|sum| bytes((sum as f64 / seconds) as u64));
+    // Of what was answered in the window, like the rate; the sums contain what came after it, too.
+    let part = rate / recorder.answered.max(1) as f64;
+    let [out, back] = [recorder.bytes_sent, recorder.bytes_received].map(|sum| bytes((sum as f64 * part) as u64));
     let ways = match report.plan.protocol {
         Protocol::Echo { size } => format!("{}/s each way", bytes((rate * f64::from(size)) as u64)),
         _ => format!("{out}/s out, {back}/s back"),
@@ -423,6 +440,12 @@ fn server(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 
 fn verdict(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     match Verdict::of(report) {
+        Verdict::None
+            if report.measured().any(|it| it.recorder.window_ns < JUDGED_MIN.as_nanos() as u64)
+                && !report.is_failed() =>
+        {
+            row(f, "Verdict", "none: in less than 2 s chance decides")
+        }
         Verdict::None => Ok(()),
         Verdict::Valid => row(f, "Verdict", "VALID: the figures are the server's"),
         Verdict::Suspect(reasons) => reasons.iter().enumerate().try_for_each(|(index, reason)| {
@@ -450,7 +473,13 @@ fn result(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
             "not all was well, but that is for --slo to judge"
         }
         (Ending::Complete, false) if report.answered() == 0 => "FAILED: nothing was answered",
-        (Ending::Complete, false) => "FAILED: see the errors, and what is unfinished",
+        (Ending::Complete, false) => match report.unfinished() {
+            0 => "FAILED: see the errors",
+            1 => "FAILED: 1 request was not answered by the end",
+            number => {
+                return row(f, "Result", &format!("FAILED: {} requests were not answered by the end", count(number)));
+            }
+        },
     };
     row(f, "Result", sentence)
 }
@@ -517,7 +546,7 @@ mod tests {
         open.stages[1].stage =
             Stage::Open { duration: Duration::from_secs(1), rate: Rate::constant(1000.0), arrival: Arrival::Poisson };
         let narrow = super::render(&open, 50);
-        assert!(narrow.starts_with("Open loop · 127.0.0.1:4000 · 10 connections · 64\n B a message\n"), "{narrow}");
+        assert!(narrow.starts_with("Open loop · 127.0.0.1:4000 · 10 connections ·\n64 B a message\n"), "{narrow}");
         for columns in [50, COLUMNS_USUAL, 120] {
             for line in super::render(&open, columns).lines().filter(|line| !line.contains(['█', '…'])) {
                 assert!(line.chars().count() <= columns, "{columns}: {line}");
