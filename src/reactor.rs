@@ -1,4 +1,4 @@
-//! One shard's loop: wait, note, accept, serve, messages, timers.
+//! One shard's loop: wait, note, serve, accept, messages, timers.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -98,8 +98,8 @@ pub(crate) struct Reactor<K: Kernel, H: Handler> {
     full_turns: usize,
     /// The tick of the last turn.
     timed_at: u64,
-    /// Whether timers have waited for one more look at the kernel.
-    looks_again: bool,
+    /// Whether the last turn was, or came after, a pause of the whole process.
+    paused: bool,
     desk: Desk<K>,
 }
 
@@ -187,7 +187,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             stop_at: None,
             full_turns: 0,
             timed_at: 0,
-            looks_again: false,
+            paused: false,
             desk,
         }
     }
@@ -210,9 +210,11 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     fn turn(&mut self) -> io::Result<()> {
         let events = self.wait()?;
         self.desk.counters.turned();
-        self.accept(self.desk.accept_budget);
+        let begun_at = self.desk.tick;
+        // Who leaves makes room for who comes.
         self.serve();
-        self.excuse();
+        self.accept(self.desk.accept_budget);
+        self.excuse(begun_at);
         self.messages();
         self.timers(events);
         Ok(())
@@ -387,11 +389,11 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     }
 
     /// After a turn that has taken far too long: those who were served in it were not idle meanwhile.
-    fn excuse(&mut self) {
+    fn excuse(&mut self, begun_at: u64) {
         if self.wheel.is_empty() {
             return;
         }
-        let (begun_at, now) = (self.desk.tick, tick(self.desk.kernel.now()));
+        let now = tick(self.desk.kernel.now());
         if now - begun_at > PAUSE_TICKS {
             for &key in self.edges.iter().map(|(key, _)| key).chain(&self.serving) {
                 if let Some(resident) = self.table.find(key) {
@@ -526,12 +528,14 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         }
         let batch = self.desk.kernel.batch();
         let passed = self.desk.tick - std::mem::replace(&mut self.timed_at, self.desk.tick);
-        // The events of this turn may be from before a pause: what came during it is told by the next wait.
-        self.looks_again = passed > PAUSE_TICKS && !self.looks_again;
-        if self.looks_again {
+        // The events of this turn may be from before a pause: what came during it is told by the next wait. Turns that all
+        // take so long are no pauses, but slow: their timers are late, not lost.
+        let paused = passed > PAUSE_TICKS;
+        if paused && !std::mem::replace(&mut self.paused, paused) {
             self.full_turns = 0;
             return;
         }
+        self.paused = paused;
         // After so many full batches everyone has had its turn, because epoll puts what it has told behind the rest.
         let all = self.table.len() / batch + 2;
         self.full_turns = if events < batch { 0 } else { self.full_turns + 1 };

@@ -124,7 +124,8 @@ impl<M> Server<M> {
                 listen: listen_options(&config, index > 0),
                 config: config.clone(),
                 address,
-                steered: steered(&config).filter(|_| index + 1 == count),
+                // One alone has nothing to be steered to.
+                steered: steered(&config).filter(|_| count > 1 && index + 1 == count),
                 wakers: server.wakers.clone(),
                 counters: Arc::clone(&server.counters[index]),
                 common: Arc::clone(&server.common),
@@ -203,12 +204,12 @@ impl<M: Send + 'static> Birth<M> {
         F: FnOnce(&ShardInfo) -> H,
     {
         let shard = self.info.index;
-        let prepared = self.prepare().and_then(|(address, kernel, claim)| {
+        let prepared = self.prepare().and_then(|(address, kernel)| {
             let made = catch_unwind(AssertUnwindSafe(|| make(&self.info)));
             let handler = made.map_err(|panic| Error::Died { shard, message: message_of(panic) })?;
-            Ok((address, kernel, claim, handler))
+            Ok((address, kernel, handler))
         });
-        let (address, kernel, _claim, handler) = match prepared {
+        let (address, kernel, handler) = match prepared {
             Ok(parts) => parts,
             Err(error) => {
                 let _ = self.report.send(Err(error));
@@ -226,7 +227,7 @@ impl<M: Send + 'static> Birth<M> {
 
     /// Pins the thread, then opens what the shard owns: on its own thread, because only that will ever use it.
     #[expect(unsafe_code, reason = "what the builder's unsafe knob asked for; the call is in `sys`")]
-    fn prepare(&self) -> Result<(SocketAddr, Linux, Option<Claim>), Error> {
+    fn prepare(&self) -> Result<(SocketAddr, Linux), Error> {
         let shard = self.info.index;
         if let Some(id) = self.info.core
             && !core_affinity::set_for_current(core_affinity::CoreId { id })
@@ -249,12 +250,12 @@ impl<M: Send + 'static> Birth<M> {
             let refused = |source| Error::Shard { shard, act: "steer connections (see `steering`)", source };
             socket::steer_by_core(&listener, cores).map_err(refused)?;
         }
-        let kernel = Linux::new(listener, Arc::clone(&self.wakers[shard])).map_err(|source| Error::Shard {
+        let kernel = Linux::new(listener, claim, Arc::clone(&self.wakers[shard])).map_err(|source| Error::Shard {
             shard,
             act: "make its epoll instance",
             source,
         })?;
-        Ok((address, kernel, claim))
+        Ok((address, kernel))
     }
 
     /// Opens the address to the other shards, and closes it to other servers: before it is open it is claimed, and who

@@ -39,6 +39,15 @@ fn a_client_reaches_the_shard_of_its_own_core() {
 }
 
 #[test]
+fn one_shard_has_nothing_to_be_steered_to_and_starts() {
+    let core = core_affinity::get_core_ids().unwrap()[0].id;
+    let builder = Server::builder().port(0).cores(Cores::List(vec![core])).steering(Steering::Cpu);
+    let server = builder.handle_readable(echo).start().unwrap();
+    connect_many(&server, 3).iter_mut().for_each(|client| client.write_all(b"x").unwrap());
+    wait_until("all are served", || server.stats().total.bytes_out == 3);
+}
+
+#[test]
 fn steering_without_a_core_for_each_shard_is_refused() {
     let steered = || Server::builder().port(0).steering(Steering::Cpu);
     let refused = |builder: esockets::Builder| builder.handle_readable(echo).start().unwrap_err().to_string();

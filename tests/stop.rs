@@ -47,6 +47,40 @@ fn what_has_come_is_answered_and_late_arrivals_too() {
 }
 
 #[test]
+fn what_has_come_is_answered_even_if_it_is_more_than_a_turn_reads() {
+    let script = Script::echo();
+    let server = script.start(builder().shards(1).read_budget(1000));
+    let mut stream = connect(server.local_addr());
+    converse(&stream, 1, 10, || 10);
+    let go = hold(&server, 0);
+    stream.write_all(&bytes(2, 0, 20_000)).unwrap();
+    wait_unread(&stream, 20_000);
+    server.stop();
+    go.send(()).unwrap();
+    expect(&stream, 2, 0, 20_000);
+    expect_end(&stream);
+    script.log.check(&server.join().unwrap());
+}
+
+#[test]
+fn a_server_that_only_drains_has_a_successor_on_its_port() {
+    for successor in [builder().shards(1), builder().shards(2), builder().share_port(true)] {
+        let script = generous();
+        let server = script.start(builder().output_max(ANSWER));
+        let address = server.local_addr();
+        let slow: Vec<TcpStream> = (0..4).map(|_| connect_narrow(address)).collect();
+        slow.iter().for_each(|mut stream| stream.write_all(b"question").unwrap());
+        wait_until("the answers wait", || server.stats().total.bytes_in >= 32);
+        server.stop();
+        wait_until("nobody listens any more", || TcpStream::connect(address).is_err());
+        let successor = successor.port(address.port());
+        // Its last listener may be a moment behind the first.
+        wait_until("it has a successor", || successor.clone().handle_readable(|_| true).start().is_ok());
+        assert!(server.stats().total.open() > 0, "it still drains");
+    }
+}
+
+#[test]
 fn a_slow_reader_gets_all_that_waits_for_it() {
     let script = generous();
     let server = script.start(builder().output_max(ANSWER));

@@ -79,7 +79,8 @@ enum Received {
 
 /// An edge said that there is input, and no read has shown that there is none.
 const READABLE: u16 = Edge::READABLE;
-/// An edge said that the peer finished or the connection broke. A short read proves nothing then.
+/// An edge said that the peer finished or the connection broke, or that a read may stop at an urgent byte. A short read proves
+/// nothing then.
 const ENDED: u16 = Edge::ENDED;
 /// The end of the input has been read.
 const EOF: u16 = 1 << 2;
@@ -268,17 +269,18 @@ impl<S> Connection<S> {
         K: Kernel<Stream = S>,
         H: Handler,
     {
+        let mut budget = turn.limits.read_budget;
         if let Some(session) = session
             && self.is_plainly(READABLE)
         {
             // Nearly every turn of nearly every connection is this: one read, one answer, and back to rest.
             match self.serve_plainly(handler, session, turn, key) {
                 Ok(true) => return None,
-                Ok(false) => {}
+                Ok(false) => budget -= turn.plain_read.min(budget),
                 Err(reason) => return Some(Next::Close(reason)),
             }
         }
-        Some(self.serve_fully(handler, session, turn, key))
+        Some(self.serve_fully(handler, session, turn, key, budget))
     }
 
     /// One read and one answer of a connection at which everything is in order. True: so it is again, at rest.
@@ -335,9 +337,14 @@ impl<S> Connection<S> {
                 turn.counters.read(0);
                 self.set(EOF);
                 turn.slate.eof = true;
+                let bytes_out = turn.counters.bytes_out();
                 let act = |client: &mut Client<'_>| handler.handle_eof(client, session);
                 let ended = self.hand_plainly(turn, key, 0, CloseReason::PeerClosed, act);
                 turn.slate.eof = false;
+                // A farewell is activity; no read was, this time.
+                if turn.counters.bytes_out() != bytes_out {
+                    self.active_at = turn.now;
+                }
                 ended.err()
             }
             Ok(count) => {
@@ -358,6 +365,7 @@ impl<S> Connection<S> {
         session: &mut Option<H::Session>,
         turn: &mut Turn<'_, K>,
         key: Key,
+        mut budget: usize,
     ) -> Next
     where
         K: Kernel<Stream = S>,
@@ -365,13 +373,17 @@ impl<S> Connection<S> {
     {
         if let Some(session) = session
             && self.is_plainly(READABLE | ENDED)
-            && let Some(reason) = self.end_plainly(handler, session, turn, key)
+            && budget > 0
         {
-            return Next::Close(reason);
+            if let Some(reason) = self.end_plainly(handler, session, turn, key) {
+                return Next::Close(reason);
+            }
+            budget -= turn.plain_read.min(budget);
         }
-        match self.try_serve(handler, session, turn, key) {
+        match self.try_serve(handler, session, turn, key, budget) {
             Err(reason) => Next::Close(reason),
-            Ok(_) if self.has(LAST) && !self.has(FINISHING) => {
+            // What has been received is answered first, a budget a turn.
+            Ok(Next::Rest) if self.has(LAST) && !self.has(FINISHING) => {
                 self.end(CloseReason::Stopped);
                 self.finish(turn).unwrap_or_else(Next::Close)
             }
@@ -385,12 +397,12 @@ impl<S> Connection<S> {
         session: &mut Option<H::Session>,
         turn: &mut Turn<'_, K>,
         key: Key,
+        mut budget: usize,
     ) -> Result<Next, CloseReason>
     where
         K: Kernel<Stream = S>,
         H: Handler,
     {
-        let mut budget = turn.limits.read_budget;
         if self.spill.is_some() {
             self.flush_queued(turn, key)?;
         }

@@ -1,6 +1,6 @@
 //! A connection's timers: its own, its idle time, and the deadlines of its end.
 
-use super::{Connection, FINISHING, FLUSH_TICKS, LINGERING, Next, TIMER, TIMER_NEW, Turn};
+use super::{CUT, Connection, FINISHING, FLUSH_TICKS, LINGERING, Next, TIMER, TIMER_NEW, Turn};
 use crate::config::Limits;
 use crate::handler::Handler;
 use crate::kernel::Kernel;
@@ -48,6 +48,10 @@ impl<S> Connection<S> {
     where
         K: Kernel<Stream = S>,
     {
+        if self.has(CUT) {
+            // It was over before its time was.
+            return Next::Close(self.ending());
+        }
         if !self.has(LINGERING) {
             // It has not taken what was queued for it: as good as gone.
             return Next::Close(CloseReason::Vanished);

@@ -11,6 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::{SockRef, Socket};
 
 use super::{Edge, Event, Kernel};
+use crate::claim::Claim;
 use crate::peer::Peer;
 use crate::slab::Key;
 use crate::socket;
@@ -21,6 +22,8 @@ pub(crate) struct Linux {
     poll: Poll,
     events: Events,
     listener: Option<Socket>,
+    /// For as long as it listens.
+    claim: Option<Claim>,
     waker: Arc<WakeFd>,
     started_at: Instant,
 }
@@ -29,18 +32,21 @@ pub(crate) struct Linux {
 /// connections. Fewer starve nobody, because epoll puts what it has told behind what it has not.
 const BATCH: usize = 128;
 
+/// Input, and the mark of urgent data in it.
+const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
+
 /// Tokens of connections leave the upper half free, see [`Key`].
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 
 impl Linux {
-    /// Takes over a listening socket, and wakes up for `waker`.
-    pub(crate) fn new(listener: Socket, waker: Arc<WakeFd>) -> io::Result<Linux> {
+    /// Takes over a listening socket and the claim to its address, and wakes up for `waker`.
+    pub(crate) fn new(listener: Socket, claim: Option<Claim>, waker: Arc<WakeFd>) -> io::Result<Linux> {
         let poll = Poll::new()?;
         poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), LISTENER, Interest::READABLE)?;
         poll.registry().register(&mut SourceFd(&waker.as_raw_fd()), WAKER, Interest::READABLE)?;
         let events = Events::with_capacity(BATCH);
-        Ok(Linux { poll, events, listener: Some(listener), waker, started_at: Instant::now() })
+        Ok(Linux { poll, events, listener: Some(listener), claim, waker, started_at: Instant::now() })
     }
 }
 
@@ -61,7 +67,8 @@ impl Kernel for Linux {
                 LISTENER => note(Event::Incoming),
                 WAKER => self.waker.drain(),
                 Token(token) => {
-                    let ended = event.is_read_closed() || event.is_error();
+                    // A read stops at an urgent byte as it does at the end (tcp(7)): there may be more behind it.
+                    let ended = event.is_read_closed() || event.is_error() || event.is_priority();
                     let edge = Edge::new(event.is_readable(), event.is_writable(), ended);
                     note(Event::Stream(Key::from_token(token as u64), edge));
                 }
@@ -75,12 +82,12 @@ impl Kernel for Linux {
     }
 
     fn register(&mut self, stream: &OwnedFd, key: Key, writing: bool) -> io::Result<()> {
-        let interest = if writing { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let interest = if writing { READING | Interest::WRITABLE } else { READING };
         self.poll.registry().register(&mut SourceFd(&stream.as_raw_fd()), Token(key.token() as usize), interest)
     }
 
     fn rearm(&mut self, stream: &OwnedFd, key: Key) -> io::Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
+        let interest = READING | Interest::WRITABLE;
         self.poll.registry().reregister(&mut SourceFd(&stream.as_raw_fd()), Token(key.token() as usize), interest)
     }
 
@@ -91,6 +98,7 @@ impl Kernel for Linux {
 
     fn stop_listening(&mut self) {
         self.listener = None;
+        self.claim = None;
     }
 
     #[inline]

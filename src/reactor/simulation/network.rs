@@ -19,7 +19,8 @@ pub(crate) struct Dice(u64);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+        // Mixed once: else a seed's rolls would be those of the one before, but for the first.
+        Dice(Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)).roll())
     }
 
     fn roll(&mut self) -> u64 {
