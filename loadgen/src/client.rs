@@ -209,7 +209,7 @@ impl Client {
                 break;
             }
             match (&self.socket).read(scratch) {
-                Ok(0) => match speech.responses.end(speech.slot) {
+                Ok(0) => match speech.responses.end((speech.slot, speech.destination)) {
                     Some(response) if self.state == State::Busy => {
                         (self.is_whole, self.is_last, self.is_readable) = (true, true, false);
                         return Ok(response.fault);
@@ -257,7 +257,7 @@ impl Client {
                 self.refuse_surplus(bytes.len() - taken).map(|()| None)
             }
             Protocol::Http(_) => {
-                let taken = speech.responses.take(speech.slot, bytes);
+                let taken = speech.responses.take((speech.slot, speech.destination), bytes);
                 self.received = 1;
                 let Some((response, taken)) = taken.map_err(|kind| Failure::new(Act::Reply, kind))? else {
                     return Ok(None);

@@ -18,15 +18,18 @@ use crate::report::Exit;
 /// # Errors
 /// A file that cannot be read, or has no results that can be compared.
 pub(crate) fn run(arguments: &Compare) -> Result<Exit, Problem> {
-    let (before, after) = (read(&arguments.before)?, read(&arguments.after)?);
+    let (before, after) = (Results::read(&arguments.before)?, Results::read(&arguments.after)?);
+    let differences = before.differences(&after)?;
+    let (before, after) = (before.runs, after.runs);
     let figures: Vec<Figure> =
         MEASURES.iter().filter_map(|measure| Figure::new(measure, &before, &after, arguments.tolerance)).collect();
     let is_worse = figures.iter().any(|figure| figure.finding == Finding::Worse);
     let text = if arguments.json {
-        let comparison = Comparison { runs: [before.len(), after.len()], is_worse, figures: &figures };
+        let comparison =
+            Comparison { runs: [before.len(), after.len()], is_worse, figures: &figures, notes: &differences };
         serde_json::to_string_pretty(&comparison).expect("numbers and strings can always be written as JSON") + "\n"
     } else {
-        page(&figures, before.len(), after.len())
+        page(&figures, before.len(), after.len(), &differences)
     };
     match stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -123,9 +126,11 @@ struct Comparison<'a> {
     runs: [usize; 2],
     is_worse: bool,
     figures: &'a [Figure],
+    /// What makes the comparison something else than it seems.
+    notes: &'a [String],
 }
 
-fn page(figures: &[Figure], before: usize, after: usize) -> String {
+fn page(figures: &[Figure], before: usize, after: usize, notes: &[String]) -> String {
     let mut text = format!("{before} runs against {after}; means, and the change with its 95 % interval (Welch)\n\n");
     text += &format!("  {:<10}{:>12}{:>12}{:>10}  {:<22}\n", "", "before", "after", "change", "95 % interval");
     for figure in figures {
@@ -146,6 +151,7 @@ fn page(figures: &[Figure], before: usize, after: usize) -> String {
             range.unwrap_or_else(|| "-".to_owned())
         );
     }
+    text += &notes.iter().map(|note| format!("\n! {note}\n")).collect::<String>();
     if before.min(after) < RUNS_ADVISED {
         text += &format!(
             "\n! {RUNS_ADVISED} runs of each (--runs {RUNS_ADVISED}) tell small changes from chance; fewer hardly do.\n"
@@ -154,24 +160,62 @@ fn page(figures: &[Figure], before: usize, after: usize) -> String {
     text
 }
 
-/// The measured stages of the results in a file: its runs.
-fn read(path: &Path) -> Result<Vec<Value>, Problem> {
-    let wrong = |why: String| Problem::Machine(format!("cannot compare {}: {why}", path.display()));
-    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let mut results: Value = serde_json::from_str(&text).map_err(|error| wrong(format!("it is no JSON: {error}")))?;
-    if results["format"] != 1 || !results["stages"].is_array() {
-        return Err(wrong("it has no results of `loadgen --json`".to_owned()));
-    }
-    let stages = results["stages"].take();
-    let is_run =
-        |stage: &&Value| matches!(stage["stage"].as_str(), Some("closed" | "open")) && stage["is_warmup"] != true;
-    let runs: Vec<Value> = stages.as_array().into_iter().flatten().filter(is_run).cloned().collect();
-    match runs.first().map(|run| run["stage"].clone()) {
-        None => Err(wrong("it has no closed and no open loop".to_owned())),
-        Some(first) if runs.iter().any(|run| run["stage"] != first) => {
-            Err(wrong("it has both closed and open loops: compare results of one kind".to_owned()))
+/// The results in a file, as far as they are compared.
+struct Results {
+    name: String,
+    plan: Value,
+    is_suspect: bool,
+    /// The measured stages.
+    runs: Vec<Value>,
+}
+
+impl Results {
+    fn read(path: &Path) -> Result<Results, Problem> {
+        let wrong = |why: String| Problem::Machine(format!("cannot compare {}: {why}", path.display()));
+        let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let mut results: Value =
+            serde_json::from_str(&text).map_err(|error| wrong(format!("it is no JSON: {error}")))?;
+        if results["format"] != 1 || !results["stages"].is_array() {
+            return Err(wrong("it has no results of `loadgen --json`".to_owned()));
         }
-        Some(_) => Ok(runs),
+        if results["is_ok"] == false {
+            return Err(wrong("that run failed or was broken off: what it measured is no result".to_owned()));
+        }
+        let stages = results["stages"].take();
+        let is_run =
+            |stage: &&Value| matches!(stage["stage"].as_str(), Some("closed" | "open")) && stage["is_warmup"] != true;
+        let runs: Vec<Value> = stages.as_array().into_iter().flatten().filter(is_run).cloned().collect();
+        let first = runs.first().ok_or_else(|| wrong("it has no closed and no open loop".to_owned()))?;
+        if runs.iter().any(|run| run["stage"] != first["stage"]) {
+            return Err(wrong("it has both closed and open loops: compare results of one kind".to_owned()));
+        }
+        let is_suspect = results["verdict"]["verdict"] == "suspect";
+        Ok(Results { name: path.display().to_string(), plan: results["plan"].take(), is_suspect, runs })
+    }
+
+    /// What else is not the same, in sentences.
+    fn differences(&self, other: &Results) -> Result<Vec<String>, Problem> {
+        if self.runs[0]["stage"] != other.runs[0]["stage"] {
+            let sentence = format!(
+                "cannot compare: one of {} and {} is a closed loop, the other an open one",
+                self.name, other.name
+            );
+            return Err(Problem::Machine(sentence));
+        }
+        let plan = ["protocol", "connections", "message_bytes", "threads", "duration_s"];
+        let mut told: Vec<String> = plan
+            .into_iter()
+            .map(|field| (field, &self.plan[field], &other.plan[field]))
+            .chain([("rate_target_per_s", &self.runs[0]["rate_target_per_s"], &other.runs[0]["rate_target_per_s"])])
+            .filter(|(_, mine, theirs)| mine != theirs)
+            .map(|(field, mine, theirs)| format!("The loads differ: {field} was {mine}, then {theirs}."))
+            .collect();
+        let suspects = [self, other].into_iter().filter(|results| results.is_suspect);
+        told.extend(
+            suspects
+                .map(|results| format!("The verdict on {} was SUSPECT: it may be loadgen that differs.", results.name)),
+        );
+        Ok(told)
     }
 }
 

@@ -22,6 +22,10 @@ use crate::target::Target;
 /// # Errors
 /// What makes no sense in the command line, and a target without an address.
 pub(crate) fn run(targets: &[Target], load: &Load) -> Result<Exit, Problem> {
+    let output = &load.output;
+    if [&output.hgrm, &output.hlog, &output.csv, &output.html].into_iter().any(Option::is_some) {
+        return Err(Problem::Usage("doctor measures nothing: of the formats it has only --json".to_owned()));
+    }
     let machine = Machine::prepare();
     let plan = load::plan(targets, load, &machine)?;
     let mut findings = findings(&plan, &machine);

@@ -111,6 +111,13 @@ pub(crate) fn threads_cpu_time(prefix: &str) -> Duration {
     )
 }
 
+/// How long the calling thread has been ready to run without having a processor; zero where the kernel does not tell.
+pub(crate) fn thread_wait_time() -> Duration {
+    // The second number of schedstat, in nanoseconds.
+    let schedstat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(schedstat.split(' ').nth(1).and_then(|ns| ns.parse().ok()).unwrap_or(0))
+}
+
 /// What the kernel assumes when it cannot be asked; see ip(7).
 const PORTS_USUAL: PortRange = PortRange { first: 32768, last: 60999 };
 

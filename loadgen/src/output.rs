@@ -39,6 +39,10 @@ impl Outlet {
         ];
         let mut outlet = Outlet { stdout: None, files: Vec::new() };
         for (path, render) in formats.into_iter().filter_map(|(path, render)| Some((path.as_ref()?, render))) {
+            if outlet.files.iter().any(|(_, other, _)| other == path) {
+                let sentence = format!("{} is given for two formats: each needs a file of its own", path.display());
+                return Err(Problem::Usage(sentence));
+            }
             if path.as_os_str() != "-" {
                 outlet.files.push((render, path.clone(), await_file(path, signals)?));
             } else if outlet.stdout.replace(render).is_some() {

@@ -64,6 +64,10 @@ pub(crate) struct Recorder {
     /// The part of the stage for which it was busy: with processor time, but not with waiting for a request to fall due.
     /// Merged: that of the busiest.
     pub(crate) busy_part: f64,
+    /// The part of the stage for which it was ready to run and had no processor. Merged: that of the unluckiest.
+    pub(crate) waited_part: f64,
+    /// Heartbeats that were left out because the one before them had not come back.
+    pub(crate) skipped: u64,
 }
 
 impl Recorder {
@@ -95,6 +99,8 @@ impl Recorder {
             strange: None,
             cpu_time: Duration::ZERO,
             busy_part: 0.0,
+            waited_part: 0.0,
+            skipped: 0,
         }
     }
 
@@ -109,6 +115,8 @@ impl Recorder {
         self.answered_in_window += other.answered_in_window;
         self.thirds = std::array::from_fn(|third| self.thirds[third] + other.thirds[third]);
         self.busy_part = self.busy_part.max(other.busy_part);
+        self.waited_part = self.waited_part.max(other.waited_part);
+        self.skipped += other.skipped;
         self.unfinished += other.unfinished;
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;

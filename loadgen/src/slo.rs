@@ -52,11 +52,21 @@ impl Condition {
     fn judge(&self, recorder: &Recorder) -> Outcome {
         let times = &recorder.latency;
         let (measured, is_met) = match *self {
+            // What was never answered took longer than all that was.
             Condition::Percentile { percent, below_ns } => {
-                let beyond = (times.len() as f64 * (100.0 - percent) / 100.0).floor();
-                let ns = (beyond >= BEYOND_MIN).then(|| times.at_quantile(percent / 100.0));
-                (ns.map(span), ns.is_some_and(|ns| ns < below_ns))
+                let all = (times.len() + missing(recorder)) as f64;
+                let beyond = (all * (100.0 - percent) / 100.0).floor();
+                let quantile = percent / 100.0 * all / times.len().max(1) as f64;
+                match (beyond >= BEYOND_MIN, quantile > 1.0) {
+                    (false, _) => (None, false),
+                    (true, true) => (Some(NEVER.to_owned()), false),
+                    (true, false) => {
+                        let ns = times.at_quantile(quantile);
+                        (Some(span(ns)), ns < below_ns)
+                    }
+                }
             }
+            Condition::Max { .. } if missing(recorder) > 0 => (Some(NEVER.to_owned()), false),
             Condition::Max { below_ns } => {
                 let ns = (times.len() > 0).then(|| times.max());
                 (ns.map(span), ns.is_some_and(|ns| ns < below_ns))
@@ -73,6 +83,11 @@ impl Condition {
         };
         Outcome { condition: self.to_string(), measured, is_met }
     }
+}
+
+/// Requests that have no time because they were never answered.
+fn missing(recorder: &Recorder) -> u64 {
+    total(&recorder.request_failures) + recorder.unfinished
 }
 
 /// Which part of the requests failed, or had no answer at the end. Lost connections without a request count, too.
@@ -134,6 +149,9 @@ fn condition(text: &str) -> Result<Condition, String> {
     }
 }
 
+/// What stands in place of a time that nobody knows the end of.
+const NEVER: &str = "never answered";
+
 /// Samples that have to lie beyond a percentile before it is one.
 const BEYOND_MIN: f64 = 10.0;
 
@@ -171,6 +189,9 @@ mod tests {
         (run.due, run.unfinished) = (1010, 4);
         (0..6).for_each(|_| note(&mut run.request_failures, Failure::new(Act::Reply, Kind::Reset)));
         assert_eq!(met("err<1%,err<0.9%", &run), [true, false], "10 of 1,010");
+        assert_eq!(met("p50<507us,p98.9<1s,p99<1s,max<9s", &run), [true, true, true, false]);
+        (run.due, run.unfinished) = (1016, 10);
+        assert_eq!(met("p99<1s", &run), [false], "16 of 1,016 were never answered");
         assert!("err<1%".parse::<Slo>().unwrap().allows_errors() && !"p99<1s".parse::<Slo>().unwrap().allows_errors());
     }
 

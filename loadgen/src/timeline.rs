@@ -26,9 +26,11 @@ impl Timeline {
         Timeline { interval_ns, over: Vec::new(), current: Times::new(u64::MAX >> 1), index: 0 }
     }
 
-    /// Something took `ns` and ended `at_ns` after the window had opened.
-    pub(crate) fn record(&mut self, at_ns: u64, ns: u64) {
-        let index = (at_ns / self.interval_ns) as usize;
+    /// Something took `ns` and ended `at_ns` after the window had opened, which closes after `window_ns`. What ends later
+    /// does not belong into the interval that the window's end cuts, but behind it.
+    pub(crate) fn record(&mut self, at_ns: u64, window_ns: u64, ns: u64) {
+        let first_ns = if at_ns < window_ns { 0 } else { window_ns.div_ceil(self.interval_ns) };
+        let index = (at_ns / self.interval_ns).max(first_ns) as usize;
         if index != self.index {
             self.turn_to(index);
         }
@@ -128,10 +130,10 @@ mod tests {
     #[test]
     fn each_interval_has_its_own_and_an_empty_one_stands_between() {
         let mut timeline = Timeline::new(60 * S);
-        (1..=100).for_each(|us| timeline.record(S - 1, us * 1000));
-        timeline.record(2 * S, 7_000);
+        (1..=100).for_each(|us| timeline.record(S - 1, u64::MAX, us * 1000));
+        timeline.record(2 * S, u64::MAX, 7_000);
         // Late, from another thread's clock or not: it goes where it belongs.
-        timeline.record(S / 2, 5_000);
+        timeline.record(S / 2, u64::MAX, 5_000);
         timeline.close();
         assert_eq!(counts(&timeline), [101, 0, 1]);
         let first = timeline.intervals().next().unwrap();
@@ -139,11 +141,21 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_after_the_window_has_an_interval_behind_it() {
+        let mut timeline = Timeline::new(S);
+        [S + S / 4, S + S / 2 - 1, S + S / 2, 5 * S]
+            .into_iter()
+            .for_each(|at_ns| timeline.record(at_ns, S + S / 3, 1_000));
+        timeline.close();
+        assert_eq!(counts(&timeline)[4..8], [0, 1, 2, 0], "the window closes in the sixth interval");
+    }
+
+    #[test]
     fn workers_are_added_interval_by_interval_and_nothing_is_lost() {
         let (mut one, mut two) = (Timeline::new(S), Timeline::new(S));
         for ms in 0..1000 {
-            one.record(ms * 1_000_000, 1_000 + ms);
-            two.record(ms * 1_000_000, 1_000_000);
+            one.record(ms * 1_000_000, u64::MAX, 1_000 + ms);
+            two.record(ms * 1_000_000, u64::MAX, 1_000_000);
         }
         [&mut one, &mut two].into_iter().for_each(Timeline::close);
         let mut all = Timeline::new(S);
@@ -154,8 +166,8 @@ mod tests {
     #[test]
     fn a_long_run_has_longer_intervals_not_more() {
         let (mut long, mut short) = (Timeline::new(u64::MAX), Timeline::new(u64::MAX));
-        (0..10_000).for_each(|second| long.record(second * S, 1_000));
-        (0..10).for_each(|second| short.record(second * S, 1_000));
+        (0..10_000).for_each(|second| long.record(second * S, u64::MAX, 1_000));
+        (0..10).for_each(|second| short.record(second * S, u64::MAX, 1_000));
         [&mut long, &mut short].into_iter().for_each(Timeline::close);
         assert!(long.intervals().len() <= INTERVALS_MAX && long.interval_ns() == 16 * S, "{}", long.interval_ns());
         assert_eq!(counts(&long).iter().sum::<u64>(), 10_000);

@@ -50,6 +50,11 @@ impl Times {
         self.histogram.as_ref().map_or(0, |histogram| histogram.value_at_quantile(quantile))
     }
 
+    /// Their mean; 0 when there are none.
+    pub(crate) fn mean(&self) -> f64 {
+        self.histogram.as_ref().map_or(0.0, Histogram::mean)
+    }
+
     /// The longest; 0 when there are none.
     pub(crate) fn max(&self) -> u64 {
         self.histogram.as_ref().map_or(0, Histogram::max)

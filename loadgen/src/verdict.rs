@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::quantity::{count, rate_text, span};
+use crate::recorder::total;
 use crate::report::percentiles::Percentiles;
 use crate::report::{Ending, Report, StageResult};
 use crate::stage::Stage;
@@ -69,6 +70,7 @@ fn reasons(result: &StageResult) -> Vec<String> {
         reasons.extend(sent_late(result));
     }
     reasons.extend(busy(result));
+    reasons.extend(waited(result));
     reasons.extend(unsteady(result));
     reasons.extend(stood_still(result));
     reasons
@@ -78,9 +80,10 @@ fn reasons(result: &StageResult) -> Vec<String> {
 /// against what was really due: chance may have made that more or less than the rate says.
 fn rate_not_achieved(result: &StageResult, rate_per_s: f64) -> Option<String> {
     let recorder = &result.recorder;
-    // As many as are being served when the window ends are not missing.
-    let under_way = recorder.service.at_quantile(0.5) as f64 / 1e9 * rate_per_s + UNDER_WAY;
-    let is_short = recorder.answered_in_window as f64 + under_way < recorder.due as f64 * ACHIEVED_MIN;
+    // As many as are being served when the window ends are not missing, by Little's law; what failed is told elsewhere.
+    let under_way = recorder.service.mean() / 1e9 * rate_per_s + UNDER_WAY;
+    let ended = (recorder.answered_in_window + total(&recorder.request_failures)) as f64;
+    let is_short = ended + under_way < recorder.due as f64 * ACHIEVED_MIN;
     is_short.then(|| {
         format!(
             "achieved {}/s of {}/s: the latencies are those of an overloaded server or generator",
@@ -114,6 +117,17 @@ fn busy(result: &StageResult) -> Option<String> {
             "a generating thread was busy for {:.0} % of the time: it may be loadgen that was measured (try more --threads, \
              fewer connections, or another machine)",
             busy * 100.0
+        )
+    })
+}
+
+fn waited(result: &StageResult) -> Option<String> {
+    let waited = result.recorder.waited_part;
+    (waited > WAITED_MAX).then(|| {
+        format!(
+            "a generating thread was ready to run, but had no processor, for {:.0} % of the time: what it did not do meanwhile is \
+             in the figures (stop what else runs here, or use another machine)",
+            waited * 100.0
         )
     })
 }
@@ -171,6 +185,10 @@ const UNDER_WAY: f64 = 10.0;
 
 /// Beyond this part of its time a thread has no reserve, and its queue becomes part of the latency.
 const BUSY_MAX: f64 = 0.8;
+
+/// Beyond this part of its time a thread that waits for a processor is what is measured. Taking turns with a server on the
+/// same core stays below.
+const WAITED_MAX: f64 = 0.2;
 
 /// A difference between the first and the last third that a person would not call one.
 const STEADY_PART: f64 = 0.1;
@@ -236,6 +254,7 @@ mod tests {
         let busy = |part: f64| reason(|report| report.stages[1].recorder.busy_part = part, false);
         assert!(busy(0.81).contains("busy for 81 %"));
         assert_eq!(busy(0.79), "valid");
+        assert!(reason(|report| report.stages[1].recorder.waited_part = 0.3, false).contains("no processor, for 30 %"));
         assert!(
             reason(|report| report.stages[1].recorder.standstill_ns = 1_500_000_000, false)
                 .contains("still for 1.50 s")

@@ -19,6 +19,7 @@ use crate::failure::{Act, Failure, Kind};
 use crate::gate::Gate;
 use crate::halt::Halt;
 use crate::live::{Live, Seen};
+use crate::machine::thread_wait_time;
 use crate::payload::Stream;
 use crate::plan::{Plan, Share};
 use crate::protocol::http::Responses;
@@ -112,6 +113,7 @@ impl Worker {
     /// Runs one stage, whose window opens at `begin_ns` of the clock, to its end, and says what happened.
     pub(crate) fn run(&mut self, stage: Stage, begin_ns: u64) -> Recorder {
         let (cpu_before, started_ns) = (sys::thread_cpu_time(), self.clock.now_ns());
+        let waited_before = thread_wait_time();
         self.begin(stage, begin_ns);
         self.standstill.begin(self.clock.now_ns(), cpu_before);
         while !self.is_over() {
@@ -126,7 +128,9 @@ impl Worker {
         let mut recorder = self.end();
         recorder.cpu_time = sys::thread_cpu_time().saturating_sub(cpu_before);
         let busy = recorder.cpu_time.saturating_sub(Duration::from_nanos(self.spun_ns));
-        recorder.busy_part = busy.as_nanos() as f64 / (self.clock.now_ns() - started_ns).max(1) as f64;
+        let elapsed_ns = (self.clock.now_ns() - started_ns).max(1) as f64;
+        recorder.busy_part = busy.as_nanos() as f64 / elapsed_ns;
+        recorder.waited_part = thread_wait_time().saturating_sub(waited_before).as_nanos() as f64 / elapsed_ns;
         recorder.standstill_ns = self.standstill.total_ns();
         recorder
     }
@@ -385,7 +389,7 @@ impl Worker {
         }
         let latency_ns = now_ns - client.due_ns();
         self.recorder.latency.record(latency_ns);
-        self.recorder.timeline.record(now_ns - self.begin_ns, latency_ns);
+        self.recorder.timeline.record(now_ns - self.begin_ns, self.end_ns - self.begin_ns, latency_ns);
         if let Drive::Open(_) = self.drive {
             self.recorder.service.record(now_ns - client.sent_ns());
         }
@@ -452,6 +456,8 @@ impl Worker {
             // Connections that were lost keep their slot, and pass their turn on; so do those whose last heartbeat has not
             // come back yet.
             if self.clients[slot as usize].as_ref().is_none_or(|client| client.state() != State::Idle) {
+                let is_busy = self.clients[slot as usize].is_some();
+                self.recorder.skipped += u64::from(is_busy && matches!(self.drive, Drive::Beat(_)));
                 continue;
             }
             if let Drive::Open(arrivals) = &mut self.drive {

@@ -40,8 +40,8 @@ pub(crate) struct Response {
 #[derive(Debug, Default)]
 pub(crate) struct Responses {
     partial: HashMap<u32, Partial>,
-    /// The length of the first good response's body: the others have the same.
-    body_len: Option<u64>,
+    /// The length of the first good response's body, of each destination: the others have the same.
+    body_lens: HashMap<usize, u64>,
 }
 
 /// A response of which not all has come.
@@ -67,11 +67,11 @@ struct Head {
 enum Body {
     /// So many bytes are left.
     Length(u64),
-    /// In chunks: the number of the line that is being read, as far as it has come.
-    ChunkSize(u64),
+    /// In chunks: the number of the line that is being read, as far as it has come; nothing before its first digit.
+    ChunkSize(Option<u64>),
     /// In a chunk's extension or at the line's end; behind it come so many bytes.
     ChunkLine(u64),
-    /// So many bytes of a chunk, its line's end included, are left.
+    /// So many bytes of a chunk are left; behind it its line ends.
     Chunk(u64),
     /// Lines behind the last chunk, until an empty one; whether the present one is empty so far.
     Trailer(bool),
@@ -85,20 +85,24 @@ impl Responses {
     ///
     /// # Errors
     /// [`Kind::Malformed`] for what is no HTTP response.
-    pub(crate) fn take(&mut self, slot: u32, bytes: &[u8]) -> Result<Option<(Response, usize)>, Kind> {
+    pub(crate) fn take(
+        &mut self,
+        (slot, destination): (u32, usize),
+        bytes: &[u8],
+    ) -> Result<Option<(Response, usize)>, Kind> {
         let mut partial = if self.partial.is_empty() { None } else { self.partial.remove(&slot) }.unwrap_or_default();
         let (taken, is_whole) = partial.take(bytes)?;
         if !is_whole {
             self.partial.insert(slot, partial);
             return Ok(None);
         }
-        Ok(Some((self.judge(&partial), taken)))
+        Ok(Some((self.judge(&partial, destination), taken)))
     }
 
     /// The connection in `slot` has been closed by the server: the response that this ends, if there is one.
-    pub(crate) fn end(&mut self, slot: u32) -> Option<Response> {
+    pub(crate) fn end(&mut self, (slot, destination): (u32, usize)) -> Option<Response> {
         let partial = self.partial.remove(&slot)?;
-        (partial.known.is_some() && partial.body == Body::UntilClose).then(|| self.judge(&partial))
+        (partial.known.is_some() && partial.body == Body::UntilClose).then(|| self.judge(&partial, destination))
     }
 
     /// The connection in `slot` is gone.
@@ -106,11 +110,11 @@ impl Responses {
         self.partial.remove(&slot);
     }
 
-    fn judge(&mut self, partial: &Partial) -> Response {
+    fn judge(&mut self, partial: &Partial, destination: usize) -> Response {
         let head = partial.known.unwrap_or(Head { status: 0, is_last: true });
         let fault = match head.status {
             200..300 => {
-                let first = *self.body_len.get_or_insert(partial.body_len);
+                let first = *self.body_lens.entry(destination).or_insert(partial.body_len);
                 (first != partial.body_len).then_some(Kind::Length)
             }
             status => Some(Kind::Status(status)),
@@ -168,11 +172,9 @@ impl Partial {
                     self.body_len += rest.len() as u64;
                     return Ok((bytes.len(), false));
                 }
-                Body::Chunk(0) => self.body = Body::ChunkSize(0),
-                Body::Chunk(left) => {
+                Body::Chunk(left) if left > 0 => {
                     let count = left.min(rest.len() as u64);
-                    // The last two bytes are the line's end, which is no part of the body.
-                    self.body_len += count.min(left.saturating_sub(2));
+                    self.body_len += count;
                     self.body = Body::Chunk(left - count);
                     taken += count as usize;
                 }
@@ -189,14 +191,18 @@ impl Partial {
     /// One byte between chunks; true if it was the last of the response.
     fn take_chunk_byte(&mut self, byte: u8) -> Result<bool, Kind> {
         self.body = match (self.body, byte) {
-            (Body::ChunkSize(size) | Body::ChunkLine(size), b'\n') if size == 0 => Body::Trailer(true),
-            (Body::ChunkSize(size) | Body::ChunkLine(size), b'\n') => Body::Chunk(size + 2),
-            (Body::ChunkSize(size), b'\r' | b';' | b' ' | b'\t') => Body::ChunkLine(size),
+            (Body::ChunkSize(Some(0)) | Body::ChunkLine(0), b'\n') => Body::Trailer(true),
+            (Body::ChunkSize(Some(size)) | Body::ChunkLine(size), b'\n') => Body::Chunk(size),
+            (Body::ChunkSize(Some(size)), b'\r' | b';' | b' ' | b'\t') => Body::ChunkLine(size),
             (Body::ChunkSize(size), digit) => {
                 let digit = char::from(digit).to_digit(16).ok_or(Kind::Malformed)?;
-                let size = size.checked_mul(16).and_then(|size| size.checked_add(digit.into()));
-                Body::ChunkSize(size.filter(|size| *size < u64::MAX / 2).ok_or(Kind::Malformed)?)
+                let size = size.unwrap_or(0).checked_mul(16).and_then(|size| size.checked_add(digit.into()));
+                Body::ChunkSize(Some(size.ok_or(Kind::Malformed)?))
             }
+            (Body::Chunk(_), b'\r') => self.body,
+            (Body::Chunk(_), b'\n') => Body::ChunkSize(None),
+            // More than its size said.
+            (Body::Chunk(_), _) => return Err(Kind::Malformed),
             (Body::Trailer(true), b'\n') => return Ok(true),
             (Body::Trailer(_), b'\n') => Body::Trailer(true),
             (Body::Trailer(is_empty), b'\r') => Body::Trailer(is_empty),
@@ -219,28 +225,42 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head, Body)>, Kind> {
         Err(_) => return Err(Kind::Malformed),
     };
     let status = response.code.unwrap_or(0);
-    let is_named = |header: &&httparse::Header<'_>, name: &str| header.name.eq_ignore_ascii_case(name);
-    let value = |name: &str| response.headers.iter().find(|header| is_named(header, name)).map(|header| header.value);
-    let has = |name: &str, word: &str| {
-        let words = value(name).unwrap_or_default().split(|byte| *byte == b',');
-        words.into_iter().any(|it| it.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+    // Of a name that comes several times all values count, as if commas stood between them (RFC 9110, 5.3).
+    let words = |name: &'static str| {
+        let named = response.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
+        named.flat_map(|header| header.value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
     };
+    let has = |name, word: &str| words(name).any(|it| it.eq_ignore_ascii_case(word.as_bytes()));
     let is_http_10 = response.version == Some(0);
-    let body = match value("content-length") {
-        _ if status == 204 || status == 304 || (100..200).contains(&status) => Body::Length(0),
-        _ if has("transfer-encoding", "chunked") => Body::ChunkSize(0),
-        Some(digits) => {
-            let number = std::str::from_utf8(digits.trim_ascii()).ok().and_then(|digits| digits.parse().ok());
-            Body::Length(number.ok_or(Kind::Malformed)?)
-        }
-        None => Body::UntilClose,
+    let is_empty = status == 204 || status == 304 || (100..200).contains(&status);
+    let body = if is_empty {
+        Body::Length(0)
+    } else if has("transfer-encoding", "chunked") {
+        Body::ChunkSize(None)
+    } else {
+        content_length(words("content-length"))?
     };
     let is_kept = if is_http_10 { has("connection", "keep-alive") } else { !has("connection", "close") };
     Ok(Some((len, Head { status, is_last: !is_kept || body == Body::UntilClose }, body)))
 }
 
+/// The body's length; until the connection's end, where there is none. Said several times, it has to be the same.
+fn content_length<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Body, Kind> {
+    let mut body = Body::UntilClose;
+    for digits in values {
+        // A sign would be parsed, but is none of HTTP's.
+        let digits = Some(digits).filter(|digits| digits.iter().all(u8::is_ascii_digit));
+        let number = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()).ok_or(Kind::Malformed)?;
+        if body != Body::UntilClose && body != Body::Length(number) {
+            return Err(Kind::Malformed);
+        }
+        body = Body::Length(number);
+    }
+    Ok(body)
+}
+
 /// More than any server sends.
-const HEADERS_MAX: usize = 100;
+const HEADERS_MAX: usize = 256;
 
 /// A head that is longer is none.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -256,7 +276,7 @@ mod tests {
             for piece in bytes.as_bytes().chunks(piece_len) {
                 let mut rest = piece;
                 while !rest.is_empty() {
-                    match responses.take(0, rest)? {
+                    match responses.take((0, 0), rest)? {
                         Some((response, taken)) => {
                             ends.push((response, at + taken));
                             (rest, at) = (&rest[taken..], at + taken);
@@ -265,7 +285,7 @@ mod tests {
                     }
                 }
             }
-            ends.extend(responses.end(0).map(|response| (response, at)));
+            ends.extend(responses.end((0, 0)).map(|response| (response, at)));
             Ok(ends)
         };
         let whole = run(bytes.len());
@@ -294,6 +314,15 @@ mod tests {
         assert_eq!(outcome(&(chunked + same)).unwrap()[1].0, GOOD, "15 bytes, too");
         assert_eq!(outcome(&format!("{head}zz\r\n")), Err(Kind::Malformed));
         assert_eq!(outcome(&format!("{head}{}\r\n", "F".repeat(30))), Err(Kind::Malformed));
+    }
+
+    #[test]
+    fn a_name_that_comes_twice_has_both_values() {
+        let twice = "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+        assert_eq!(outcome(twice), Ok(vec![(GOOD, twice.len())]));
+        assert_eq!(outcome("HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\nx").unwrap().len(), 1);
+        let closing = "HTTP/1.1 200 OK\r\nConnection: foo\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        assert!(outcome(closing).unwrap()[0].0.is_last);
     }
 
     #[test]

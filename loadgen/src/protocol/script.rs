@@ -5,6 +5,9 @@
 pub(crate) struct Script {
     request: Vec<u8>,
     pattern: Vec<Part>,
+    /// For each place behind a star: how much of what follows the star may have begun anew when the next byte is another
+    /// one, as Knuth, Morris and Pratt have it. `None` where no star allows that.
+    restarts: Vec<Option<u32>>,
 }
 
 /// One step of a pattern.
@@ -41,7 +44,7 @@ impl Script {
             _ if pattern.windows(2).any(|two| two == [Part::Any; 2]) => {
                 Err(format!("--expect '{expect}' has two * in a row: one is enough"))
             }
-            _ => Ok(Script { request, pattern }),
+            _ => Ok(Script { restarts: restarts(&pattern), request, pattern }),
         }
     }
 
@@ -57,24 +60,55 @@ impl Script {
     /// The first byte that should not be there.
     pub(crate) fn advance(&self, mut position: u32, bytes: &[u8]) -> Result<(u32, usize), Mismatch> {
         for (taken, byte) in bytes.iter().enumerate() {
-            match self.pattern.get(position as usize) {
-                None => return Ok((position, taken)),
-                Some(Part::Byte(wanted)) if wanted == byte => position += 1,
-                Some(Part::Byte(_)) => return Err(Mismatch),
-                Some(Part::Any) => {
-                    if self.pattern.get(position as usize + 1) == Some(&Part::Byte(*byte)) {
-                        position += 2;
-                    }
-                }
+            // A star takes nothing by itself: what follows it is looked for from here on.
+            position += u32::from(self.pattern.get(position as usize) == Some(&Part::Any));
+            if self.is_whole(position) {
+                return Ok((position, taken));
             }
+            position = self.step(position, *byte)?;
         }
         Ok((position, bytes.len()))
+    }
+
+    /// One byte on from `position`, at which there is a byte of the pattern.
+    fn step(&self, mut position: u32, byte: u8) -> Result<u32, Mismatch> {
+        loop {
+            match (self.pattern[position as usize], self.restarts[position as usize]) {
+                (Part::Byte(wanted), _) if wanted == byte => return Ok(position + 1),
+                (_, None) => return Err(Mismatch),
+                // Nothing has begun: the star takes this byte, too.
+                (_, Some(restart)) if restart == position => return Ok(position),
+                (_, Some(restart)) => position = restart,
+            }
+        }
     }
 
     /// Whether a reply that has come to `position` is whole.
     pub(crate) fn is_whole(&self, position: u32) -> bool {
         position as usize == self.pattern.len()
     }
+}
+
+/// Where to go on in the pattern from each place, when the byte that comes is not the one there.
+fn restarts(pattern: &[Part]) -> Vec<Option<u32>> {
+    let mut restarts = vec![None; pattern.len()];
+    let starts = (0..pattern.len()).filter(|at| pattern[*at] == Part::Any).map(|at| at + 1);
+    for start in starts {
+        let end = (start..pattern.len()).find(|at| pattern[*at] == Part::Any).unwrap_or(pattern.len());
+        let word = &pattern[start..end];
+        let mut prefix = 0;
+        for at in 0..word.len() {
+            // The longest beginning of the word that ends just before `at`; at its first place it is the place itself.
+            restarts[start + at] = Some((start + prefix) as u32);
+            if at > 0 {
+                while prefix > 0 && word[prefix] != word[at] {
+                    prefix = restarts[start + prefix].map_or(0, |restart| restart as usize - start);
+                }
+                prefix += usize::from(word[prefix] == word[at]);
+            }
+        }
+    }
+    restarts
 }
 
 /// The bytes of `text`, each with whether it was written as an escape.
@@ -146,6 +180,14 @@ mod tests {
         assert_eq!(outcome("VERSION *\\r\\n", b"VERSION 1.6.18\r\n"), Ok((true, 16)));
         assert_eq!(outcome("VERSION *\\r\\n", b"VERSION \r\n"), Ok((true, 10)), "none, too");
         assert_eq!(outcome("*\\n", b"anything\n"), Ok((true, 9)));
+        assert_eq!(
+            outcome("VALUE *END\\r\\n", b"VALUE BLENDED\r\nEND\r\n"),
+            Ok((true, 20)),
+            "all that follows, not a byte of it"
+        );
+        assert_eq!(outcome("*aab", b"aaaab"), Ok((true, 5)));
+        assert_eq!(outcome("*abab*c", b"xababababc"), Ok((true, 10)));
+        assert_eq!(outcome("*abac!", b"ababac!"), Ok((true, 7)));
         assert_eq!(outcome("a\\*b", b"a*b"), Ok((true, 3)));
         assert_eq!(outcome("a\\*b", b"axb"), Err(Mismatch));
     }

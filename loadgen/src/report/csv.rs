@@ -5,17 +5,21 @@ use std::fmt::Write;
 use crate::report::Report;
 use crate::report::percentiles::Percentiles;
 
-/// The rows of `report`, under a line that names their columns; an empty field where samples are too few to tell.
+/// The rows of `report`, under a line that names their columns; an empty field where samples are too few to tell. Answers
+/// that came after the window stand in a row of no length.
 pub(crate) fn render(report: &Report) -> String {
     let mut text = format!("{COLUMNS}\n");
     for result in report.stages.iter().filter(|result| result.recorder.answered > 0 && !result.is_warmup) {
         let timeline = &result.recorder.timeline;
         let seconds = timeline.interval_ns() as f64 / 1e9;
         for (index, times) in timeline.intervals().enumerate() {
-            let begin_s = result.begun_after.as_secs_f64() + index as f64 * seconds;
-            let rate = times.len() as f64 / seconds;
+            let (from_s, window_s) = (index as f64 * seconds, result.recorder.window_ns as f64 / 1e9);
+            let (begin_s, answered) = (result.begun_after.as_secs_f64() + from_s, times.len());
+            // The window's end may cut the last one short; behind it there is no time to hold answers against.
+            let length_s = (window_s - from_s).clamp(0.0, seconds);
+            let rate = if length_s > 0.0 { format!("{:.1}", answered as f64 / length_s) } else { String::new() };
             // Writing to a string cannot fail.
-            let _ = write!(text, "{},{begin_s:.3},{seconds:.3},{},{rate:.1}", result.stage.name(), times.len());
+            let _ = write!(text, "{},{begin_s:.3},{length_s:.3},{answered},{rate}", result.stage.name());
             for (_, value) in Percentiles::of(&times).rows() {
                 let _ = write!(text, ",{}", value.map_or_else(String::new, |ns| ns.to_string()));
             }
@@ -37,7 +41,7 @@ mod tests {
     fn each_row_has_a_field_for_each_column() {
         let mut report = report();
         let timeline = &mut report.stages[1].recorder.timeline;
-        (0..1000).for_each(|ms| timeline.record(ms * 1_000_000, 5_000));
+        (0..1000).for_each(|ms| timeline.record(ms * 1_000_000, u64::MAX, 5_000));
         timeline.close();
         let text = render(&report);
         let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();

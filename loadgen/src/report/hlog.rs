@@ -42,7 +42,7 @@ mod tests {
     fn what_is_read_back_is_what_was_measured() {
         let mut report = report();
         let timeline = &mut report.stages[1].recorder.timeline;
-        (0..1000).for_each(|ms| timeline.record(ms * 1_000_000, (ms + 1) * 1000));
+        (0..1000).for_each(|ms| timeline.record(ms * 1_000_000, u64::MAX, (ms + 1) * 1000));
         timeline.close();
         let text = render(&report);
         let mut all = Histogram::<u64>::new(3).unwrap();

@@ -149,7 +149,8 @@ struct RunsFacts {
 struct RunsFigure {
     /// `answered_per_s`, `p50_ns` and so on.
     name: &'static str,
-    median: f64,
+    /// Null where not every run has the figure.
+    median: Option<f64>,
     /// The 95 % confidence interval of the mean, by Student's t.
     mean_range: Option<[f64; 2]>,
 }
@@ -225,6 +226,10 @@ struct StageFacts {
     generator_cpu_s: f64,
     /// The part of the time, from 0 to 1, for which the busiest of them was busy; waiting for a request to fall due is not.
     generator_busy_part: f64,
+    /// The part of the time for which one of them was ready to run and had no processor.
+    generator_waited_part: f64,
+    /// Heartbeats left out because the one before had not come back.
+    heartbeats_skipped: u64,
     /// Answers in each third of the window.
     answered_in_thirds: [u64; 3],
     /// Processor time of the server's threads, where they are in this process.
@@ -468,6 +473,8 @@ fn stage(result: &StageResult) -> StageFacts {
         send_lag: is_open.then(|| percentiles(&recorder.lag)),
         generator_cpu_s: recorder.cpu_time.as_secs_f64(),
         generator_busy_part: recorder.busy_part,
+        generator_waited_part: recorder.waited_part,
+        heartbeats_skipped: recorder.skipped,
         answered_in_thirds: recorder.thirds,
         server_cpu_s: result.server_cpu_time.map(|time| time.as_secs_f64()),
         server_processes: result.server_use.as_ref().map(server_use),

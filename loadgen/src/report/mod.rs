@@ -12,13 +12,12 @@ pub(crate) mod runs;
 pub(crate) mod text;
 pub(crate) mod warnings;
 
-use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use crate::machine::Machine;
 use crate::netstat::Netstat;
 use crate::plan::Plan;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, merge_failures};
 use crate::series::Series;
 use crate::server_process::{Sample, ServerUse};
 use crate::slo::{Outcome, Slo};
@@ -142,15 +141,21 @@ impl Report {
     }
 
     /// What conditions are about: each run, or, where nothing but echoes now and then was asked for, all of those together.
-    fn judged(&self) -> Vec<Cow<'_, Recorder>> {
-        let runs: Vec<_> = self.measured().map(|result| Cow::Borrowed(&result.recorder)).collect();
-        if !runs.is_empty() {
-            return runs;
+    fn judged(&self) -> Vec<Recorder> {
+        let mut judged: Vec<Recorder> = self.measured().map(|result| result.recorder.clone()).collect();
+        if judged.is_empty() {
+            let mut all = Recorder::new(self.plan.latency_ns_max());
+            let echoes = self.stages.iter().filter(|result| result.stage != Stage::Connect);
+            echoes.for_each(|result| all.merge(&result.recorder));
+            judged.push(all);
         }
-        let mut all = Recorder::new(self.plan.latency_ns_max());
-        let echoes = self.stages.iter().filter(|result| result.stage != Stage::Connect);
-        echoes.for_each(|result| all.merge(&result.recorder));
-        vec![Cow::Owned(all)]
+        // A connection that was never opened is a failure of each: the load was not what was asked for.
+        for connects in self.stages.iter().filter(|result| result.stage == Stage::Connect) {
+            judged
+                .iter_mut()
+                .for_each(|it| merge_failures(&mut it.connect_failures, &connects.recorder.connect_failures));
+        }
+        judged
     }
 
     /// How the program ends. A run that failed is no measurement; a condition that was missed is a no, whoever was the

@@ -1,8 +1,8 @@
 //! Several runs of the same load: each for itself, and what they say together.
 
 use crate::interval::Sample;
-use crate::report::Report;
 use crate::report::percentiles::Percentiles;
+use crate::report::{Ending, Report, StageResult};
 
 /// The runs of a report that has more than one of the same kind.
 pub(crate) struct Runs {
@@ -23,8 +23,8 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// In each run; `None` where there were too few samples.
     pub(crate) values: Vec<Option<f64>>,
-    /// The median of those there are.
-    pub(crate) median: f64,
+    /// The median; `None`, too, where not every run has the figure: those that lack it may be the slowest.
+    pub(crate) median: Option<f64>,
     /// The 95 % confidence interval of the mean; `None` where not every run has the figure.
     pub(crate) range: Option<[f64; 2]>,
 }
@@ -32,18 +32,27 @@ pub(crate) struct Row {
 impl Runs {
     /// Those of `report`; `None` where there is one, or where loops are of two kinds.
     pub(crate) fn of(report: &Report) -> Option<Runs> {
-        let mut measured = report.measured();
+        // What was broken off is no run like the others.
+        let whole = |result: &&StageResult| {
+            let duration_ns = result.stage.duration().map_or(0, |duration| duration.as_nanos() as u64);
+            report.ending == Ending::Complete || result.recorder.window_ns >= duration_ns
+        };
+        let mut measured = report.measured().filter(whole);
         let first = measured.next()?.stage;
         let (count, is_one_kind) = (measured.clone().count() + 1, measured.all(|result| result.stage == first));
         if count < 2 || !is_one_kind {
             return None;
         }
         let names = ["p50_ns", "p90_ns", "p99_ns", "p99_9_ns", "p99_99_ns", "max_ns"];
-        let rates = report.measured().map(|result| Some(result.recorder.answered_per_s())).collect();
+        let rates = report.measured().filter(whole).map(|result| Some(result.recorder.answered_per_s())).collect();
         let mut columns = vec![Column { name: "answered_per_s", values: rates }];
         for (index, name) in names.into_iter().enumerate() {
             let value = |latency: Percentiles| latency.rows()[index].1.map(|ns| ns as f64);
-            let values = report.measured().map(|result| value(Percentiles::of(&result.recorder.latency))).collect();
+            let values = report
+                .measured()
+                .filter(whole)
+                .map(|result| value(Percentiles::of(&result.recorder.latency)))
+                .collect();
             columns.push(Column { name, values });
         }
         Some(Runs { count, columns })
@@ -56,7 +65,8 @@ impl Runs {
             let is_whole = known.len() == self.count;
             let sample = Sample::new(known);
             let range = sample.interval().filter(|_| is_whole).map(|it| [it.low, it.high]);
-            Row { name: column.name, values: column.values.clone(), median: sample.median(), range }
+            let median = is_whole.then(|| sample.median());
+            Row { name: column.name, values: column.values.clone(), median, range }
         })
     }
 }
@@ -77,7 +87,7 @@ mod tests {
         }
         let runs = Runs::of(&three).unwrap();
         let rows: Vec<Row> = runs.rows().collect();
-        assert_eq!((runs.count, rows[0].name, rows[0].median), (3, "answered_per_s", 980.0));
+        assert_eq!((runs.count, rows[0].name, rows[0].median), (3, "answered_per_s", Some(980.0)));
         let [low, high] = rows[0].range.unwrap();
         assert!((955.0..956.0).contains(&low) && (1004.0..1005.0).contains(&high), "{low} {high}");
         assert_eq!(rows.iter().map(|row| row.name).collect::<Vec<_>>()[1..], ["p50_ns", "p90_ns", "p99_ns", "max_ns"]);

@@ -203,7 +203,10 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fm
     let recorder = &result.recorder;
     let rate = recorder.answered_per_s();
     // Of what was answered in the window, like the rate; the sums contain what came after it, too.
-    let part = rate / recorder.answered.max(1) as f64;
+    let part = match recorder.answered {
+        0 => 1e9 / recorder.window_ns.max(1) as f64,
+        answered => rate / answered as f64,
+    };
     let [out, back] = [recorder.bytes_sent, recorder.bytes_received].map(|sum| bytes((sum as f64 * part) as u64));
     let ways = match report.plan.protocol {
         Protocol::Echo { size } => format!("{}/s each way", bytes((rate * f64::from(size)) as u64)),
@@ -283,8 +286,9 @@ fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs) -> fmt::Result {
         let range = figure.range.map(|[low, high]| format!("{} … {}", show(low.max(0.0)), show(high)));
         let known = || figure.values.iter().copied().flatten();
         let (least, most) = (known().fold(f64::MAX, f64::min), known().fold(0.0, f64::max));
-        let range = range.unwrap_or_else(|| "-".to_owned());
-        writeln!(f, "  {name:<10}{:>12}  {range:<26}{} … {}", show(figure.median), show(least), show(most))?;
+        let (range, median) =
+            (range.unwrap_or_else(|| "-".to_owned()), figure.median.map_or_else(|| "-".to_owned(), show));
+        writeln!(f, "  {name:<10}{median:>12}  {range:<26}{} … {}", show(least), show(most))?;
     }
     Ok(())
 }

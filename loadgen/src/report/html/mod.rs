@@ -357,7 +357,7 @@ mod tests {
     fn a_page_has_its_pictures_its_numbers_and_no_address_to_fetch_from() {
         let mut run = report();
         run.stages[1].elapsed = Duration::from_secs(1);
-        (0..1000).for_each(|ms| run.stages[1].recorder.timeline.record(ms * 1_000_000, (ms + 1) * 1000));
+        (0..1000).for_each(|ms| run.stages[1].recorder.timeline.record(ms * 1_000_000, u64::MAX, (ms + 1) * 1000));
         run.stages[1].recorder.timeline.close();
         let page = render(&run);
         for title in ["Latency by percentile", "Latency over time", "Answers a second", "Connections open", "Settings"]
