@@ -93,15 +93,20 @@ fn rate_not_achieved(result: &StageResult, rate_per_s: f64) -> Option<String> {
     })
 }
 
+/// A lag counts where it shows: where a percentile of the latency is that much above the same one of the service time.
 fn sent_late(result: &StageResult) -> Option<String> {
-    let (latency, lag) = (Percentiles::of(&result.recorder.latency), Percentiles::of(&result.recorder.lag));
-    let visible = |lag_ns: Option<u64>, latency_ns: Option<u64>, part: u64| {
-        lag_ns.filter(|lag| *lag > latency_ns.unwrap_or(0) / part)
+    let recorder = &result.recorder;
+    let [latency, service, lag] = [&recorder.latency, &recorder.service, &recorder.lag].map(Percentiles::of);
+    let shows = |latency: Option<u64>, service: Option<u64>, part: u64| {
+        latency.zip(service).is_some_and(|(latency, service)| latency.saturating_sub(service) > latency / part)
     };
-    // A tenth of the latency is enough to be seen in its first digit; of the rarest ones, half.
-    let (one_in, lag_ns) = match visible(lag.p90_ns, latency.p90_ns, 10) {
-        Some(lag_ns) => ("ten", lag_ns),
-        None => ("a hundred", visible(lag.p99_ns, latency.p99_ns, 2)?),
+    // A tenth is enough to be seen in the first digit; of the rarest ones, half.
+    let (one_in, lag_ns) = if shows(latency.p90_ns, service.p90_ns, 10) {
+        ("ten", lag.p90_ns?)
+    } else if shows(latency.p99_ns, service.p99_ns, 2) {
+        ("a hundred", lag.p99_ns?)
+    } else {
+        return None;
     };
     Some(format!(
         "one request in {one_in} was sent {} or more after it was due: all connections were busy (try more: -c), or loadgen \
@@ -201,6 +206,7 @@ mod tests {
     use super::*;
     use crate::report::tests::report;
     use crate::schedule::{Arrival, Rate};
+    use crate::times::Times;
 
     /// A stage of 3 s in which 1,000 requests took 1 to 1,000 us.
     fn long(is_open: bool) -> Report {
@@ -244,11 +250,21 @@ mod tests {
 
     #[test]
     fn a_generator_that_is_late_busy_or_still_says_so() {
-        let late = reason(|report| report.stages[1].recorder.lag.record_n(95_000, 1000), true);
+        // Of the latencies, which are 1 to 1,000 us, so much was lag.
+        let lag = |report: &mut Report, of: fn(u64) -> u64| {
+            let recorder = &mut report.stages[1].recorder;
+            (1..=1000).for_each(|us| recorder.service.record(us * 1000 - of(us).min(us * 1000)));
+            (1..=1000).for_each(|us| recorder.lag.record(of(us)));
+        };
+        assert_eq!(reason(|report| lag(report, |_| 85_000), true), "valid", "a tenth of the 90th percentile is 90 us");
+        let late = reason(|report| lag(report, |_| 95_000), true);
         assert!(late.contains("one request in ten was sent 95.0 us or more"), "{late}");
         let bursts = |report: &mut Report| {
-            report.stages[1].recorder.lag.record_n(1_000, 980);
-            report.stages[1].recorder.lag.record_n(600_000, 20);
+            let recorder = &mut report.stages[1].recorder;
+            recorder.latency = Times::new(u64::MAX >> 1);
+            [(10_000, 980), (1_000_000, 20)].into_iter().for_each(|(ns, number)| recorder.latency.record_n(ns, number));
+            [(100, 980), (990_000, 20)].into_iter().for_each(|(ns, number)| recorder.lag.record_n(ns, number));
+            recorder.service.record_n(10_000, 1000);
         };
         assert!(reason(bursts, true).contains("one request in a hundred"));
         let busy = |part: f64| reason(|report| report.stages[1].recorder.busy_part = part, false);
