@@ -342,6 +342,11 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             Err,
         );
         let idle = self.desk.limits.idle_timeout.is_some();
+        if idle {
+            // If its handler has blocked, it is not the connection that was idle.
+            let now = tick(self.desk.kernel.now());
+            connection.excuse(self.desk.tick as u32, now as u32);
+        }
         let (turn_due, timed) = (connection.needs_turn(), connection.has_new_timer() || idle);
         // Even if it has ended already: its handler has seen its id, which must not become the next one's.
         self.table.insert(Resident { connection, session, generation: key.generation });

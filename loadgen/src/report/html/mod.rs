@@ -21,7 +21,7 @@ pub(crate) fn render(report: &Report) -> String {
     let sections: String = report
         .stages
         .iter()
-        .filter(|it| it.recorder.answered > 0 && !it.is_warmup)
+        .filter(|it| it.recorder.timeline.intervals().len() > 0 && !it.is_warmup)
         .map(|it| section(report, it))
         .collect();
     format!(
@@ -84,13 +84,13 @@ fn verdict(report: &Report) -> String {
 fn section(report: &Report, result: &StageResult) -> String {
     let recorder = &result.recorder;
     let name = match result.stage {
-        Stage::Verify => "One request on each connection".to_owned(),
         Stage::Closed { .. } => "Closed loop".to_owned(),
         Stage::Open { rate, arrival: Arrival::Poisson, .. } => {
             format!("Open loop, {rate} requests/s due, as a Poisson process")
         }
         Stage::Open { rate, .. } => format!("Open loop, {rate} requests/s due, evenly spaced"),
-        Stage::Connect | Stage::Hold { .. } => result.stage.name().to_owned(),
+        Stage::Hold { .. } => "Heartbeats".to_owned(),
+        Stage::Connect | Stage::Verify => result.stage.name().to_owned(),
     };
     let times = Percentiles::of(&recorder.latency);
     let shown = |ns: Option<u64>| ns.map_or_else(|| "–".to_owned(), span);
