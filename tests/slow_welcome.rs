@@ -12,7 +12,8 @@ use support::{builder, bytes, connect, expect};
 fn who_is_welcomed_slowly_is_served() {
     let idle_timeout = Duration::from_millis(500);
     let builder = builder().shards(1).idle_timeout(Some(idle_timeout)).handle_incoming(move |_, _| {
-        sleep(idle_timeout * 3);
+        // Less than what a shard takes for a pause of the whole process, after which it would look again.
+        sleep(Duration::from_millis(800));
         true
     });
     let server = builder
