@@ -67,10 +67,13 @@ impl<P> Builder<P> {
         self
     }
 
-    /// The longest that a shard sleeps in one epoll_wait(2). Default: 2 s; at least 1 ms. An idle shard wakes up that
-    /// often for nothing; nothing else depends on it.
+    /// The longest that a shard sleeps in one epoll_wait(2); at least 1 ms. Default: until something happens.
+    ///
+    /// An idle shard wakes up that often for nothing, and each sleep that has an end costs a look at the clock and a timer
+    /// of the kernel's, which in a server whose connections come and go is 2 % of all it does. Nothing depends on it:
+    /// timers, messages and a stop wake a shard by themselves.
     pub fn block_time(mut self, time: Duration) -> Self {
-        self.config.block_time = time;
+        self.config.block_time = Some(time);
         self
     }
 

@@ -52,7 +52,7 @@ pub(crate) struct Config {
     pub(crate) port: u16,
     pub(crate) share_port: bool,
     pub(crate) queue_size: u32,
-    pub(crate) block_time: Duration,
+    pub(crate) block_time: Option<Duration>,
     pub(crate) selector: Selector,
     /// `None` is one for each core.
     pub(crate) shards: Option<usize>,
@@ -87,7 +87,7 @@ impl Default for Config {
             port: 1234,
             share_port: false,
             queue_size: 1000,
-            block_time: Duration::from_secs(2),
+            block_time: None,
             selector: Selector::Epoll,
             shards: None,
             cores: Cores::All,
@@ -142,7 +142,9 @@ impl Config {
         if let Selector::Spin(longest) = self.selector {
             span("selector", longest, Duration::from_micros(1), Duration::from_secs(1))?;
         }
-        span("block_time", self.block_time, Duration::from_millis(1), TIMEOUT_MAX)?;
+        if let Some(time) = self.block_time {
+            span("block_time", time, Duration::from_millis(1), TIMEOUT_MAX)?;
+        }
         count("queue_size", self.queue_size as usize, 1, i32::MAX as usize)?;
         count("shards", self.shards.unwrap_or(1), 1, SHARDS_MAX)?;
         count("connections_max", self.connections_max.unwrap_or(1), 1, CONNECTIONS_MAX)?;

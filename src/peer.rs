@@ -18,7 +18,26 @@ enum Family {
     V6,
 }
 
+/// What an IPv4 address begins with where an IPv6 address is asked for (RFC 4291, section 2.5.5.2).
+const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+
 impl Peer {
+    #[inline]
+    pub(crate) fn v4(ip: [u8; 4], port: u16) -> Peer {
+        let [a, b, c, d] = ip;
+        let ip = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        Peer { ip, scope: 0, port, family: Family::V4 }
+    }
+
+    /// A mapped address becomes what it stands for.
+    #[inline]
+    pub(crate) fn v6(ip: [u8; 16], port: u16, scope: u32) -> Peer {
+        match ip.strip_prefix(&MAPPED) {
+            Some(&[a, b, c, d]) => Peer::v4([a, b, c, d], port),
+            _ => Peer { ip, scope, port, family: Family::V6 },
+        }
+    }
+
     /// The IP address. On a dual-stack listener an IPv4 peer shows as an IPv4 address, not as a mapped one.
     #[must_use]
     pub fn ip(&self) -> IpAddr {
@@ -46,16 +65,10 @@ impl Peer {
 
 impl From<SocketAddr> for Peer {
     fn from(address: SocketAddr) -> Peer {
-        let scope = match address {
-            SocketAddr::V6(v6) => v6.scope_id(),
-            SocketAddr::V4(_) => 0,
-        };
-        let mut peer = Peer { ip: [0; 16], scope, port: address.port(), family: Family::V4 };
-        match address.ip().to_canonical() {
-            IpAddr::V4(ip) => peer.ip[..4].copy_from_slice(&ip.octets()),
-            IpAddr::V6(ip) => (peer.ip, peer.family) = (ip.octets(), Family::V6),
+        match address {
+            SocketAddr::V4(v4) => Peer::v4(v4.ip().octets(), v4.port()),
+            SocketAddr::V6(v6) => Peer::v6(v6.ip().octets(), v6.port(), v6.scope_id()),
         }
-        peer
     }
 }
 

@@ -132,7 +132,8 @@ struct Desk<K> {
     counters: SharedCounters,
     common: Arc<Common>,
     limits: Limits,
-    block_time: Duration,
+    plain_read: usize,
+    block_time: Option<Duration>,
     accept_budget: usize,
     queue_size: usize,
     shard: u32,
@@ -142,6 +143,8 @@ struct Desk<K> {
 
 /// The shard's read buffer: as much as one turn of one connection reads by default.
 const BUFFER: usize = 64 << 10;
+/// Not to wait at all.
+const NO_TIME: Option<Duration> = Some(Duration::ZERO);
 /// Messages from other threads handled in a turn.
 const MESSAGE_BUDGET: usize = 256;
 /// A turn that took so long, a second, was not busy but stopped: by a signal, a debugger, or a handler that blocked.
@@ -164,6 +167,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             slate: Slate::new(shard as u32, config.limits.output_max),
             counters,
             common,
+            plain_read: config.limits.plain_read().min(BUFFER),
             limits: Limits { output_low: Some(config.limits.output_low()), ..config.limits },
             block_time: config.block_time,
             accept_budget: config.accept_budget,
@@ -226,28 +230,29 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     /// Waits until there is something to do, and notes what it is: events only mark and enqueue.
     fn wait(&mut self) -> io::Result<usize> {
         let timeout = self.timeout();
-        if timeout.is_zero() || !self.mailbox.may_sleep() {
-            return self.poll(Duration::ZERO);
+        if timeout == NO_TIME || !self.mailbox.may_sleep() {
+            return self.poll(NO_TIME);
         }
         // Asked after the mailbox was: whoever stops the server sets the flag first and wakes us afterwards.
         let events = match &self.spin {
-            Some(spin) => self.spin(spin.budget().min(timeout), timeout),
+            Some(spin) => self.spin(spin.budget(), timeout),
             None => self.poll(timeout),
         };
         self.mailbox.awake();
         events
     }
 
-    fn spin(&mut self, budget: Duration, timeout: Duration) -> io::Result<usize> {
+    fn spin(&mut self, budget: Duration, timeout: Option<Duration>) -> io::Result<usize> {
         let started_at = self.desk.kernel.now();
         loop {
-            let events = self.poll(Duration::ZERO)?;
+            let events = self.poll(NO_TIME)?;
             let waited = self.desk.kernel.now().saturating_sub(started_at);
-            if events > 0 || waited >= timeout {
+            let left = timeout.map(|timeout| timeout.saturating_sub(waited));
+            if events > 0 || left == NO_TIME {
                 return Ok(events);
             }
             if waited >= budget {
-                let events = self.poll(timeout - waited)?;
+                let events = self.poll(left)?;
                 let waited = self.desk.kernel.now().saturating_sub(started_at);
                 if let Some(spin) = &mut self.spin {
                     spin.blocked(waited);
@@ -257,7 +262,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         }
     }
 
-    fn poll(&mut self, timeout: Duration) -> io::Result<usize> {
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         let Reactor { edges, acceptor, desk, .. } = self;
         edges.clear();
         let events = desk.kernel.wait(timeout, |event| match event {
@@ -270,15 +275,17 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         Ok(events)
     }
 
-    /// How long to wait at the most.
-    fn timeout(&self) -> Duration {
+    /// How long to wait at the most; mostly there is no end, which costs the kernel least.
+    #[inline]
+    fn timeout(&self) -> Option<Duration> {
         let kernel = &self.desk.kernel;
         if !self.ready.is_empty() || self.acceptor.is_due(|| kernel.now()) {
-            return Duration::ZERO;
+            return NO_TIME;
         }
         let timer = self.wheel.next_stop().map(moment);
         let next = [timer, self.acceptor.retry_at(), self.stop_at].into_iter().flatten().min();
-        next.map_or(self.desk.block_time, |at| at.saturating_sub(kernel.now()).min(self.desk.block_time))
+        let left = next.map(|at| at.saturating_sub(kernel.now()));
+        left.into_iter().chain(self.desk.block_time).min()
     }
 
     fn enqueue(&mut self, key: Key) {
@@ -293,54 +300,54 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 /// Accepting.
 impl<K: Kernel, H: Handler> Reactor<K, H> {
     fn accept(&mut self, budget: usize) {
+        // Each is welcomed when the next has been accepted: who has others behind him has been waiting for a while.
+        let mut newest = None;
         for _ in 0..budget {
             let kernel = &self.desk.kernel;
             if !self.acceptor.is_due(|| kernel.now()) {
-                return;
+                break;
             }
             match self.desk.kernel.accept() {
-                Ok((stream, address)) => {
+                Ok(next) => {
                     self.acceptor.succeeded();
-                    self.welcome(stream, address);
+                    if let Some((stream, address)) = newest.replace(next) {
+                        self.welcome(stream, address, true);
+                    }
                 }
                 Err(error) => match self.acceptor.failed(&error, || self.desk.kernel.now()) {
                     Failure::Skipped => {}
-                    Failure::Drained => return,
-                    Failure::Paused => return self.desk.counters.accept_paused(),
+                    Failure::Drained => break,
+                    Failure::Paused => {
+                        self.desk.counters.accept_paused();
+                        break;
+                    }
                 },
             }
         }
+        if let Some((stream, address)) = newest {
+            self.welcome(stream, address, false);
+        }
     }
 
-    fn welcome(&mut self, stream: K::Stream, address: Peer) {
+    fn welcome(&mut self, stream: K::Stream, address: Peer, waited: bool) {
         self.desk.counters.accepted();
         let key = self.table.next_key();
-        let mut connection = Connection::new(stream, address, self.desk.tick as u32);
+        let connection = Connection::new(stream, address, self.desk.tick as u32);
         if !self.desk.common.take_seat() {
             self.desk.counters.closed(CloseReason::Refused);
             return self.desk.kernel.close(connection.into_stream(), false);
         }
-        let (handler, mut turn) = (&mut self.handler, self.desk.turn());
-        let writes = turn.counters.writes();
-        let mut session = None;
-        let answer = connection.hand(&mut turn, key, None, |client| {
-            // Kept here, so that a session outlives whatever goes wrong after the handler has given it.
-            session = handler.handle_incoming(client, &address);
-            session.is_some()
+        // Kept here, so that a session outlives whatever goes wrong after the handler has given it.
+        let mut resident = Resident { connection, session: None, generation: key.generation };
+        let greeted = catch_unwind(AssertUnwindSafe(|| self.greet(&mut resident, key, waited)));
+        let greeted = greeted.unwrap_or_else(|panic| {
+            self.desk.slate.wipe();
+            Err(panicked(&self.desk.counters, panic))
         });
-        let failure = match answer {
-            Ok(true) => None,
-            Ok(false) if turn.counters.writes() == writes => Some(CloseReason::Refused),
-            Ok(false) => {
-                connection.refuse();
-                None
-            }
-            Err(reason) => Some(reason),
-        };
-        let registered = failure.map_or_else(
-            || connection.register(&mut self.desk.kernel, key).map_err(|error| CloseReason::of_error(&error)),
-            Err,
-        );
+        let connection = &mut resident.connection;
+        let registered = greeted.and_then(|()| {
+            connection.register(&mut self.desk.kernel, key).map_err(|error| CloseReason::of_error(&error))
+        });
         let idle = self.desk.limits.idle_timeout.is_some();
         if idle {
             // If its handler has blocked, it is not the connection that was idle.
@@ -349,7 +356,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         }
         let (turn_due, timed) = (connection.needs_turn(), connection.has_new_timer() || idle);
         // Even if it has ended already: its handler has seen its id, which must not become the next one's.
-        self.table.insert(Resident { connection, session, generation: key.generation });
+        self.table.insert(key, resident);
         if let Err(reason) = registered {
             return self.close(key, reason);
         }
@@ -359,6 +366,27 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         if turn_due {
             self.enqueue(key);
         }
+    }
+
+    /// Asks the handler for a session. Where those who have `waited` have mostly spoken by then, it listens at once: a read
+    /// before the registration saves an event. A panic of the handler passes through.
+    #[inline(always)]
+    fn greet(
+        &mut self,
+        resident: &mut Resident<K::Stream, H::Session>,
+        key: Key,
+        waited: bool,
+    ) -> Result<(), CloseReason> {
+        let Reactor { handler, acceptor, desk, .. } = self;
+        let Resident { connection, session, .. } = resident;
+        let mut turn = desk.turn();
+        if !connection.greet(handler, session, &mut turn, key)? || !waited || !acceptor.expects_words() {
+            return Ok(());
+        }
+        let bytes_in = turn.counters.bytes_in();
+        let heard = connection.hear(handler, session, &mut turn, key);
+        acceptor.heard(turn.counters.bytes_in() != bytes_in);
+        heard
     }
 }
 
@@ -619,7 +647,7 @@ impl<K: Kernel> Desk<K> {
     fn turn(&mut self) -> Turn<'_, K> {
         Turn {
             kernel: &mut self.kernel,
-            plain_read: self.limits.plain_read().min(self.buffer.len()),
+            plain_read: self.plain_read,
             buffer: &mut self.buffer,
             slate: &mut self.slate,
             counters: &self.counters,

@@ -69,23 +69,21 @@ impl<T: Tenant> Slab<T> {
         }
     }
 
-    /// Takes in a tenant who has been told the [next key](Slab::next_key).
-    pub(crate) fn insert(&mut self, tenant: T) -> Key {
-        let key = self.next_key();
-        debug_assert_eq!(tenant.generation(), key.generation, "a tenant with somebody else's key");
+    /// Takes in a tenant who has been told `key`, the [next](Slab::next_key).
+    pub(crate) fn insert(&mut self, key: Key, tenant: T) {
+        debug_assert_eq!((key, key.generation), (self.next_key(), tenant.generation()), "somebody else's key");
         self.len += 1;
-        if key.slot == self.slots() {
+        if key.slot != self.vacant {
             if (key.slot as usize).is_multiple_of(CHUNK) {
                 self.chunks.push(Vec::with_capacity(CHUNK));
             }
             self.chunks[key.slot as usize / CHUNK].push(Slot::Let(tenant));
-            return key;
+            return;
         }
         let slot = &mut self.chunks[key.slot as usize / CHUNK][key.slot as usize % CHUNK];
         if let Slot::Vacant { next, .. } = std::mem::replace(slot, Slot::Let(tenant)) {
             self.vacant = next;
         }
-        key
     }
 
     #[inline]
@@ -151,9 +149,10 @@ mod tests {
     }
 
     fn move_in(slab: &mut Slab<Person>, name: &'static str) -> Key {
-        let promised = slab.next_key();
-        assert_eq!(slab.insert(Person(name, promised.generation)), promised);
-        promised
+        let key = slab.next_key();
+        slab.insert(key, Person(name, key.generation));
+        assert_eq!(slab.find(key).map(|person| person.0), Some(name));
+        key
     }
 
     #[test]
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_key_is_the_one_that_insert_gives() {
+    fn a_key_finds_who_was_told_it() {
         let mut slab = Slab::new();
         let mut keys = Vec::new();
         for i in 0..3 * CHUNK {

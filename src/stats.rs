@@ -60,6 +60,11 @@ impl Counters {
         self.writes.load(Ordering::Relaxed)
     }
 
+    /// How many bytes have been received.
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.bytes_in.load(Ordering::Relaxed)
+    }
+
     /// How many bytes the kernel has taken for sending.
     pub(crate) fn bytes_out(&self) -> u64 {
         self.bytes_out.load(Ordering::Relaxed)

@@ -5,9 +5,11 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
+
+use crate::peer::Peer;
 
 /// Wakes a thread that sleeps in `epoll_wait`, from any other thread: an eventfd, see eventfd(2).
 ///
@@ -69,7 +71,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<u
     let (pointer, flags) = (buffer.as_mut_ptr() as usize, libc::MSG_DONTWAIT);
     // SAFETY: the kernel writes at most `buffer.len()` bytes, to where `buffer` points; it is ours alone meanwhile. No
     // address is asked for.
-    outcome(unsafe { transfer(libc::SYS_recvfrom, socket.as_raw_fd(), pointer, buffer.len(), flags) })
+    outcome(unsafe { call(libc::SYS_recvfrom, socket.as_raw_fd(), [pointer, buffer.len(), flags as usize, 0, 0]) })
 }
 
 /// Sends what the socket takes of `bytes` without waiting, and without SIGPIPE: send(2), straight from the kernel.
@@ -78,7 +80,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     // Rust ignores SIGPIPE only in programs whose main is Rust's; a library may live elsewhere.
     let (pointer, flags) = (bytes.as_ptr() as usize, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
     // SAFETY: the kernel reads `bytes.len()` bytes from where `bytes` points, and nothing else.
-    outcome(unsafe { transfer(libc::SYS_sendto, socket.as_raw_fd(), pointer, bytes.len(), flags) })
+    outcome(unsafe { call(libc::SYS_sendto, socket.as_raw_fd(), [pointer, bytes.len(), flags as usize, 0, 0]) })
 }
 
 /// What the kernel answered: a count, or an errno below zero.
@@ -93,14 +95,14 @@ fn refused(answer: isize) -> io::Error {
     io::Error::from_raw_os_error(-answer as i32)
 }
 
-/// The system call recvfrom or sendto without an address. In line it is one instruction; libc::syscall, which is called,
-/// passes its arguments on one by one and keeps the errno: 20 more.
+/// The system call of this number, whose first argument is a descriptor. In line it is one instruction; libc::syscall, which
+/// is called, passes its arguments on one by one and keeps the errno: 20 more.
 ///
 /// # Safety
-/// The kernel reads or writes `length` bytes at `pointer`.
+/// What the call does with the arguments, memory that they point to included, is the caller's to answer for.
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 #[inline]
-unsafe fn transfer(number: libc::c_long, fd: RawFd, pointer: usize, length: usize, flags: i32) -> isize {
+unsafe fn call(number: libc::c_long, fd: RawFd, arguments: [usize; 5]) -> isize {
     let answer: isize;
     // SAFETY: the call is the caller's to answer for; the instruction changes these three registers and no stack.
     unsafe {
@@ -108,11 +110,11 @@ unsafe fn transfer(number: libc::c_long, fd: RawFd, pointer: usize, length: usiz
             "syscall",
             inlateout("rax") number as isize => answer,
             in("rdi") fd as isize,
-            in("rsi") pointer,
-            in("rdx") length,
-            in("r10") flags as isize,
-            in("r8") 0usize,
-            in("r9") 0usize,
+            in("rsi") arguments[0],
+            in("rdx") arguments[1],
+            in("r10") arguments[2],
+            in("r8") arguments[3],
+            in("r9") arguments[4],
             lateout("rcx") _,
             lateout("r11") _,
             options(nostack),
@@ -124,12 +126,12 @@ unsafe fn transfer(number: libc::c_long, fd: RawFd, pointer: usize, length: usiz
 /// The same where nobody has measured what the C library's way costs.
 ///
 /// # Safety
-/// The kernel reads or writes `length` bytes at `pointer`.
+/// What the call does with the arguments, memory that they point to included, is the caller's to answer for.
 #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
 #[inline]
-unsafe fn transfer(number: libc::c_long, fd: RawFd, pointer: usize, length: usize, flags: i32) -> isize {
+unsafe fn call(number: libc::c_long, fd: RawFd, [one, two, three, four, five]: [usize; 5]) -> isize {
     // SAFETY: the call is the caller's to answer for.
-    let answer = unsafe { libc::syscall(number, fd, pointer, length, flags, 0usize, 0usize) };
+    let answer = unsafe { libc::syscall(number, fd, one, two, three, four, five) };
     if answer < 0 {
         -(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) as isize)
     } else {
@@ -137,34 +139,32 @@ unsafe fn transfer(number: libc::c_long, fd: RawFd, pointer: usize, length: usiz
     }
 }
 
+/// Closes a descriptor: close(2), straight from the kernel. There is nothing to be done about an error, which says at most
+/// that something written to a file is lost; the descriptor is gone in any case.
+pub(crate) fn close(fd: OwnedFd) {
+    // SAFETY: it was owned, and nobody owns it now.
+    let _ = unsafe { call(libc::SYS_close, fd.into_raw_fd(), [0; 5]) };
+}
+
 /// Takes the next connection that waits at `listener`, non-blocking and closed on exec, and says where it comes from:
-/// accept4(2), with room for the address of an IP socket and no more. An address of another family is `Unsupported`.
-pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
-    let mut address = libc::sockaddr_in6 {
-        sin6_family: 0,
-        sin6_port: 0,
-        sin6_flowinfo: 0,
-        sin6_addr: libc::in6_addr { s6_addr: [0; 16] },
-        sin6_scope_id: 0,
-    };
+/// accept4(2), with room for the address of an IP socket and no more. An address of another family is EAFNOSUPPORT.
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
+    let mut address = MaybeUninit::<libc::sockaddr_in6>::zeroed();
     let mut length = size_of_val(&address) as libc::socklen_t;
-    let (pointer, flags) = ((&raw mut address).cast(), libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    let arguments = [address.as_mut_ptr() as usize, &raw mut length as usize, flags as usize, 0, 0];
     // SAFETY: the kernel writes at most `length` bytes of an address, to one that lives on our stack, and its length.
-    let fd = unsafe { libc::accept4(listener.as_raw_fd(), pointer, &mut length, flags) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let fd = outcome(unsafe { call(libc::SYS_accept4, listener.as_raw_fd(), arguments) })?;
     // SAFETY: the kernel has just given us this descriptor, so nobody else owns it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    // SAFETY: it is integers all through, for which zeroes do, and whatever the kernel wrote over them.
+    let address = unsafe { address.assume_init() };
     let port = u16::from_be(address.sin6_port);
     match i32::from(address.sin6_family) {
         // What follows the port is the address, four bytes of it (ip(7)), where the other family has its flow.
-        libc::AF_INET => Ok((fd, (Ipv4Addr::from(address.sin6_flowinfo.to_ne_bytes()), port).into())),
-        libc::AF_INET6 => {
-            let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
-            Ok((fd, SocketAddrV6::new(ip, port, address.sin6_flowinfo, address.sin6_scope_id).into()))
-        }
-        _ => Err(io::ErrorKind::Unsupported.into()),
+        libc::AF_INET => Ok((fd, Peer::v4(address.sin6_flowinfo.to_ne_bytes(), port))),
+        libc::AF_INET6 => Ok((fd, Peer::v6(address.sin6_addr.s6_addr, port, address.sin6_scope_id))),
+        _ => Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
     }
 }
 
@@ -297,7 +297,7 @@ mod tests {
             let Ok(listener) = std::net::TcpListener::bind(host) else { continue };
             let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (_socket, address) = accept(listener.as_fd()).unwrap();
-            assert_eq!(address, client.local_addr().unwrap());
+            assert_eq!(address.socket_addr(), client.local_addr().unwrap());
             listener.set_nonblocking(true).unwrap();
             assert_eq!(accept(listener.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         }

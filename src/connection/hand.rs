@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::{ARMED, BLOCKED, CUT, Connection, EOF, PAUSED, PRESSED, RESUMED, TIMER, TIMER_NEW, Turn};
 use crate::buffer::Buffer;
 use crate::client::Client;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, was_interrupted, would_block};
 use crate::reason::CloseReason;
 use crate::slab::Key;
 use crate::slate::{self, Outlet, OutputState, Slate};
@@ -328,7 +328,7 @@ impl<'a, K: Kernel> Line<'a, K> {
     #[inline(never)]
     fn send_again(&mut self, bytes: &[u8], mut error: io::Error) -> usize {
         for _ in 0..INTERRUPTIONS_MAX {
-            if error.kind() != io::ErrorKind::Interrupted {
+            if !was_interrupted(&error) {
                 break;
             }
             match self.kernel.send(self.stream, bytes) {
@@ -340,7 +340,7 @@ impl<'a, K: Kernel> Line<'a, K> {
             }
         }
         self.counters.wrote(0);
-        if error.kind() != io::ErrorKind::WouldBlock {
+        if !would_block(&error) {
             self.broken = Some(CloseReason::of_error(&error));
         }
         0

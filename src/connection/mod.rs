@@ -12,7 +12,7 @@ use crate::buffer::Buffer;
 use crate::client::Client;
 use crate::config::Limits;
 use crate::handler::Handler;
-use crate::kernel::{Edge, Kernel};
+use crate::kernel::{Edge, Kernel, was_interrupted, would_block};
 use crate::peer::Peer;
 use crate::reason::CloseReason;
 use crate::slab::Key;
@@ -225,12 +225,6 @@ impl<S> Connection<S> {
         self.set(LAST | READABLE);
     }
 
-    /// Ends a connection that was never served. What it was told may be worth reading, so its input is not left unread.
-    pub(crate) fn refuse(&mut self) {
-        self.end(CloseReason::Refused);
-        self.set(READABLE);
-    }
-
     /// Whether something that was sent never reached the kernel: an orderly end would pass off the rest as the whole.
     pub(crate) fn lost_output(&self) -> bool {
         self.has(CUT) || self.queued() > 0
@@ -247,6 +241,58 @@ impl<S> Connection<S> {
 
     fn ending(&self) -> CloseReason {
         CloseReason::ALL[usize::from(self.ending)]
+    }
+}
+
+/// Coming in.
+impl<S> Connection<S> {
+    /// Asks the handler for a session. True: it gave one, and there is nothing else to be done.
+    ///
+    /// A panic of the handler may pass through: then the slate is to be wiped, and the connection has [`panicked`].
+    #[inline(always)]
+    pub(crate) fn greet<K, H>(
+        &mut self,
+        handler: &mut H,
+        session: &mut Option<H::Session>,
+        turn: &mut Turn<'_, K>,
+        key: Key,
+    ) -> Result<bool, CloseReason>
+    where
+        K: Kernel<Stream = S>,
+        H: Handler,
+    {
+        let (writes, address) = (turn.counters.writes(), self.address);
+        let plain = self.hand_plainly(turn, key, 0, CloseReason::Refused, |client| {
+            *session = handler.handle_incoming(client, &address);
+            session.is_some()
+        })?;
+        if session.is_none() {
+            if turn.counters.writes() == writes {
+                return Err(CloseReason::Refused);
+            }
+            // What it was told may be worth reading, so its input is not left unread.
+            self.set(READABLE);
+        }
+        Ok(plain)
+    }
+
+    /// The first read of one that was just greeted and has no registration yet, so that no event will tell of anything.
+    /// What is left after it, the registration tells.
+    #[inline(always)]
+    pub(crate) fn hear<K, H>(
+        &mut self,
+        handler: &mut H,
+        session: &mut Option<H::Session>,
+        turn: &mut Turn<'_, K>,
+        key: Key,
+    ) -> Result<(), CloseReason>
+    where
+        K: Kernel<Stream = S>,
+        H: Handler,
+    {
+        let Some(session) = session else { return Ok(()) };
+        self.set(READABLE);
+        self.serve_plainly(handler, session, turn, key).map(|_| ())
     }
 }
 
@@ -533,9 +579,9 @@ impl<S> Connection<S> {
         turn.counters.read(0);
         match received {
             Ok(_) => self.end_of_input(turn),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Received::Nothing),
+            Err(error) if was_interrupted(&error) => Ok(Received::Nothing),
             // Who can neither be sent to nor has anything more to say is not waited for.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.has(CUT) => {
+            Err(error) if would_block(&error) && !self.has(CUT) => {
                 self.clear(READABLE);
                 Ok(Received::Nothing)
             }
@@ -558,8 +604,8 @@ impl<S> Connection<S> {
         self.clear(READABLE);
         // There may have been a reset: recv(2) goes on telling of the end that it has told of, but send(2) fails.
         match turn.kernel.send(&self.stream, &[]) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.set(READABLE),
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(CloseReason::of_error(&error)),
+            Err(error) if was_interrupted(&error) => self.set(READABLE),
+            Err(error) if !would_block(&error) => return Err(CloseReason::of_error(&error)),
             _ => {}
         }
         Ok(Received::Nothing)
@@ -645,8 +691,8 @@ impl<S> Connection<S> {
         match received {
             Ok(0) => Err(self.ending()),
             Ok(count) if count == turn.buffer.len() || self.has(ENDED) => Ok(Next::Again),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Next::Again),
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(self.ending()),
+            Err(error) if was_interrupted(&error) => Ok(Next::Again),
+            Err(error) if !would_block(&error) => Err(self.ending()),
             _ => {
                 self.clear(READABLE);
                 Ok(Next::Rest)

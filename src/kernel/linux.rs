@@ -10,7 +10,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{SockRef, Socket};
 
-use super::{Edge, Event, Kernel};
+use super::{Edge, Event, Kernel, was_interrupted};
 use crate::claim::Claim;
 use crate::peer::Peer;
 use crate::slab::Key;
@@ -54,10 +54,10 @@ impl Kernel for Linux {
     type Stream = OwnedFd;
 
     #[inline]
-    fn wait(&mut self, timeout: Duration, mut note: impl FnMut(Event)) -> io::Result<usize> {
-        match self.poll.poll(&mut self.events, Some(timeout)) {
+    fn wait(&mut self, timeout: Option<Duration>, mut note: impl FnMut(Event)) -> io::Result<usize> {
+        match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
+            Err(error) if was_interrupted(&error) => return Ok(0),
             Err(error) => return Err(error),
         }
         let mut count = 0;
@@ -92,8 +92,8 @@ impl Kernel for Linux {
     }
 
     fn accept(&mut self) -> io::Result<(OwnedFd, Peer)> {
-        let Some(listener) = &self.listener else { return Err(io::ErrorKind::WouldBlock.into()) };
-        sys::accept(listener.as_fd()).map(|(stream, address)| (stream, address.into()))
+        let Some(listener) = &self.listener else { return Err(io::Error::from_raw_os_error(libc::EAGAIN)) };
+        sys::accept(listener.as_fd())
     }
 
     fn stop_listening(&mut self) {
@@ -125,7 +125,7 @@ impl Kernel for Linux {
             // It can fail only for a socket that is beyond a reset already.
             let _ = socket::reset_on_close(&SockRef::from(&stream));
         }
-        drop(stream);
+        sys::close(stream);
     }
 
     fn now(&self) -> Duration {

@@ -38,7 +38,7 @@ impl Memory {
 impl Kernel for Memory {
     type Stream = MemoryStream;
 
-    fn wait(&mut self, _timeout: Duration, _note: impl FnMut(Event)) -> io::Result<usize> {
+    fn wait(&mut self, _timeout: Option<Duration>, _note: impl FnMut(Event)) -> io::Result<usize> {
         Ok(0)
     }
 
@@ -55,7 +55,7 @@ impl Kernel for Memory {
     }
 
     fn accept(&mut self) -> io::Result<(MemoryStream, Peer)> {
-        Err(io::ErrorKind::WouldBlock.into())
+        Err(io::Error::from_raw_os_error(libc::EAGAIN))
     }
 
     fn stop_listening(&mut self) {}
@@ -63,7 +63,7 @@ impl Kernel for Memory {
     fn receive(&mut self, _stream: &MemoryStream, buffer: &mut [u8]) -> io::Result<usize> {
         let count = buffer.len().min(self.incoming.len());
         if count == 0 && !self.finished {
-            return Err(io::ErrorKind::WouldBlock.into());
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
         }
         buffer.iter_mut().zip(self.incoming.drain(..count)).for_each(|(to, from)| *to = from);
         Ok(count)
@@ -72,7 +72,7 @@ impl Kernel for Memory {
     fn send(&mut self, _stream: &MemoryStream, bytes: &[u8]) -> io::Result<usize> {
         let count = bytes.len().min(self.room);
         if count == 0 && !bytes.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
         }
         self.room -= count;
         self.sent.extend_from_slice(&bytes[..count]);

@@ -15,14 +15,15 @@ use crate::slab::Key;
 /// What a loop asks of its system. Everything is non-blocking but [`wait`](Kernel::wait), and edge-triggered: an event
 /// says that something has changed, and is not repeated until it changes again or the stream is re-armed.
 ///
-/// Its users must bear spurious events, events for keys that are gone, and any error from any call.
+/// Its users must bear spurious events, events for keys that are gone, and any error from any call. Errors carry an errno:
+/// EAGAIN says that the call would have to wait.
 pub(crate) trait Kernel {
     /// A connected stream. Dropping it closes it.
     type Stream;
 
-    /// Blocks for `timeout` at the most, tells every event to `note`, and says how many there were; sooner, with none,
-    /// when another thread or a signal wakes it. An error says that waiting itself is impossible.
-    fn wait(&mut self, timeout: Duration, note: impl FnMut(Event)) -> io::Result<usize>;
+    /// Blocks for `timeout` at the most, or until something happens; tells every event to `note`, and says how many there
+    /// were; sooner, with none, when another thread or a signal wakes it. An error says that waiting itself is impossible.
+    fn wait(&mut self, timeout: Option<Duration>, note: impl FnMut(Event)) -> io::Result<usize>;
 
     /// How many events one wait can bring; when it brings as many, more may be there.
     fn batch(&self) -> usize;
@@ -53,6 +54,19 @@ pub(crate) trait Kernel {
 
     /// Time since some moment in the past; it never goes back.
     fn now(&self) -> Duration;
+}
+
+/// Whether a call found nothing that it could have done without waiting. Asked of the errno, because std's kind of an error,
+/// which this is asked about once a connection, is found by a call and a table.
+#[inline]
+pub(crate) fn would_block(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EAGAIN)
+}
+
+/// Whether a signal came before a call could do anything.
+#[inline]
+pub(crate) fn was_interrupted(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINTR)
 }
 
 /// What a wait brought.

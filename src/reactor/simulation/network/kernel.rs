@@ -5,6 +5,8 @@ use std::io;
 use super::*;
 use crate::kernel::Kernel;
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// Waiting.
 impl World {
     fn check_sleep(&mut self, timeout: Duration) {
@@ -117,7 +119,9 @@ fn errno(errno: i32) -> io::Error {
 impl Kernel for Simulated {
     type Stream = SimulatedStream;
 
-    fn wait(&mut self, timeout: Duration, note: impl FnMut(Event)) -> io::Result<usize> {
+    fn wait(&mut self, timeout: Option<Duration>, note: impl FnMut(Event)) -> io::Result<usize> {
+        // Even time without an end is over when all that was planned has happened.
+        let timeout = timeout.unwrap_or(DAY);
         {
             let this = &mut *self.world.borrow_mut();
             assert!(this.fault.is_none(), "{}", this.fault.as_ref().map_or("", |fault| fault));
@@ -185,7 +189,7 @@ impl Kernel for Simulated {
         let this = &mut *self.world.borrow_mut();
         this.enter();
         if !this.listening {
-            return Err(io::ErrorKind::WouldBlock.into());
+            return Err(errno(libc::EAGAIN));
         }
         let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EINVAL];
         let passed_on = [libc::ECONNABORTED, libc::EPROTO, libc::ECONNRESET, libc::ETIMEDOUT, libc::EPERM];
@@ -199,7 +203,7 @@ impl Kernel for Simulated {
             }
             return Err(errno(error));
         }
-        let Some(n) = this.backlog.pop_front() else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let Some(n) = this.backlog.pop_front() else { return Err(errno(libc::EAGAIN)) };
         let slot = this.free.pop().unwrap_or_else(|| {
             this.slots.push(None);
             this.slots.len() - 1
@@ -258,7 +262,7 @@ impl Kernel for Simulated {
                 wire.failed = true;
                 return Err(errno(libc::ECONNRESET));
             }
-            0 if !wire.reset => return Err(io::ErrorKind::WouldBlock.into()),
+            0 if !wire.reset => return Err(errno(libc::EAGAIN)),
             _ => {}
         }
         Ok(count as usize)
@@ -301,7 +305,7 @@ impl Kernel for Simulated {
         this.progress += u64::from(count > 0);
         this.tell(|| format!("send {n}: {count} of {}", bytes.len()));
         if count == 0 && !bytes.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
+            return Err(errno(libc::EAGAIN));
         }
         Ok(count as usize)
     }
