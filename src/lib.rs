@@ -78,6 +78,8 @@ mod handler;
 mod kernel;
 mod mailbox;
 mod peer;
+#[cfg(test)]
+mod planted;
 mod reactor;
 mod reason;
 mod remote;

@@ -14,6 +14,8 @@ use crate::handler::Handler;
 use crate::kernel::{Edge, Event, Kernel};
 use crate::mailbox::Mailbox;
 use crate::peer::Peer;
+#[cfg(test)]
+use crate::planted::Bug;
 use crate::reason::CloseReason;
 use crate::shard::{Roster, Shard, Visit};
 use crate::slab::{Key, Slab, Tenant};
@@ -230,6 +232,10 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     /// Waits until there is something to do, and notes what it is: events only mark and enqueue.
     fn wait(&mut self) -> io::Result<usize> {
         let timeout = self.timeout();
+        #[cfg(test)]
+        if Bug::LostWakeUp.is_planted() {
+            return self.poll(timeout);
+        }
         if timeout == NO_TIME || !self.mailbox.may_sleep() {
             return self.poll(NO_TIME);
         }
@@ -482,6 +488,10 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     /// The one way out of the table.
     fn close(&mut self, key: Key, reason: CloseReason) {
         if let Some(resident) = self.table.remove(key) {
+            #[cfg(test)]
+            if Bug::StrayTimer.is_planted() {
+                return self.bury(resident, key, reason);
+            }
             self.wheel.disarm(key.slot);
             self.bury(resident, key, reason);
         }
@@ -490,8 +500,15 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     fn bury(&mut self, resident: Resident<K::Stream, H::Session>, key: Key, reason: CloseReason) {
         let Resident { connection, session, .. } = resident;
         self.desk.counters.closed(reason);
+        #[cfg(test)]
+        if Bug::Seat.is_planted() && session.is_none() {
+            // As good as never given back.
+            self.desk.common.take_seat();
+        }
         self.desk.common.leave_seat();
         self.acceptor.relieved();
+        #[cfg(test)]
+        let session = session.filter(|_| !Bug::ClosedOnce.is_planted() || reason == CloseReason::Finished);
         if let Some(session) = session {
             let (handler, id) = (&mut self.handler, ClientId { shard: self.desk.shard, key });
             let told = catch_unwind(AssertUnwindSafe(|| handler.handle_closed(session, id, reason)));
@@ -668,6 +685,8 @@ struct Visitor<'a, K: Kernel, Session> {
 
 impl<K: Kernel, Session> Visitor<'_, K, Session> {
     fn visit_key(&mut self, key: Key, visit: Visit<'_, Session>) -> bool {
+        #[cfg(test)]
+        let key = if Bug::ReusedSlot.is_planted() { self.table.key_at(key.slot).unwrap_or(key) } else { key };
         let Some(Resident { connection, session: Some(session), .. }) = self.table.find(key) else { return false };
         if connection.is_finishing() {
             return false;

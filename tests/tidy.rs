@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The library's files from the ground up: each uses only files above it in this list.
 const STOREYS: &[&str] = &[
+    "planted",
     "buffer",
     "slab",
     "wheel",

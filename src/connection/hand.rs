@@ -5,10 +5,14 @@ use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+#[cfg(test)]
+use super::READABLE;
 use super::{ARMED, BLOCKED, CUT, Connection, EOF, PAUSED, PRESSED, RESUMED, TIMER, TIMER_NEW, Turn};
 use crate::buffer::Buffer;
 use crate::client::Client;
 use crate::kernel::{Kernel, was_interrupted, would_block};
+#[cfg(test)]
+use crate::planted::Bug;
 use crate::reason::CloseReason;
 use crate::slab::Key;
 use crate::slate::{self, Outlet, OutputState, Slate};
@@ -208,6 +212,10 @@ impl<S> Connection<S> {
         } else if slate.has(slate::RESUME) && self.has(PAUSED) {
             self.clear(PAUSED);
             self.set(RESUMED);
+            #[cfg(test)]
+            if Bug::Resume.is_planted() {
+                self.clear(RESUMED | READABLE);
+            }
         }
         if slate.has(slate::TIMER) {
             self.start_timer(slate.timeout_ticks);
@@ -243,6 +251,10 @@ impl<S> Connection<S> {
 
     fn keep_output<K: Kernel>(&mut self, turn: &Turn<'_, K>, bytes: &[u8]) {
         if bytes.is_empty() || self.has(CUT) {
+            return;
+        }
+        #[cfg(test)]
+        if Bug::PartialSend.is_planted() {
             return;
         }
         let output = &mut self.spill.get_or_insert_default().output;

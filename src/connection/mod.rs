@@ -14,6 +14,8 @@ use crate::config::Limits;
 use crate::handler::Handler;
 use crate::kernel::{Edge, Kernel, was_interrupted, would_block};
 use crate::peer::Peer;
+#[cfg(test)]
+use crate::planted::Bug;
 use crate::reason::CloseReason;
 use crate::slab::Key;
 use crate::slate::Slate;
@@ -397,6 +399,10 @@ impl<S> Connection<S> {
                 turn.counters.read(count);
                 self.active_at = turn.now;
                 // Even if that was less than was asked for: the end takes a read of its own to see.
+                #[cfg(test)]
+                if Bug::EndBehindData.is_planted() {
+                    self.clear(READABLE | ENDED);
+                }
                 let act = |client: &mut Client<'_>| handler.handle_readable(client, session);
                 self.hand_plainly(turn, key, count, CloseReason::Finished, act).err()
             }
@@ -577,6 +583,10 @@ impl<S> Connection<S> {
         K: Kernel<Stream = S>,
     {
         turn.counters.read(0);
+        #[cfg(test)]
+        if let (true, Err(error)) = (Bug::SpuriousEdge.is_planted(), &received) {
+            return Err(CloseReason::of_error(error));
+        }
         match received {
             Ok(_) => self.end_of_input(turn),
             Err(error) if was_interrupted(&error) => Ok(Received::Nothing),

@@ -275,6 +275,8 @@ pub(crate) struct World {
     /// What must be taken from the queue before the listener is closed.
     awaited: Vec<usize>,
     accept_failed: bool,
+    /// Descriptors have run out for so long.
+    exhausted_until: Duration,
     /// How often a wait has found that nothing will ever happen by itself.
     pub(crate) quiet_waits: u32,
     calls: u64,
@@ -319,6 +321,7 @@ impl World {
             everyone_disconnected: false,
             awaited: Vec::new(),
             accept_failed: false,
+            exhausted_until: Duration::ZERO,
             quiet_waits: 0,
             calls: 0,
             progress: 0,

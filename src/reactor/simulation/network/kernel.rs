@@ -193,8 +193,15 @@ impl Kernel for Simulated {
         }
         let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EINVAL];
         let passed_on = [libc::ECONNABORTED, libc::EPROTO, libc::ECONNRESET, libc::ETIMEDOUT, libc::EPERM];
+        if this.now < this.exhausted_until {
+            return Err(errno(libc::EMFILE));
+        }
         if let Some(error) = this.fails(&[&exhausted[..], &passed_on[..], &[libc::EINTR]].concat()) {
             this.accept_failed = true;
+            // It may be over at the next call, or last until somebody leaves.
+            if exhausted.contains(&error) && this.dice.chance(2) {
+                this.exhausted_until = this.now + Duration::from_millis(this.dice.up_to(500));
+            }
             this.tell(|| format!("accept fails with {error}"));
             if passed_on.contains(&error)
                 && let Some(n) = this.backlog.pop_front()
@@ -342,6 +349,7 @@ impl Kernel for Simulated {
         this.slots[stream.slot] = None;
         this.free.push(stream.slot);
         this.wires[n].closed = true;
+        this.exhausted_until = Duration::ZERO;
         this.graves.extend(this.wires[n].key);
         this.progress += 1;
     }

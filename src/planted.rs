@@ -1,0 +1,61 @@
+//! Bugs on purpose, in the test build alone: the simulation has to find each of them, or it proves nothing.
+
+use std::cell::Cell;
+
+/// What servers like this one have got wrong, a bug for each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// What a socket does not take of a message is forgotten.
+    PartialSend,
+    /// A read that fails with EAGAIN after an edge ends the connection.
+    SpuriousEdge,
+    /// A short read is taken for all, although the peer's end is behind it.
+    EndBehindData,
+    /// What came in while a connection was paused is not looked at when it resumes.
+    Resume,
+    /// An id finds whoever has its slot now.
+    ReusedSlot,
+    /// Only who ends in an orderly way is told of it.
+    ClosedOnce,
+    /// A timer outlives its connection.
+    StrayTimer,
+    /// Who got no session does not give back the seat that was taken for it.
+    Seat,
+    /// Accepting goes on at once when descriptors have run out.
+    AcceptSpin,
+    /// The look before sleeping overlooks what other threads have sent.
+    LostWakeUp,
+}
+
+thread_local! {
+    static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+}
+
+impl Bug {
+    /// All of them.
+    pub(crate) const ALL: [Bug; 10] = [
+        Bug::PartialSend,
+        Bug::SpuriousEdge,
+        Bug::EndBehindData,
+        Bug::Resume,
+        Bug::ReusedSlot,
+        Bug::ClosedOnce,
+        Bug::StrayTimer,
+        Bug::Seat,
+        Bug::AcceptSpin,
+        Bug::LostWakeUp,
+    ];
+
+    /// Whether this thread has it.
+    pub(crate) fn is_planted(self) -> bool {
+        PLANTED.get() == Some(self)
+    }
+
+    /// Runs `act` with it.
+    pub(crate) fn planted<R>(self, act: impl FnOnce() -> R) -> R {
+        PLANTED.set(Some(self));
+        let result = act();
+        PLANTED.set(None);
+        result
+    }
+}
