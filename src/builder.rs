@@ -124,6 +124,17 @@ impl<P> Builder<P> {
         self
     }
 
+    /// How long a peer may fail to acknowledge what was sent to it, or to make room for what waits, before the connection
+    /// ends as [`Vanished`](crate::CloseReason::Vanished): TCP_USER_TIMEOUT, see tcp(7). Default: 120 s, as long as the
+    /// keepalive's probes last. With `None` a peer that acknowledges but does not read keeps its connection, and up to
+    /// [`output_max`](Builder::output_max) of memory, for ever. Do not set it small: a reader that only is slow for so
+    /// long ends, too. At least 1 ms; noticed at a retransmission or probe, so up to twice as late. Set on the
+    /// listener and inherited: costs nothing.
+    pub fn user_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.config.user_timeout = timeout;
+        self
+    }
+
     /// The most connections that are open at once, over all shards. Default: `None`, as many as there are descriptors.
     /// Whoever comes beyond is accepted and closed at once, counted as
     /// [`Refused`](crate::CloseReason::Refused). Costs a shared counter, touched when a connection comes and goes.

@@ -60,6 +60,7 @@ pub(crate) struct Config {
     pub(crate) steering: Steering,
     pub(crate) nodelay: bool,
     pub(crate) keepalive: Option<Keepalive>,
+    pub(crate) user_timeout: Option<Duration>,
     pub(crate) connections_max: Option<usize>,
     pub(crate) limits: Limits,
     pub(crate) accept_budget: usize,
@@ -94,6 +95,7 @@ impl Default for Config {
             steering: Steering::Hash,
             nodelay: true,
             keepalive: Some(Keepalive::default()),
+            user_timeout: Some(Duration::from_secs(120)),
             connections_max: None,
             limits: Limits::default(),
             accept_budget: 64,
@@ -159,6 +161,9 @@ impl Config {
         }
         span("stop_timeout", self.stop_timeout, Duration::ZERO, TIMEOUT_MAX)?;
         self.check_keepalive()?;
+        if let Some(timeout) = self.user_timeout {
+            span("user_timeout", timeout, Duration::from_millis(1), TIMEOUT_MAX)?;
+        }
         self.check_cores()?;
         self.check_steering()
     }

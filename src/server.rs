@@ -303,6 +303,7 @@ fn listen_options(config: &Config, member: bool) -> Listen {
         queue_size: config.queue_size,
         nodelay: config.nodelay,
         keepalive: config.keepalive,
+        user_timeout: config.user_timeout,
         shared: config.share_port || member,
     }
 }

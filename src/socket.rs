@@ -11,8 +11,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::sys;
 
-/// What a listening socket is made with. Linux hands nodelay and keepalive on to each accepted socket, so a connection
-/// costs no system call for them.
+/// What a listening socket is made with. Linux hands nodelay, keepalive and the user timeout on to each accepted socket, so
+/// a connection costs no system call for them.
 #[derive(Debug, Clone)]
 pub struct Listen {
     /// How many connections may wait to be accepted; the kernel cuts it to `net.core.somaxconn` (see listen(2)).
@@ -21,6 +21,10 @@ pub struct Listen {
     pub nodelay: bool,
     /// SO_KEEPALIVE, and when to probe; `None` leaves a vanished peer undetected.
     pub keepalive: Option<Keepalive>,
+    /// TCP_USER_TIMEOUT (see tcp(7)): how long what was sent may stay unacknowledged, or wait for a peer that makes no room
+    /// for it. `None` leaves it to retransmission, which gives up after some 15 minutes, and never on a peer that
+    /// acknowledges but does not read.
+    pub user_timeout: Option<Duration>,
     /// Whether it joins others who listen on the address. Without it EADDRINUSE refuses it when anyone does.
     pub shared: bool,
 }
@@ -69,6 +73,9 @@ pub fn listen(address: SocketAddr, options: &Listen) -> io::Result<Socket> {
     if let Some(keepalive) = options.keepalive {
         let probing = TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval);
         socket.set_tcp_keepalive(&probing.with_retries(keepalive.probes))?;
+    }
+    if options.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(options.user_timeout)?;
     }
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(options.queue_size).unwrap_or(i32::MAX))?;
@@ -177,7 +184,7 @@ mod tests {
     }
 
     fn options(shared: bool) -> Listen {
-        Listen { queue_size: 16, nodelay: true, keepalive: Some(Keepalive::default()), shared }
+        Listen { queue_size: 16, nodelay: true, keepalive: Some(Keepalive::default()), user_timeout: None, shared }
     }
 
     #[test]

@@ -33,6 +33,7 @@ fn nonsense_is_refused_by_the_name_of_its_knob() {
         ("shards", vec![builder().shards(0), builder().shards(usize::MAX)]),
         ("cores", vec![builder().cores(Cores::List(vec![])), builder().cores(Cores::List(vec![usize::MAX]))]),
         ("keepalive", vec![probing(0, 1, 1), probing(1, 0, 1), probing(1, 1, 0), probing(40_000, 1, 1)]),
+        ("user_timeout", vec![builder().user_timeout(Some(zero)), builder().user_timeout(Some(day * 1000))]),
         ("connections_max", vec![builder().connections_max(Some(0)), builder().connections_max(Some(usize::MAX))]),
         ("input_max", vec![builder().input_max(0), builder().input_max(usize::MAX)]),
         ("output_max", vec![builder().output_max(0), builder().output_max(usize::MAX)]),
@@ -57,7 +58,11 @@ fn nonsense_is_refused_by_the_name_of_its_knob() {
 fn the_least_that_makes_sense_works() {
     let least = builder().shards(1).queue_size(1).block_time(Duration::from_millis(1)).accept_budget(1).mailbox_max(1);
     let least = least.input_max(1).output_max(2).output_low(0).read_budget(1).connections_max(Some(1));
-    let least = least.keepalive(None).nodelay(false).idle_timeout(Some(Duration::from_secs(1000)));
+    let least = least
+        .keepalive(None)
+        .user_timeout(Some(Duration::from_millis(1)))
+        .nodelay(false)
+        .idle_timeout(Some(Duration::from_secs(1000)));
     let server = Script::echo().start(least.selector(Selector::Spin(Duration::from_micros(1))));
     conserve(&connect(server.local_addr()), 1, 1000, || 10);
 }

@@ -205,7 +205,13 @@ pub(crate) mod tests {
 
     #[test]
     fn more_listeners_than_one_answer_holds_are_all_counted() {
-        let options = esockets::socket::Listen { queue_size: 50, nodelay: true, keepalive: None, shared: true };
+        let options = esockets::socket::Listen {
+            queue_size: 50,
+            nodelay: true,
+            keepalive: None,
+            user_timeout: None,
+            shared: true,
+        };
         let first = esockets::socket::listen(SocketAddr::from(([127, 0, 0, 1], 0)), &options).unwrap();
         let address = esockets::socket::local_addr(&first).unwrap();
         let others: Vec<Socket> = (0..299).map(|_| esockets::socket::listen(address, &options).unwrap()).collect();

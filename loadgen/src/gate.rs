@@ -140,7 +140,13 @@ mod tests {
 
     #[test]
     fn it_shuts_before_a_queue_is_full_and_opens_when_there_is_room() {
-        let options = esockets::socket::Listen { queue_size: 8, nodelay: true, keepalive: None, shared: false };
+        let options = esockets::socket::Listen {
+            queue_size: 8,
+            nodelay: true,
+            keepalive: None,
+            user_timeout: None,
+            shared: false,
+        };
         let listener = esockets::socket::listen(SocketAddr::from(([127, 0, 0, 1], 0)), &options).unwrap();
         let address = esockets::socket::local_addr(&listener).unwrap();
         let Some(queues) = AcceptQueues::of(&[address]) else {
