@@ -11,6 +11,7 @@ use crate::peer::Peer;
 use crate::server::Server;
 use crate::shard::ShardInfo;
 use crate::socket::Keepalive;
+use crate::watchdog::{Stall, Watch};
 
 /// How a server is to be; made by [`Server::builder`].
 ///
@@ -19,6 +20,7 @@ use crate::socket::Keepalive;
 #[must_use = "a builder starts nothing until `start` is called"]
 pub struct Builder<P = ()> {
     config: Config,
+    watch: Option<Watch>,
     protocol: P,
 }
 
@@ -28,7 +30,7 @@ type KeepAll = fn(&mut Client<'_>, &Peer) -> bool;
 impl Server {
     /// A server with every knob at its default.
     pub fn builder() -> Builder {
-        Builder { config: Config::default(), protocol: () }
+        Builder { config: Config::default(), watch: None, protocol: () }
     }
 }
 
@@ -132,6 +134,25 @@ impl<P> Builder<P> {
     /// listener and inherited: costs nothing.
     pub fn user_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.config.user_timeout = timeout;
+        self
+    }
+
+    /// Watches the shards: calls `report` when one has not come round for as long as `allowed`, because a call of the handler
+    /// blocks or computes for so long, and again each time that this has doubled. Default: off; at least 1 ms, and from
+    /// 100 ms on sensible.
+    ///
+    /// The [`Stall`] names the shard and the connection. `report` runs on a thread of its own, so it may print, or end the
+    /// process; it must not wait for the shard. A shard that sleeps is never reported, nor a process that was stopped as a
+    /// whole; one that gets no processor is. Also counted in [`ShardStats::stalls`](crate::ShardStats::stalls). Costs a
+    /// thread that looks at two numbers of each shard, four times in `allowed`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use esockets::Server;
+    /// let watched = Server::builder().watchdog(Duration::from_millis(200), |stall| eprintln!("{stall}"));
+    /// ```
+    pub fn watchdog(mut self, allowed: Duration, report: impl Fn(&Stall) + Send + Sync + 'static) -> Self {
+        self.watch = Some(Watch { allowed, report: Arc::new(report) });
         self
     }
 
@@ -250,7 +271,7 @@ impl Builder {
         F: Fn(&ShardInfo) -> H + Send + Sync + 'static,
     {
         let make = Arc::new(make);
-        Server::start(self.config, || {
+        Server::start(self.config, self.watch, || {
             let make = Arc::clone(&make);
             move |info: &ShardInfo| make(info)
         })
@@ -261,7 +282,7 @@ impl Builder {
     where
         I: FnMut(&mut Client<'_>, &Peer) -> bool + Clone + Send + 'static,
     {
-        Builder { config: self.config, protocol: Closures { incoming, readable: () } }
+        Builder { config: self.config, watch: self.watch, protocol: Closures { incoming, readable: () } }
     }
 
     /// Handles input: true keeps the connection, false disconnects it after what was sent has been flushed. Without a
@@ -271,7 +292,7 @@ impl Builder {
         R: FnMut(&mut Client<'_>) -> bool + Clone + Send + 'static,
     {
         let incoming: KeepAll = |_, _| true;
-        Builder { config: self.config, protocol: Closures { incoming, readable } }
+        Builder { config: self.config, watch: self.watch, protocol: Closures { incoming, readable } }
     }
 }
 
@@ -282,7 +303,11 @@ impl<I> Builder<Closures<I, ()>> {
     where
         R: FnMut(&mut Client<'_>) -> bool + Clone + Send + 'static,
     {
-        Builder { config: self.config, protocol: Closures { incoming: self.protocol.incoming, readable } }
+        Builder {
+            config: self.config,
+            watch: self.watch,
+            protocol: Closures { incoming: self.protocol.incoming, readable },
+        }
     }
 }
 
@@ -292,7 +317,11 @@ impl<R> Builder<Closures<KeepAll, R>> {
     where
         I: FnMut(&mut Client<'_>, &Peer) -> bool + Clone + Send + 'static,
     {
-        Builder { config: self.config, protocol: Closures { incoming, readable: self.protocol.readable } }
+        Builder {
+            config: self.config,
+            watch: self.watch,
+            protocol: Closures { incoming, readable: self.protocol.readable },
+        }
     }
 }
 
@@ -306,7 +335,7 @@ where
     /// # Errors
     /// Those of [`Builder::start`] with a handler.
     pub fn start(self) -> Result<Server, Error> {
-        Server::start(self.config, || {
+        Server::start(self.config, self.watch, || {
             let closures = self.protocol.clone();
             move |_: &ShardInfo| closures
         })

@@ -136,7 +136,7 @@ const SHARDS_MAX: usize = 4096;
 const CONNECTIONS_MAX: usize = 1 << 30;
 /// A buffer of a gibibyte for one connection is a denial of service in waiting.
 const BYTES_MAX: usize = 1 << 30;
-const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Config {
     pub(crate) fn check(&self) -> Result<(), Error> {
@@ -237,7 +237,7 @@ fn count(knob: &'static str, value: usize, least: usize, most: usize) -> Result<
     Err(Error::Config { knob, why: format!("{value} is not between {least} and {most}") })
 }
 
-fn span(knob: &'static str, value: Duration, least: Duration, most: Duration) -> Result<(), Error> {
+pub(crate) fn span(knob: &'static str, value: Duration, least: Duration, most: Duration) -> Result<(), Error> {
     if (least..=most).contains(&value) {
         return Ok(());
     }

@@ -63,7 +63,8 @@
 //! From the bottom up, each file uses only files before it: `buffer` `slab` `wheel` `spin` `mailbox` are data structures
 //! that know nothing of connections; `reason` `stats` `peer` `sys` `socket` `claim` `error` `config` what the rest is said in;
 //! `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `acceptor` and `connection`
-//! the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `remote` `server` `builder` the whole.
+//! the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `watchdog` who looks at it from
+//! beside; `remote` `server` `builder` the whole.
 #![deny(unsafe_code)]
 
 mod acceptor;
@@ -92,6 +93,7 @@ mod spin;
 mod stats;
 pub mod sys;
 pub mod testing;
+mod watchdog;
 mod wheel;
 
 pub use builder::Builder;
@@ -105,6 +107,7 @@ pub use remote::{Remote, Unsent};
 pub use server::Server;
 pub use shard::{Shard, ShardInfo};
 pub use stats::{ShardStats, Stats};
+pub use watchdog::Stall;
 
 /// The README's programs, compiled with the tests so that they cannot rot.
 #[cfg(doctest)]

@@ -239,12 +239,14 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         if timeout == NO_TIME || !self.mailbox.may_sleep() {
             return self.poll(NO_TIME);
         }
+        self.desk.counters.rests();
         // Asked after the mailbox was: whoever stops the server sets the flag first and wakes us afterwards.
         let events = match &self.spin {
             Some(spin) => self.spin(spin.budget(), timeout),
             None => self.poll(timeout),
         };
         self.mailbox.awake();
+        self.desk.counters.works();
         events
     }
 
@@ -345,6 +347,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         }
         // Kept here, so that a session outlives whatever goes wrong after the handler has given it.
         let mut resident = Resident { connection, session: None, generation: key.generation };
+        self.desk.counters.serves(key);
         let greeted = catch_unwind(AssertUnwindSafe(|| self.greet(&mut resident, key, waited)));
         let greeted = greeted.unwrap_or_else(|panic| {
             self.desk.slate.wipe();
@@ -448,6 +451,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         let mut turn = desk.turn();
         for &(key, edge) in &edges[served.edges..] {
             served.edges += 1;
+            turn.counters.serves(key);
             // An event for somebody who has left finds nobody.
             let Some(Resident { connection, session, .. }) = table.find(key) else { continue };
             connection.note(edge);
@@ -463,6 +467,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         }
         for &key in &serving[served.ready..] {
             served.ready += 1;
+            turn.counters.serves(key);
             let Some(Resident { connection, session, .. }) = table.find(key) else { continue };
             connection.dequeue();
             let Some(next) = connection.serve(handler, session, &mut turn, key) else { continue };
@@ -511,6 +516,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         let session = session.filter(|_| !Bug::ClosedOnce.is_planted() || reason == CloseReason::Finished);
         if let Some(session) = session {
             let (handler, id) = (&mut self.handler, ClientId { shard: self.desk.shard, key });
+            self.desk.counters.serves(key);
             let told = catch_unwind(AssertUnwindSafe(|| handler.handle_closed(session, id, reason)));
             if let Err(panic) = told {
                 panicked(&self.desk.counters, panic);
@@ -552,6 +558,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         let Reactor { handler, table, ready, desk, .. } = self;
         let (index, mut timed) = (desk.shard as usize, Vec::new());
         let mut visitor = Visitor { table, ready, desk, timed: &mut timed };
+        visitor.desk.counters.works();
         let mut shard = Shard::new(index, &mut visitor);
         let told = catch_unwind(AssertUnwindSafe(|| handler.handle_message(&mut shard, message)));
         if let Err(panic) = told {
@@ -605,6 +612,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     fn time_out(&mut self, key: Key) {
         let Some(Resident { connection, session, .. }) = self.table.find(key) else { return };
         let now = self.desk.tick as u32;
+        self.desk.counters.serves(key);
         // It may have been active since its timer was armed; arming it anew at every byte would cost more.
         let next = match connection.ticks_left(now, &self.desk.limits) {
             Some(0) => connection.time_out(&mut self.handler, session, &mut self.desk.turn(), key),
@@ -691,6 +699,7 @@ impl<K: Kernel, Session> Visitor<'_, K, Session> {
         if connection.is_finishing() {
             return false;
         }
+        self.desk.counters.serves(key);
         match connection.hand(&mut self.desk.turn(), key, None, |client| visit(client, session)) {
             Ok(true) => {}
             Ok(false) => connection.end(CloseReason::Finished),

@@ -26,6 +26,7 @@ use crate::shard::ShardInfo;
 use crate::socket::{self, Listen};
 use crate::stats::{SharedCounters, Stats};
 use crate::sys::{self, WakeFd};
+use crate::watchdog::{Watch, Watchdog};
 
 /// A running server. Dropping it stops it, and waits for that as [`join`](Server::join) does.
 ///
@@ -38,6 +39,7 @@ pub struct Server<M = ()> {
     remote: Remote<M>,
     local_addr: SocketAddr,
     stop_timeout: Duration,
+    watchdog: Option<Watchdog>,
 }
 
 impl<M> Server<M> {
@@ -91,17 +93,25 @@ impl<M> Server<M> {
                 ended = ended.and(end);
             }
         }
+        if let Some(watchdog) = self.watchdog.take() {
+            watchdog.end();
+        }
         ended
     }
 
     /// Starts `config`'s shards, each with a handler that `make` gives the means to make.
-    pub(crate) fn start<H, F>(config: Config, mut make: impl FnMut() -> F) -> Result<Server<M>, Error>
+    pub(crate) fn start<H, F>(
+        config: Config,
+        watch: Option<Watch>,
+        mut make: impl FnMut() -> F,
+    ) -> Result<Server<M>, Error>
     where
         H: Handler<Message = M>,
         F: FnOnce(&ShardInfo) -> H + Send + 'static,
         M: Send + 'static,
     {
         config.check()?;
+        watch.as_ref().map_or(Ok(()), Watch::check)?;
         let mut address = resolve(&config.host, config.port)?;
         let count = config.shard_count();
         let common = Arc::new(Common::new(config.connections_max));
@@ -114,6 +124,7 @@ impl<M> Server<M> {
             remote: Remote::new(routes),
             local_addr: address,
             stop_timeout: config.stop_timeout,
+            watchdog: None,
         };
         let mut starts = Vec::with_capacity(count);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
@@ -140,6 +151,10 @@ impl<M> Server<M> {
             starts.push(start);
         }
         server.local_addr = address;
+        if let Some(watch) = watch {
+            let refused = |source| Error::Shard { shard: 0, act: "start the watchdog's thread", source };
+            server.watchdog = Some(Watchdog::start(watch, server.counters.clone()).map_err(refused)?);
+        }
         // Whoever fails before this line drops the starts: the shards that listen already end without having served.
         starts.iter().for_each(|start| {
             let _ = start.send(());

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 
 use crate::reason::CloseReason;
+use crate::slab::Key;
 
 const REASONS: usize = CloseReason::ALL.len();
 
@@ -23,6 +24,34 @@ pub(crate) struct Counters {
     turns: AtomicU64,
     accept_pauses: AtomicU64,
     panics: AtomicU64,
+    /// What it is doing, for whoever watches.
+    doing: AtomicU64,
+    /// Counted by whoever watches.
+    stalls: AtomicU64,
+}
+
+/// What a shard is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// It sleeps until something happens.
+    Resting,
+    /// It calls the handler for this connection.
+    Serving(Key),
+    /// It is at work, for no connection in particular.
+    Other,
+}
+
+const RESTING: u64 = 0;
+/// No key's token, nor one more than that.
+const OTHER: u64 = u64::MAX;
+
+impl Doing {
+    pub(crate) fn key(self) -> Option<Key> {
+        match self {
+            Doing::Serving(key) => Some(key),
+            Doing::Resting | Doing::Other => None,
+        }
+    }
 }
 
 /// Counters of a shard, as the shard and its readers share them.
@@ -75,6 +104,39 @@ impl Counters {
         add(&self.turns, 1);
     }
 
+    /// It is about to sleep.
+    #[inline]
+    pub(crate) fn rests(&self) {
+        self.doing.store(RESTING, Ordering::Relaxed);
+    }
+
+    /// It is at work, for nobody in particular.
+    #[inline]
+    pub(crate) fn works(&self) {
+        self.doing.store(OTHER, Ordering::Relaxed);
+    }
+
+    /// It is about to call the handler for this connection.
+    #[inline]
+    pub(crate) fn serves(&self, key: Key) {
+        self.doing.store(key.token() + 1, Ordering::Relaxed);
+    }
+
+    /// How many turns it has begun, and what it is doing.
+    pub(crate) fn sight(&self) -> (u64, Doing) {
+        let doing = match self.doing.load(Ordering::Relaxed) {
+            RESTING => Doing::Resting,
+            OTHER => Doing::Other,
+            token => Doing::Serving(Key::from_token(token - 1)),
+        };
+        (self.turns.load(Ordering::Relaxed), doing)
+    }
+
+    /// It has been found standing still.
+    pub(crate) fn stalled(&self) {
+        add(&self.stalls, 1);
+    }
+
     pub(crate) fn accept_paused(&self) {
         add(&self.accept_pauses, 1);
     }
@@ -97,6 +159,7 @@ impl Counters {
             turns: read(&self.turns),
             accept_pauses: read(&self.accept_pauses),
             panics: read(&self.panics),
+            stalls: read(&self.stalls),
         }
     }
 }
@@ -123,6 +186,8 @@ pub struct ShardStats {
     pub accept_pauses: u64,
     /// Panics caught in the handler's functions.
     pub panics: u64,
+    /// How often the [`watchdog`](crate::Builder::watchdog) has found it held up; zero without one.
+    pub stalls: u64,
     closed: [u64; REASONS],
 }
 
@@ -160,6 +225,7 @@ impl ShardStats {
         self.turns += other.turns;
         self.accept_pauses += other.accept_pauses;
         self.panics += other.panics;
+        self.stalls += other.stalls;
         self.closed.iter_mut().zip(other.closed).for_each(|(sum, count)| *sum += count);
     }
 }

@@ -34,6 +34,7 @@ fn nonsense_is_refused_by_the_name_of_its_knob() {
         ("cores", vec![builder().cores(Cores::List(vec![])), builder().cores(Cores::List(vec![usize::MAX]))]),
         ("keepalive", vec![probing(0, 1, 1), probing(1, 0, 1), probing(1, 1, 0), probing(40_000, 1, 1)]),
         ("user_timeout", vec![builder().user_timeout(Some(zero)), builder().user_timeout(Some(day * 1000))]),
+        ("watchdog", vec![builder().watchdog(zero, |_| {}), builder().watchdog(day * 1000, |_| {})]),
         ("connections_max", vec![builder().connections_max(Some(0)), builder().connections_max(Some(usize::MAX))]),
         ("input_max", vec![builder().input_max(0), builder().input_max(usize::MAX)]),
         ("output_max", vec![builder().output_max(0), builder().output_max(usize::MAX)]),

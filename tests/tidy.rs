@@ -28,6 +28,7 @@ const STOREYS: &[&str] = &[
     "connection",
     "reactor",
     "remote",
+    "watchdog",
     "server",
     "builder",
     "testing",
