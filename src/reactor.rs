@@ -1,9 +1,13 @@
-//! One shard's loop: wait, note, serve, accept, messages, timers.
+//! One shard's loop: wait, note, serve, accept, messages, timers. `common` is what shards share, `stopping` how a loop ends.
+
+mod common;
+mod stopping;
+
+pub(crate) use common::Common;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::acceptor::{Acceptor, Failure};
@@ -31,54 +35,6 @@ pub(crate) enum Post<M> {
     DisconnectAll,
 }
 
-/// What the shards of a server share: a flag, and the number of seats if they are limited.
-#[derive(Debug)]
-pub(crate) struct Common {
-    /// Milliseconds that a stop may take, plus one; zero while nobody has asked for it.
-    stop: AtomicU64,
-    seats: Option<Seats>,
-}
-
-/// Connections that may still come in, over all shards.
-#[derive(Debug)]
-struct Seats {
-    taken: AtomicUsize,
-    all: usize,
-}
-
-impl Common {
-    pub(crate) fn new(connections_max: Option<usize>) -> Common {
-        let seats = connections_max.map(|all| Seats { taken: AtomicUsize::new(0), all });
-        Common { stop: AtomicU64::new(0), seats }
-    }
-
-    /// Asks all shards to stop within `timeout`. Asked twice, the shorter one counts.
-    pub(crate) fn stop(&self, timeout: Duration) {
-        let wanted = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX - 1).saturating_add(1);
-        let shorter = |stop| (stop == 0 || wanted < stop).then_some(wanted);
-        let _ = self.stop.fetch_update(Ordering::Relaxed, Ordering::Relaxed, shorter);
-    }
-
-    fn stop_timeout(&self) -> Option<Duration> {
-        self.stop.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis)
-    }
-
-    fn take_seat(&self) -> bool {
-        let Some(seats) = &self.seats else { return true };
-        let taken = seats.taken.fetch_add(1, Ordering::Relaxed) < seats.all;
-        if !taken {
-            self.leave_seat();
-        }
-        taken
-    }
-
-    fn leave_seat(&self) {
-        if let Some(seats) = &self.seats {
-            seats.taken.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
 /// One thread's loop and all that belongs to it.
 pub(crate) struct Reactor<K: Kernel, H: Handler> {
     handler: H,
@@ -94,7 +50,8 @@ pub(crate) struct Reactor<K: Kernel, H: Handler> {
     acceptor: Acceptor,
     mailbox: Mailbox<Post<H::Message>>,
     spin: Option<Spin>,
-    /// When stopping has to be over.
+    /// When draining has to be over, and stopping.
+    drain_at: Option<Duration>,
     stop_at: Option<Duration>,
     /// Turns in a row, since the last pause of the whole process, that brought as many events as fit.
     full_turns: usize,
@@ -138,6 +95,7 @@ struct Desk<K> {
     block_time: Option<Duration>,
     accept_budget: usize,
     queue_size: usize,
+    stop_timeout: Duration,
     shard: u32,
     /// The moment of this turn, read only if timers need it.
     tick: u64,
@@ -174,6 +132,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             block_time: config.block_time,
             accept_budget: config.accept_budget,
             queue_size: config.queue_size as usize,
+            stop_timeout: config.stop_timeout,
             shard: shard as u32,
         };
         Reactor {
@@ -190,6 +149,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
                 Selector::Spin(longest) => Some(Spin::new(longest)),
                 Selector::Epoll => None,
             },
+            drain_at: None,
             stop_at: None,
             full_turns: 0,
             timed_at: 0,
@@ -207,7 +167,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
                 self.close_all(CloseReason::of_error(error));
                 return waited;
             }
-            if self.desk.common.stop_timeout().is_some() && self.is_stopped() {
+            if self.desk.common.ends() && self.is_over() {
                 return Ok(());
             }
         }
@@ -291,7 +251,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             return NO_TIME;
         }
         let timer = self.wheel.next_stop().map(moment);
-        let next = [timer, self.acceptor.retry_at(), self.stop_at].into_iter().flatten().min();
+        let next = [timer, self.acceptor.retry_at(), self.drain_at, self.stop_at].into_iter().flatten().min();
         let left = next.map(|at| at.saturating_sub(kernel.now()));
         left.into_iter().chain(self.desk.block_time).min()
     }
@@ -576,7 +536,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     }
 }
 
-/// Timers and stopping.
+/// Timers.
 impl<K: Kernel, H: Handler> Reactor<K, H> {
     /// Timers come last in a turn: after a pause of the whole process, who was heard is served before it can expire.
     fn timers(&mut self, events: usize) {
@@ -631,38 +591,6 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         match connection.ticks_left(now as u32, &self.desk.limits) {
             Some(left) => self.wheel.arm(key.slot, now + u64::from(left)),
             None => self.wheel.disarm(key.slot),
-        }
-    }
-
-    /// Begins to stop, or goes on with it; true when everyone has been let go.
-    fn is_stopped(&mut self) -> bool {
-        let Some(timeout) = self.desk.common.stop_timeout() else { return false };
-        let now = self.desk.kernel.now();
-        if self.stop_at.is_none() {
-            self.begin_to_stop();
-        }
-        let stop_at = self.stop_at.map_or(now + timeout, |stop_at| stop_at.min(now + timeout));
-        self.stop_at = Some(stop_at);
-        if now >= stop_at {
-            self.close_all(CloseReason::Stopped);
-        }
-        self.table.len() == 0
-    }
-
-    /// Takes those who were in time, and lets everyone be served once more.
-    fn begin_to_stop(&mut self) {
-        // The kernel resets whoever still waits when the listener closes. More than the queue holds need not be taken:
-        // they have come since.
-        self.acceptor.relieved();
-        self.acceptor.note();
-        self.accept(self.desk.queue_size);
-        self.desk.kernel.stop_listening();
-        for slot in 0..self.table.slots() {
-            let Some(key) = self.table.key_at(slot) else { continue };
-            if let Some(resident) = self.table.find(key) {
-                resident.connection.end_after_reading();
-            }
-            self.enqueue(key);
         }
     }
 }

@@ -75,6 +75,15 @@ impl<M> Server<M> {
         self.wakers.iter().for_each(|waker| waker.wake());
     }
 
+    /// Asks it to take nobody any more and to go on serving those who are there until they have gone by themselves, and
+    /// returns at once. Who has come in time is accepted; whoever comes from here on is refused by the kernel. After
+    /// `timeout` it stops, as [`stop`](Server::stop) does, which may still come before. For clients that end their connections
+    /// when they have what they want, nothing is lost.
+    pub fn drain(&self, timeout: Duration) {
+        self.common.drain(timeout);
+        self.wakers.iter().for_each(|waker| waker.wake());
+    }
+
     /// Waits until it has stopped, and says what it counted. It does not ask it to stop.
     ///
     /// # Errors

@@ -387,6 +387,7 @@ fn simulate(seed: u64, tracing: bool) {
         rate: dice.pick(&[0, 5, 50]),
         posts_left: dice.below(100),
         deadly: manners.deadly,
+        drains: (!driven && dice.chance(3)).then(|| dice.pick(&[30, 300])),
         stops: (!driven).then(|| dice.pick(&[30, 1_000, u64::MAX])),
         world: World::new(dice, temper, tracing),
     };
@@ -453,6 +454,8 @@ struct Meddler {
     rate: u64,
     posts_left: u64,
     deadly: u64,
+    /// Asks the server to drain, once in so many times.
+    drains: Option<u64>,
     /// Asks the server to stop, once in so many times or when nothing happens any more.
     stops: Option<u64>,
 }
@@ -460,6 +463,15 @@ struct Meddler {
 impl Meddler {
     /// True if the loop has to be woken.
     fn meddle(&mut self, quiet: bool) -> bool {
+        if let Some(drains) = self.drains
+            && self.dice.chance(drains)
+        {
+            let timeout = Duration::from_millis(self.dice.up_to(100_000));
+            self.common.drain(timeout);
+            self.world.borrow_mut().drain(timeout, self.stop_timeout);
+            self.drains = None;
+            return true;
+        }
         let patience = self.world.borrow().quiet_waits > 20;
         if let Some(stops) = self.stops
             && (quiet && patience || self.dice.chance(stops))
@@ -590,7 +602,7 @@ fn check_end(reactor: &Subject, world: &SharedWorld) {
     let open = world.wires.iter().position(|wire| wire.key.is_some() && !wire.closed);
     let uneven = world.wires.iter().position(|wire| wire.account.sessions != wire.account.ends);
     let (read, taken) = world.wires.iter().fold((0, 0), |(read, taken), wire| (read + wire.read, taken + wire.taken));
-    let seats = reactor.desk.common.seats.as_ref().map_or(0, |seats| seats.taken.load(Ordering::Relaxed));
+    let seats = reactor.desk.common.seats_taken();
     let (accepted, panics) = (world.accepted, world.panics);
     let told = world.wires.iter().filter(|wire| wire.account.ends > 0).count() as u64;
     world.expect(open.is_none(), || format!("{open:?} is open at the end"));

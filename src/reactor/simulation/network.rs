@@ -277,6 +277,8 @@ pub(crate) struct World {
     accept_failed: bool,
     /// Descriptors have run out for so long.
     exhausted_until: Duration,
+    /// When a drain is over and becomes a stop, which then has so long.
+    drain_by: Option<(Duration, Duration)>,
     /// How often a wait has found that nothing will ever happen by itself.
     pub(crate) quiet_waits: u32,
     calls: u64,
@@ -322,6 +324,7 @@ impl World {
             awaited: Vec::new(),
             accept_failed: false,
             exhausted_until: Duration::ZERO,
+            drain_by: None,
             quiet_waits: 0,
             calls: 0,
             progress: 0,
@@ -347,6 +350,10 @@ impl World {
         if self.tracing {
             eprintln!("{:>12?} {}", self.now, what());
         }
+    }
+
+    pub(crate) fn drain(&mut self, timeout: Duration, stop_timeout: Duration) {
+        self.drain_by = Some((self.now + timeout, stop_timeout));
     }
 
     /// The server is being told to stop.

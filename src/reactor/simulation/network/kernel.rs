@@ -357,6 +357,9 @@ impl Kernel for Simulated {
     fn now(&self) -> Duration {
         let this = &mut *self.world.borrow_mut();
         this.now += Duration::from_nanos(this.dice.below(2_000));
+        if let Some((_, timeout)) = this.drain_by.take_if(|(drain_by, _)| *drain_by <= this.now) {
+            this.stop(timeout);
+        }
         this.now
     }
 }

@@ -1,0 +1,90 @@
+//! What the shards of a server share: two requests to end, and the number of seats if they are limited.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+#[derive(Debug)]
+pub(crate) struct Common {
+    drain: Request,
+    stop: Request,
+    seats: Option<Seats>,
+}
+
+/// Asks all shards for something that may take so long.
+#[derive(Debug, Default)]
+struct Request {
+    /// Milliseconds plus one; zero while nobody has asked.
+    within: AtomicU64,
+}
+
+impl Request {
+    /// Asked twice, the shorter time counts.
+    fn make(&self, timeout: Duration) {
+        let wanted = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX - 1).saturating_add(1);
+        let shorter = |within| (within == 0 || wanted < within).then_some(wanted);
+        let _ = self.within.fetch_update(Ordering::Relaxed, Ordering::Relaxed, shorter);
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.within.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis)
+    }
+}
+
+/// Connections that may still come in, over all shards.
+#[derive(Debug)]
+struct Seats {
+    taken: AtomicUsize,
+    all: usize,
+}
+
+impl Common {
+    pub(crate) fn new(connections_max: Option<usize>) -> Common {
+        let seats = connections_max.map(|all| Seats { taken: AtomicUsize::new(0), all });
+        Common { drain: Request::default(), stop: Request::default(), seats }
+    }
+
+    /// Asks all shards to accept nobody any more, and to stop when all have gone, or after `timeout`.
+    pub(crate) fn drain(&self, timeout: Duration) {
+        self.drain.make(timeout);
+    }
+
+    /// Asks all shards to stop within `timeout`.
+    pub(crate) fn stop(&self, timeout: Duration) {
+        self.stop.make(timeout);
+    }
+
+    /// Whether anybody has asked for the end.
+    #[inline]
+    pub(super) fn ends(&self) -> bool {
+        self.drain_timeout().is_some() || self.stop_timeout().is_some()
+    }
+
+    pub(super) fn drain_timeout(&self) -> Option<Duration> {
+        self.drain.timeout()
+    }
+
+    pub(super) fn stop_timeout(&self) -> Option<Duration> {
+        self.stop.timeout()
+    }
+
+    pub(super) fn take_seat(&self) -> bool {
+        let Some(seats) = &self.seats else { return true };
+        let taken = seats.taken.fetch_add(1, Ordering::Relaxed) < seats.all;
+        if !taken {
+            self.leave_seat();
+        }
+        taken
+    }
+
+    pub(super) fn leave_seat(&self) {
+        if let Some(seats) = &self.seats {
+            seats.taken.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many seats are taken; none, if they are not counted.
+    #[cfg(test)]
+    pub(super) fn seats_taken(&self) -> usize {
+        self.seats.as_ref().map_or(0, |seats| seats.taken.load(Ordering::Relaxed))
+    }
+}

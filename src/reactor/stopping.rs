@@ -1,0 +1,65 @@
+//! How a loop ends: it drains, which waits for those who are there, or stops, which lets them go.
+
+use super::{Handler, Kernel, Reactor};
+use crate::reason::CloseReason;
+
+impl<K: Kernel, H: Handler> Reactor<K, H> {
+    /// Begins to drain or to stop, or goes on with it; true when everyone has gone.
+    pub(super) fn is_over(&mut self) -> bool {
+        self.drain();
+        self.stop();
+        self.table.len() == 0
+    }
+
+    /// Those who are there are served as ever, until the time is over.
+    fn drain(&mut self) {
+        let Some(timeout) = self.desk.common.drain_timeout() else { return };
+        let now = self.desk.kernel.now();
+        if self.drain_at.is_none() {
+            self.accept_the_last();
+        }
+        let drain_at = self.drain_at.map_or(now + timeout, |drain_at| drain_at.min(now + timeout));
+        self.drain_at = Some(drain_at);
+        if now >= drain_at {
+            self.desk.common.stop(self.desk.stop_timeout);
+        }
+    }
+
+    fn stop(&mut self) {
+        let Some(timeout) = self.desk.common.stop_timeout() else { return };
+        let now = self.desk.kernel.now();
+        if self.stop_at.is_none() {
+            self.begin_to_stop();
+        }
+        let stop_at = self.stop_at.map_or(now + timeout, |stop_at| stop_at.min(now + timeout));
+        self.stop_at = Some(stop_at);
+        // Nothing else is waited for.
+        self.drain_at = self.drain_at.map(|_| stop_at);
+        if now >= stop_at {
+            self.close_all(CloseReason::Stopped);
+        }
+    }
+
+    /// Takes those who were in time, and lets everyone be served once more.
+    fn begin_to_stop(&mut self) {
+        if self.drain_at.is_none() {
+            self.accept_the_last();
+        }
+        for slot in 0..self.table.slots() {
+            let Some(key) = self.table.key_at(slot) else { continue };
+            if let Some(resident) = self.table.find(key) {
+                resident.connection.end_after_reading();
+            }
+            self.enqueue(key);
+        }
+    }
+
+    /// The kernel resets whoever still waits when the listener closes. More than the queue holds need not be taken: they
+    /// have come since.
+    fn accept_the_last(&mut self) {
+        self.acceptor.relieved();
+        self.acceptor.note();
+        self.accept(self.desk.queue_size);
+        self.desk.kernel.stop_listening();
+    }
+}
