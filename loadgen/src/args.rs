@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::churn::{Churn, Close};
 use crate::listen_address::ListenAddress;
 use crate::quantity::{parse_count, parse_duration, parse_rate, parse_size};
 use crate::schedule::{Arrival, Rate};
@@ -36,7 +37,9 @@ impl Args {
             Some(Command::Serve(_) | Command::Compare(_)) => None,
             Some(Command::Rr(aimed)) => Some(&aimed.load.output),
             Some(Command::Open(open)) => Some(&open.aimed.load.output),
-            Some(Command::Hold(held) | Command::Doctor(held)) => Some(&held.load.output),
+            Some(Command::Churn(churn)) => Some(&churn.aimed.load.output),
+            Some(Command::Doctor(doctor)) => Some(&doctor.held.load.output),
+            Some(Command::Hold(held)) => Some(&held.load.output),
         }
     }
 }
@@ -66,6 +69,13 @@ pub(crate) enum Command {
     /// each, for which it competes with a server on the same machine.
     #[command(after_help = OPEN_EXAMPLES)]
     Open(Open),
+    /// Connections that come and go: each connects, has one exchange, and closes
+    ///
+    /// -c of them at once. Without -R a closed loop: each that is over is followed by the next. With -R they are due at that
+    /// rate, and their time counts from the moment at which they were due. Shown are the time of the whole, until the reply
+    /// is there, of the connect, and of the exchange.
+    #[command(after_help = CHURN_EXAMPLES)]
+    Churn(Comings),
     /// Open connections and hold them: one verified echo on each, silence or heartbeats, and a verified echo again
     ///
     /// Without a target the server is in this process, and both ends of each connection are.
@@ -76,8 +86,10 @@ pub(crate) enum Command {
     /// Say what a run would need, what fits, and what would make more fit; nothing is run
     ///
     /// Takes the options of the run that it is about. Exit code 0: it fits, 1: it does not.
-    #[command(after_help = "Examples:\n  loadgen doctor -c 1M\n  loadgen doctor 127.0.0.1:1234 -c 1M")]
-    Doctor(Held),
+    #[command(
+        after_help = "Examples:\n  loadgen doctor -c 1M\n  loadgen doctor 127.0.0.1:1234 -c 1M\n  loadgen doctor [::1]:1234 -c 100 -R 2k --close fin     a `churn`"
+    )]
+    Doctor(Doctor),
     /// Compare the results in two JSON files: is the difference real, or chance?
     ///
     /// Each file is one `--json` of `rr` or `open`, best with `--runs 5`: without several runs nobody can tell chance from
@@ -235,6 +247,52 @@ impl Open {
     }
 }
 
+/// Connections that come and go.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Comings {
+    /// Connections due per second, over all places [default: a closed loop]
+    #[arg(short = 'R', long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) rate: Option<f64>,
+    /// How the moments lie at which connections are due
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) arrival: Arrival,
+    /// How connections end, once their reply is there
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) close: Close,
+    #[command(flatten)]
+    pub(crate) aimed: Aimed,
+}
+
+impl Comings {
+    /// The stage that it asks for.
+    pub(crate) fn stage(&self) -> Stage {
+        let arrivals = self.rate.map(|rate| (Rate::constant(rate), self.arrival));
+        Stage::Churn(Churn { duration: self.aimed.load.duration, arrivals, close: self.close })
+    }
+}
+
+/// A load to be examined.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// Of a `churn`: connections due per second
+    #[arg(short = 'R', long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) rate: Option<f64>,
+    /// Of a `churn`: how its connections end
+    #[arg(long, value_enum)]
+    pub(crate) close: Option<Close>,
+    #[command(flatten)]
+    pub(crate) held: Held,
+}
+
+impl Doctor {
+    /// The connections that come and go, if it is about some.
+    pub(crate) fn churn(&self) -> Option<Churn> {
+        let arrivals = self.rate.map(|rate| (Rate::constant(rate), Arrival::default()));
+        let close = self.close.or(self.rate.map(|_| Close::default()))?;
+        Some(Churn { duration: self.held.load.duration, arrivals, close })
+    }
+}
+
 /// `1k:50k`: two rates.
 fn parse_ramp(text: &str) -> Result<Rate, String> {
     let (from, to) =
@@ -253,6 +311,22 @@ Examples:
   loadgen open 127.0.0.1:1234 -c 1k -R 20k -d 10s
   loadgen open 127.0.0.1:1234 -c 1k -R 20k --arrival constant
   loadgen open 127.0.0.1:1234 -c 1k --ramp 1k:100k -d 30s     where does it break?
+
+The verdict and the exit codes: `loadgen --help`";
+
+const CHURN_EXAMPLES: &str = "\
+Examples:
+  loadgen churn 127.0.0.1:1234 -c 50 -d 10s                    how many connections a second?
+  loadgen churn 127.0.0.1:1234 -c 200 -R 1k                    how long do they take, at 1,000 a second?
+  loadgen churn http://127.0.0.1/ -c 50 --close server         as browsers do without keep-alive
+
+How connections end decides what becomes of their source ports. Whoever closes first keeps the port in TIME_WAIT for 60 s. \
+By reset (the default) nobody does, and a port is free again at once. With --close fin it is this side: the kernel's 28,000 \
+ports then give no more than 470 connections a second to one target for as long as you like, and more only until they \
+have run out, which counts as failed connects. (Toward this machine itself it lets them go after 2 s: \
+net.ipv4.tcp_tw_reuse. Ports of --source need not wait, where both sides have TCP's timestamps. `loadgen doctor` with -R \
+and --close does the sum.) With --close server the ports wait at the server, where they cost memory, but nobody runs out \
+of them.
 
 The verdict and the exit codes: `loadgen --help`";
 
@@ -329,6 +403,7 @@ Examples:
   loadgen serve --listen 127.0.0.1:1234            an echo server to try the others on
   loadgen rr 127.0.0.1:1234 -c 1k -d 10s           as fast as 1,000 waiting clients go
   loadgen open 127.0.0.1:1234 -c 1k -R 20k         latency at 20,000 requests a second
+  loadgen churn 127.0.0.1:1234 -c 50               how many connections a second?
   loadgen hold 127.0.0.1:1234 -c 10k -d 1m         do 10,000 idle connections survive?
   loadgen hold -c 1M                               does this machine hold a million?
   loadgen doctor -c 1M                             and if not, why not?
@@ -354,7 +429,7 @@ was asked: 0.
 
 Connections come from where the kernel chooses (127.0.0.1 toward 127.0.0.1) as long as they are fewer than half of \
 its ports for each target, then from 127.0.0.1 and further addresses of 127.0.0.0/8, or from those of --source. \
-They end with a reset, so that none is left in TIME_WAIT.";
+They end with a reset, so that none is left in TIME_WAIT; those of `churn` as --close says.";
 
 #[cfg(test)]
 mod tests {

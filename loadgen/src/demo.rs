@@ -63,7 +63,7 @@ fn plan(machine: &Machine, output: &Output) -> Result<Plan, Problem> {
         server_pid: Vec::new(),
         output: output.clone(),
     };
-    load::plan(&[], &load, machine)
+    load::plan(&[], &load, None, machine)
 }
 
 /// A quarter of what the closed loop reached, in round numbers: a rate at which a server that is well answers at once, and

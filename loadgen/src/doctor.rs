@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::accept_queues::AcceptQueues;
 use crate::args::Load;
+use crate::churn::Churn;
 use crate::layout;
 use crate::load;
 use crate::machine::Machine;
@@ -17,17 +18,17 @@ use crate::quantity::{count, counted};
 use crate::report::Exit;
 use crate::target::Target;
 
-/// Examines this machine for a `load` on `targets`, and writes what it found. Returns whether the load fits.
+/// Examines this machine for a `load` on `targets`, whose connections may come and go, and writes what it found. Returns whether the load fits.
 ///
 /// # Errors
 /// What makes no sense in the command line, and a target without an address.
-pub(crate) fn run(targets: &[Target], load: &Load) -> Result<Exit, Problem> {
+pub(crate) fn run(targets: &[Target], load: &Load, churn: Option<Churn>) -> Result<Exit, Problem> {
     let output = &load.output;
     if [&output.hgrm, &output.hlog, &output.csv, &output.html].into_iter().any(Option::is_some) {
         return Err(Problem::Usage("doctor measures nothing: of the formats it has only --json".to_owned()));
     }
     let machine = Machine::prepare();
-    let plan = load::plan(targets, load, &machine)?;
+    let plan = load::plan(targets, load, churn, &machine)?;
     let mut findings = findings(&plan, &machine);
     if !plan.is_server_inside() {
         findings.extend(server(&plan, &machine));

@@ -28,6 +28,8 @@ pub(crate) enum Act {
     Reply,
     /// Keeping the connection open, with no request on its way.
     Idle,
+    /// Waiting for the server to close the connection, behind its reply.
+    Close,
 }
 
 /// What became of it.
@@ -114,6 +116,7 @@ impl Act {
             Act::Send => "send",
             Act::Reply => "reply",
             Act::Idle => "idle",
+            Act::Close => "close",
         }
     }
 }

@@ -1,17 +1,18 @@
 //! `loadgen`: opens very many connections and measures latency at scale, against any server.
 //!
 //! In reading order: `args` `target` `listen_address` `source_list` `quantity` what is asked for; `machine` `layout`
-//! `plan` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
-//! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `connector` `gate`
+//! `plan` `churn` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
+//! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `places` `connector` `gate`
 //! `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said, and what is wrong with it; `recorder` `times`
 //! `timeline` `series` `failure` `errno` `strange` `netstat` `live` `halt` `standstill` `server_process` what happened; `slo` `verdict` what
 //! that is worth; `interval` `report` `terminal` `compare` what people and programs are told; `echo` `serve` the server, on the library beside
-//! this program. `layout`, `routes`, `schedule`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`,
+//! this program. `layout`, `churn`, `routes`, `schedule`, `places`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`,
 //! `interval` and `report` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
 mod accept_queues;
 mod args;
+mod churn;
 mod client;
 mod clock;
 mod compare;
@@ -34,6 +35,7 @@ mod machine;
 mod netstat;
 mod output;
 mod payload;
+mod places;
 mod plan;
 mod preflight;
 mod problem;
@@ -139,11 +141,12 @@ fn obey(args: Args) -> Result<Exit, Problem> {
             load::run(&targets, &load, &[Stage::Closed { duration: load.duration }])
         }
         Some(Command::Open(open)) => load::run(&open.aimed.targets, &open.aimed.load, &[open.stage()]),
+        Some(Command::Churn(churn)) => load::run(&churn.aimed.targets, &churn.aimed.load, &[churn.stage()]),
         Some(Command::Hold(Held { targets, heartbeat, load })) => {
             let hold = Stage::Hold { duration: load.duration, heartbeat };
             load::run(&targets, &load, &[Stage::Verify, hold, Stage::Verify])
         }
         Some(Command::Compare(compare)) => compare::run(&compare),
-        Some(Command::Doctor(Held { targets, load, .. })) => doctor::run(&targets, &load),
+        Some(Command::Doctor(doctor)) => doctor::run(&doctor.held.targets, &doctor.held.load, doctor.churn()),
     }
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::args::{CoreChoice, Load};
+use crate::churn::Churn;
 use crate::layout::{Layout, Wish};
 use crate::machine::Machine;
 use crate::problem::Problem;
@@ -34,6 +35,9 @@ pub(crate) struct Plan {
     pub(crate) cores: Vec<usize>,
     /// Who chooses source addresses and ports.
     pub(crate) sources: Sources,
+    /// Where connections come and go: how, and how many source ports wait in TIME_WAIT meanwhile; `None` for "as many as
+    /// there are connections", whose number nobody knows.
+    pub(crate) churn: Option<(Churn, Option<u64>)>,
     /// Processes of the server that are to be watched.
     pub(crate) server_pids: Vec<u32>,
     /// Sets this run's bytes apart from those of any other run.
@@ -96,6 +100,7 @@ impl Plan {
             connect_rate: load.connect_rate,
             layout: Layout::new(&wish, machine.descriptors_max),
             cores: cores_of(&load.cores, machine).map_err(Problem::Machine)?,
+            churn: None,
             server_pids: load.server_pid.clone(),
             seed,
         };
@@ -103,6 +108,20 @@ impl Plan {
             return Err(Problem::Usage(format!("-c {} is more than any machine holds", plan.connections)));
         }
         Ok(plan)
+    }
+
+    /// The same plan for connections that come and go, for `lasting` in all. Where their ports may be too many for the
+    /// kernel's range, sources are chosen as for as many connections at once.
+    pub(crate) fn with_churn(self, churn: Churn, lasting: Duration, machine: &Machine) -> Plan {
+        let is_here = self.is_server_here();
+        let waiting = |is_kernels| churn.waiting_max(machine.time_wait(is_here, is_kernels), lasting);
+        let ports = self.connections.saturating_add(waiting(true).unwrap_or(u64::MAX));
+        let sources = match self.sources {
+            Sources::Kernel => Sources::toward(&self.targets, ports, None, machine.ports, std::process::id()),
+            given => given,
+        };
+        let waiting = waiting(sources == Sources::Kernel);
+        Plan { sources, churn: Some((churn, waiting)), ..self }
     }
 
     /// The same plan, now that the server inside listens at `address`.
@@ -130,9 +149,9 @@ impl Plan {
         self.targets.iter().all(|target| target.ip().is_loopback())
     }
 
-    /// The sources that its connections use.
-    pub(crate) fn sources_used(&self) -> Used {
-        let used = self.sources.used(self.connections, self.targets.len());
+    /// The sources that so many of its connections use.
+    pub(crate) fn sources_used(&self, connections: u64) -> Used {
+        let used = self.sources.used(connections, self.targets.len());
         // Toward loopback it is known what the kernel chooses; elsewhere its routes decide.
         let localhost = |ip: IpAddr| if ip.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { ip };
         let first = used.first.or_else(|| self.is_server_here().then(|| localhost(self.targets[0].ip())));

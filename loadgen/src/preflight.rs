@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use thiserror::Error;
 
+use crate::churn::Close;
 use crate::echo::QUEUE_SIZE;
 use crate::layout::TABLES_MAX;
 use crate::machine::Machine;
@@ -78,6 +79,7 @@ pub(crate) fn findings(plan: &Plan, machine: &Machine) -> Vec<Finding> {
     let all = [
         Some(descriptors(plan, machine)),
         Some(ports(plan, machine)),
+        ports_waiting(plan, machine),
         Some(memory(plan, machine)),
         files(plan, machine),
         threads(plan, machine),
@@ -149,6 +151,32 @@ fn ports(plan: &Plan, machine: &Machine) -> Finding {
         (format!("{product}; {} needed", some(needed)), "more addresses in `--source`")
     };
     graded("ports", plan, fits, sum, remedy.to_owned())
+}
+
+/// TIME_WAIT, see tcp(7): ports of connections that are over, where this side closes them.
+fn ports_waiting(plan: &Plan, machine: &Machine) -> Option<Finding> {
+    let (_, waiting) = plan.churn.filter(|(churn, _)| churn.close == Close::Fin)?;
+    let all = plan.sources.capacity(plan.targets.len(), machine.ports);
+    let wait_s = machine.time_wait(plan.is_server_here(), plan.sources == Sources::Kernel).as_secs();
+    let each = format!("each waits {wait_s} s in TIME_WAIT");
+    let (sum, grade) = match waiting {
+        Some(0) => {
+            ("none: with TCP's timestamps, those that loadgen chooses are used again at once".into(), Grade::Fits)
+        }
+        Some(waiting) => {
+            let needed = waiting.saturating_add(plan.connections);
+            let sum = format!("{each}: {} at this rate, of {}", count(needed), count(all));
+            (sum, if needed > all { Grade::Short } else { Grade::Fits })
+        }
+        None => {
+            let per_s = all / wait_s.max(1);
+            let sum = format!("{each}: {} are enough for {} connections/s, however long", count(all), count(per_s));
+            (sum, if per_s < FAST_PER_S { Grade::Doubtful } else { Grade::Fits })
+        }
+    };
+    let remedy = "`--close reset` or `--close server`, which keep no port; `--source` with addresses of this machine, whose \
+                  ports need not wait where both sides have TCP's timestamps; a lower -R";
+    Some(Finding { thing: "ports waiting", sum, fits: None, grade, remedy: remedy.to_owned() })
 }
 
 /// MemAvailable, see proc_meminfo(5).
@@ -256,6 +284,9 @@ fn doubtful_at_worst(grade: Grade) -> Grade {
 /// What one end of a TCP connection takes at rest: 4 KiB of the kernel (measured: 8 KB for both ends on loopback), and
 /// less than 100 bytes of the program that has it.
 const CONNECTION_END_BYTES: u64 = 4 * 1024 + 200;
+
+/// More connections a second than a machine opens and closes.
+const FAST_PER_S: u64 = 200_000;
 
 /// Messages of this size are echoed before many of them can be under way.
 const SMALL_BYTES: u32 = 4096;

@@ -27,7 +27,8 @@ pub(crate) struct Recorder {
     pub(crate) reopened: u64,
     /// Connections that were open and are not any more, and not by the server's leave.
     pub(crate) lost: u64,
-    /// Requests that were due: in a closed loop those that were sent.
+    /// Requests that were due: in a closed loop those that were sent. Of connections that come and go each is one, from
+    /// its connect to its end.
     pub(crate) due: u64,
     /// Requests whose whole reply came back as it had to.
     pub(crate) answered: u64,
@@ -49,6 +50,10 @@ pub(crate) struct Recorder {
     pub(crate) service: Times,
     /// From the moment a request was due to sending it; nanoseconds.
     pub(crate) lag: Times,
+    /// Of connections that come and go: from the beginning of a connect to its end, and from sending the request to the
+    /// end of its reply; nanoseconds.
+    pub(crate) connect: Times,
+    pub(crate) exchange: Times,
     /// The same latencies over time.
     pub(crate) timeline: Timeline,
     /// What became of connections, second by second of the run.
@@ -92,6 +97,8 @@ impl Recorder {
             latency: times(),
             service: times(),
             lag: times(),
+            connect: times(),
+            exchange: times(),
             timeline: Timeline::new(0),
             series: Series::default(),
             window_ns: 0,
@@ -132,6 +139,8 @@ impl Recorder {
         self.latency.merge(&other.latency);
         self.service.merge(&other.service);
         self.lag.merge(&other.lag);
+        self.connect.merge(&other.connect);
+        self.exchange.merge(&other.exchange);
         self.timeline.merge(&other.timeline);
         self.series.merge(&other.series);
     }

@@ -16,6 +16,8 @@ pub(crate) struct Second {
     pub(crate) failed: Failures,
     /// Connections that were open and are not any more, with or without a request on its way.
     pub(crate) lost: Failures,
+    /// Connections that ended as they had to, of those that come and go.
+    pub(crate) ended: u64,
 }
 
 /// The seconds of a run in which something happened to connections, counted from its beginning.
@@ -45,12 +47,18 @@ impl Series {
         note(&mut self.at(now_ns).lost, failure);
     }
 
+    /// A connection that comes and goes has gone.
+    pub(crate) fn note_ended(&mut self, now_ns: u64) {
+        self.at(now_ns).ended += 1;
+    }
+
     /// Adds what `other` has, second by second.
     pub(crate) fn merge(&mut self, other: &Series) {
         for (second, theirs) in &other.seconds {
             let mine = self.seconds.entry(*second).or_default();
             mine.attempted += theirs.attempted;
             mine.established += theirs.established;
+            mine.ended += theirs.ended;
             merge_failures(&mut mine.failed, &theirs.failed);
             merge_failures(&mut mine.lost, &theirs.lost);
         }
@@ -60,7 +68,7 @@ impl Series {
     pub(crate) fn seconds(&self) -> impl Iterator<Item = (u64, &Second, u64)> {
         let mut open = 0u64;
         self.seconds.iter().map(move |(second, what)| {
-            open = (open + what.established).saturating_sub(total(&what.lost));
+            open = (open + what.established).saturating_sub(total(&what.lost) + what.ended);
             (*second, what, open)
         })
     }
@@ -93,11 +101,12 @@ mod tests {
         two.note_established(0);
         two.note_attempt(S);
         two.note_lost(4 * S, lost);
+        one.note_ended(4 * S);
         two.note_failed(4 * S, Failure::new(Act::Connect, Kind::Refused));
         one.merge(&two);
         let seconds: Vec<(u64, u64, u64)> =
             one.seconds().map(|(second, what, open)| (second, what.established, open)).collect();
-        assert_eq!(seconds, [(0, 4, 4), (1, 0, 4), (4, 0, 3)]);
+        assert_eq!(seconds, [(0, 4, 4), (1, 0, 4), (4, 0, 2)]);
         let (_, last, _) = one.seconds().last().unwrap();
         assert_eq!((&last.lost, total(&last.failed)), (&Failures::from([(lost, 1)]), 1));
     }

@@ -1,5 +1,7 @@
 //! One thread's loop: wait, note, connect, serve, due, sweep. Its connections, poll and histograms are its own.
 
+mod churn;
+
 use std::collections::VecDeque;
 use std::io;
 use std::ops::RangeInclusive;
@@ -12,6 +14,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::accept_queues::AcceptQueues;
+use crate::churn::Churn;
 use crate::client::{Client, Speech, State};
 use crate::clock::Clock;
 use crate::connector::Connector;
@@ -21,11 +24,12 @@ use crate::halt::Halt;
 use crate::live::{Live, Seen};
 use crate::machine::thread_wait_time;
 use crate::payload::Stream;
+use crate::places::Places;
 use crate::plan::{Plan, Share};
 use crate::protocol::http::Responses;
 use crate::recorder::{Recorder, note};
-use crate::routes::Sources;
-use crate::schedule::{Pace, Schedule};
+use crate::routes::{Rotation, Sources};
+use crate::schedule::{Arrival, Pace, Rate, Schedule};
 use crate::stage::{Arrivals, Beats, Cursor, Drive, Stage};
 use crate::standstill::Standstill;
 use crate::timeline::Timeline;
@@ -47,6 +51,9 @@ pub(crate) struct Worker {
     /// HTTP responses of which not all has come.
     responses: Responses,
     drive: Drive,
+    /// The stage, if its connections come and go, and where they come from.
+    churn: Option<Churn>,
+    rotation: Rotation,
     /// Stages begun so far.
     stages: u64,
     /// When the stage's window opens and closes; the latter is the end of time for a stage without a duration.
@@ -80,6 +87,7 @@ impl Worker {
     /// Those of epoll_create1(2): EMFILE or ENFILE when descriptors have run out.
     pub(crate) fn new(plan: Plan, share: Share, clock: Clock, halt: Arc<Halt>, live: Arc<Live>) -> io::Result<Worker> {
         let recorder = Recorder::new(plan.latency_ns_max());
+        let part = (share.worker, share.workers);
         Ok(Worker {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_MAX),
@@ -88,6 +96,8 @@ impl Worker {
             scratch: vec![0; (plan.size() as usize * 2).clamp(*SCRATCH_BYTES.start(), *SCRATCH_BYTES.end())],
             responses: Responses::default(),
             drive: Drive::Hold,
+            churn: None,
+            rotation: Rotation::new(plan.sources.clone(), plan.targets.len(), part),
             stages: 0,
             begin_ns: 0,
             end_ns: 0,
@@ -149,6 +159,10 @@ impl Worker {
     }
 
     fn begin(&mut self, stage: Stage, begin_ns: u64) {
+        self.churn = stage.churn();
+        if self.churn.is_some() {
+            self.clients.resize_with(self.share.connections as usize, || None);
+        }
         let slots = self.clients.len() as u32;
         let (worker, workers) = (self.share.worker, self.share.workers);
         self.stages += 1;
@@ -167,15 +181,24 @@ impl Worker {
             Stage::Closed { .. } => Drive::Closed(Cursor::new(slots)),
             Stage::Open { duration, rate, arrival } => {
                 let free = (0..slots).filter(|slot| self.clients[*slot as usize].is_some()).collect();
-                // Each stage has chances of its own.
-                let seed = self.plan.seed.wrapping_add(self.stages);
-                let schedule = Schedule::new(rate, duration.as_secs_f64(), arrival, seed, (worker, workers));
-                Drive::Open(Arrivals::new(schedule, duration, free))
+                Drive::Open(self.arrivals(duration, (rate, arrival), free))
+            }
+            Stage::Churn(Churn { duration, arrivals, .. }) => {
+                let arrivals = arrivals.map(|arrivals| self.arrivals(duration, arrivals, (0..slots).collect()));
+                Drive::Churn(Box::new(Places::new(arrivals, slots, (begin_ns, self.end_ns))))
             }
             Stage::Hold { heartbeat: None, .. } => Drive::Hold,
             Stage::Hold { duration, heartbeat: Some(interval) } => Drive::Beat(Beats::new(interval, duration, slots)),
         };
         self.tell();
+    }
+
+    /// What falls due for this worker in a stage of `duration`, and the `free` slots for it.
+    fn arrivals(&self, duration: Duration, (rate, arrival): (Rate, Arrival), free: VecDeque<u32>) -> Arrivals {
+        // Each stage has chances of its own.
+        let seed = self.plan.seed.wrapping_add(self.stages);
+        let part = (self.share.worker, self.share.workers);
+        Arrivals::new(Schedule::new(rate, duration.as_secs_f64(), arrival, seed, part), duration, free)
     }
 
     fn is_over(&self) -> bool {
@@ -188,6 +211,10 @@ impl Worker {
             Drive::Verify(cursor) => cursor.is_done() && self.pending == 0,
             Drive::Closed(_) => is_closed && self.pending == 0,
             Drive::Beat(beats) => is_closed && self.pending == 0 && (beats.next_ns().is_none() || self.open == 0),
+            Drive::Churn(places) => {
+                let is_patient = self.now_ns < self.end_ns.saturating_add(self.timeout_ns());
+                self.pending == 0 && places.is_done(self.now_ns) || places.arrivals().is_some() && !is_patient
+            }
             Drive::Open(_) if !is_closed => false,
             Drive::Open(arrivals) => {
                 let is_all_given = arrivals.next_ns().is_none() || self.open == 0;
@@ -228,6 +255,7 @@ impl Worker {
             Drive::Closed(cursor) => ((!cursor.is_done() && now_ns < self.end_ns).then_some(self.begin_ns), false),
             Drive::Open(arrivals) if arrivals.has_free() => (arrivals.next_ns().map(|ns| self.begin_ns + ns), true),
             Drive::Beat(beats) => (beats.next_ns().map(|ns| self.begin_ns + ns), false),
+            Drive::Churn(places) => (places.next_ns(now_ns), places.arrivals().is_some()),
             Drive::Open(_) | Drive::Hold => (None, false),
         };
         let until_ns = next_ns.unwrap_or(u64::MAX).saturating_sub(now_ns);
@@ -303,6 +331,7 @@ impl Worker {
             match client.state() {
                 State::Connecting => self.settle(slot),
                 State::Idle | State::Busy => self.exchange(slot),
+                State::Closing => self.await_end(slot),
             }
         }
     }
@@ -317,15 +346,19 @@ impl Worker {
                 let took_ns = now_ns - client.sent_ns();
                 client.connected();
                 self.open += 1;
-                if let Drive::Connect(connector) = &mut self.drive {
-                    connector.note_established(took_ns, now_ns);
-                    self.recorder.latency.record(took_ns);
-                    self.recorder.established += 1;
-                    self.recorder.series.note_established(now_ns);
-                    self.pending -= 1;
-                } else {
-                    self.reopening -= 1;
-                    self.go_on(slot, now_ns);
+                match &mut self.drive {
+                    Drive::Connect(connector) => {
+                        connector.note_established(took_ns, now_ns);
+                        self.recorder.latency.record(took_ns);
+                        self.recorder.established += 1;
+                        self.recorder.series.note_established(now_ns);
+                        self.pending -= 1;
+                    }
+                    Drive::Churn(_) => self.begin_exchange(slot, now_ns),
+                    _ => {
+                        self.reopening -= 1;
+                        self.go_on(slot, now_ns);
+                    }
                 }
             }
             // Not ended after all: its edge is still to come.
@@ -346,12 +379,12 @@ impl Worker {
         let received = (&mut recorder.bytes_received, &mut recorder.strange);
         let outcome = sent.and_then(|_| client.receive(&mut speech, scratch, received));
         let (is_answered, is_last) = (client.is_answered(), client.is_last());
+        if self.churn.is_some() {
+            return self.go_on_or_close(slot, outcome);
+        }
         match outcome {
             Ok(fault) => {
-                if client.wants_turn() && !client.is_queued {
-                    client.is_queued = true;
-                    self.ready.push_back(slot);
-                }
+                self.queue_again(slot);
                 if is_answered {
                     let now_ns = self.answered(slot, fault);
                     if is_last { self.reopen(slot) } else { self.go_on(slot, now_ns) }
@@ -369,6 +402,15 @@ impl Worker {
         }
     }
 
+    /// Gives the client another turn if it has not read all that there is.
+    fn queue_again(&mut self, slot: u32) {
+        let Some(client) = &mut self.clients[slot as usize] else { return };
+        if client.wants_turn() && !client.is_queued {
+            client.is_queued = true;
+            self.ready.push_back(slot);
+        }
+    }
+
     /// Counts a whole reply, an answer if it has no fault; returns the moment at which it was complete.
     fn answered(&mut self, slot: u32, fault: Option<Kind>) -> u64 {
         let now_ns = self.clock.now_ns();
@@ -380,13 +422,6 @@ impl Worker {
             note(&mut self.recorder.request_failures, Failure::new(Act::Reply, kind));
             return now_ns;
         }
-        self.recorder.answered += 1;
-        if now_ns < self.end_ns {
-            self.recorder.answered_in_window += 1;
-            let third_ns = (self.end_ns - self.begin_ns) / 3;
-            let third = usize::from(now_ns >= self.begin_ns + third_ns) + usize::from(now_ns >= self.end_ns - third_ns);
-            self.recorder.thirds[third] += 1;
-        }
         let latency_ns = now_ns - client.due_ns();
         self.recorder.latency.record(latency_ns);
         // A verification ends with its last echo: it has no course, and a histogram for each of many workers costs memory.
@@ -396,7 +431,19 @@ impl Worker {
         if let Drive::Open(_) = self.drive {
             self.recorder.service.record(now_ns - client.sent_ns());
         }
+        self.note_answered(now_ns);
         now_ns
+    }
+
+    /// Counts an answer that was complete at `now_ns`.
+    fn note_answered(&mut self, now_ns: u64) {
+        self.recorder.answered += 1;
+        if now_ns < self.end_ns {
+            self.recorder.answered_in_window += 1;
+            let third_ns = (self.end_ns - self.begin_ns) / 3;
+            let third = usize::from(now_ns >= self.begin_ns + third_ns) + usize::from(now_ns >= self.end_ns - third_ns);
+            self.recorder.thirds[third] += 1;
+        }
     }
 
     /// Opens a connection again that the server closes as it has said: its place is taken by a new one, from a source that
@@ -436,6 +483,9 @@ impl Worker {
 
     /// Begins what is to be begun by now, a budget a turn so that replies are not kept waiting.
     fn due(&mut self) {
+        if self.churn.is_some() {
+            return self.open_due();
+        }
         let verifying_max = self.verifying_max();
         for _ in 0..BEGIN_BUDGET {
             let now_ns = self.clock.now_ns();
@@ -472,12 +522,17 @@ impl Worker {
     }
 
     fn send(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
+        self.pending += 1;
+        self.recorder.due += 1;
+        self.request(slot, due_ns, now_ns);
+    }
+
+    /// Sends a request that counts already.
+    fn request(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
         let (stream, destination) = (self.stream(slot), self.destination(slot));
         let Worker { plan, clients, responses, scratch, recorder, .. } = self;
         let Some(client) = &mut clients[slot as usize] else { return };
         client.begin(plan.protocol.request_len(destination), due_ns, now_ns);
-        self.pending += 1;
-        recorder.due += 1;
         let speech =
             Speech { protocol: &plan.protocol, responses, slot, destination, stream, connections: plan.connections };
         match client.flush(&speech, scratch) {
@@ -514,6 +569,7 @@ impl Worker {
         let _ = socket::reset_on_close(client.socket());
         self.responses.forget(slot);
         match (client.state(), &self.drive) {
+            (state, Drive::Churn(_)) => return self.note_churn_failure(slot, state, failure),
             (State::Connecting, Drive::Connect(_)) => return self.note_connect_failure(failure),
             (State::Connecting, _) => return self.note_reopen_failure(failure),
             _ => {}
@@ -541,7 +597,12 @@ impl Worker {
         if !matches!(self.drive, Drive::Connect(_)) {
             self.recorder.unfinished = self.pending;
         }
-        if let Drive::Open(arrivals) = &self.drive {
+        let arrivals = match &self.drive {
+            Drive::Open(arrivals) => Some(arrivals),
+            Drive::Churn(places) => places.arrivals(),
+            _ => None,
+        };
+        if let Some(arrivals) = arrivals {
             // Requests that fell due while no connection was free for them were never sent.
             let due = arrivals.due(window_ns).max(self.recorder.due);
             self.recorder.unfinished += due - self.recorder.due;
@@ -549,7 +610,8 @@ impl Worker {
         }
         for client in &mut self.clients {
             if let Some(client) = client.take_if(|client| client.state() != State::Idle) {
-                self.open -= u64::from(client.state() == State::Busy);
+                let _ = socket::reset_on_close(client.socket());
+                self.open -= u64::from(client.state() != State::Connecting);
             }
         }
         (self.pending, self.reopening) = (0, 0);

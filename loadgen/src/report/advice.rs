@@ -3,13 +3,17 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use crate::failure::{EINVAL, Failure, Kind};
+use crate::churn::Close;
+use crate::failure::{Act, EINVAL, Failure, Kind};
 use crate::protocol::Protocol;
 use crate::quantity::{count, span};
 use crate::recorder::{Failures, Recorder};
 use crate::report::percentiles::Percentiles;
 use crate::report::{Ending, Report, StageResult};
 use crate::stage::Stage;
+
+const NOT_CLOSED: &str = "The server did not close connections behind its replies, in time and with a FIN, as --close server wants \
+                          it to: --close reset and --close fin close them from this side.";
 
 /// Sentences about `report`, the most urgent first, each once; none when there is nothing to say. What stands in backticks
 /// is a command to be copied.
@@ -18,13 +22,17 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
     let mut sentences: Vec<String> =
         recorders().find_map(|recorder| about_stranger(report, recorder)).into_iter().collect();
     let is_strange = !sentences.is_empty();
-    for failures in recorders().map(|recorder| &recorder.connect_failures) {
-        sentences.extend(failures.keys().map(|failure| about_connect(report, *failure)));
+    for recorder in recorders() {
+        // Of connections that come and go a connect that failed is one of their failures.
+        let failures = recorder.connect_failures.keys().chain(recorder.request_failures.keys());
+        let of_connects = failures.filter(|failure| failure.act == Act::Connect);
+        sentences.extend(of_connects.map(|failure| about_connect(report, *failure)));
     }
     let all = |of: fn(&Recorder) -> &Failures| recorders().flat_map(of).collect::<Vec<_>>();
     let mut kinds: Vec<Kind> = all(|recorder| &recorder.request_failures)
         .into_iter()
         .chain(all(|recorder| &recorder.losses))
+        .filter(|(failure, _)| !matches!(failure.act, Act::Connect | Act::Close))
         .map(|(failure, _)| failure.kind)
         .collect();
     kinds.sort_unstable();
@@ -33,9 +41,13 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
         !is_strange || !matches!(kind, Kind::Corrupted | Kind::Surplus | Kind::Unexpected | Kind::Malformed)
     };
     sentences.extend(kinds.into_iter().filter(is_riddle).filter_map(|kind| about_exchange(report, kind)));
+    if all(|recorder| &recorder.request_failures).iter().any(|(failure, _)| failure.act == Act::Close) {
+        sentences.push(NOT_CLOSED.to_owned());
+    }
     sentences.extend(report.stages.iter().filter_map(|result| match result.stage {
         Stage::Connect => about_slow_connects(report, result),
         Stage::Open { .. } => about_overload(result),
+        Stage::Churn(_) => about_slow_connects(report, result).or_else(|| about_overload(result)),
         _ => None,
     }));
     if report.ending == Ending::AllLost {
@@ -98,6 +110,12 @@ fn about_connect(report: &Report, failure: Failure) -> String {
             count(report.machine.descriptors_max),
             report.machine.descriptors_max.max(plan.connections.saturating_mul(2))
         ),
+        Kind::OutOfPorts if is_fin(report) => format!(
+            "Out of ports toward {address}: with --close fin each port waits in TIME_WAIT when its connection is over, and \
+             after {fitted} connections none was left. Close by reset, or let the server close (--close server). For more \
+             ports: `--source` with addresses of this machine, more targets, or \
+             `sudo sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"`."
+        ),
         Kind::OutOfPorts => format!(
             "Out of ports toward {address}: {fitted} connections fitted. For more: \
              `sudo sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"`, or wait a minute for ports in TIME_WAIT."
@@ -123,6 +141,11 @@ fn about_connect(report: &Report, failure: Failure) -> String {
         | Kind::Malformed
         | Kind::System => format!("Connecting to {address} failed: {failure}."),
     }
+}
+
+/// Whether source ports wait because this side closes first.
+fn is_fin(report: &Report) -> bool {
+    report.plan.churn.is_some_and(|(churn, _)| churn.close == Close::Fin)
 }
 
 fn no_address(targets: &[SocketAddr]) -> String {
@@ -172,7 +195,9 @@ fn about_exchange(report: &Report, kind: Kind) -> Option<String> {
 
 /// A SYN, or its answer, that is lost is sent again after 1 s, then after 3 s in all: steps that nothing else explains.
 fn about_slow_connects(report: &Report, result: &StageResult) -> Option<String> {
-    let longest = Percentiles::of(&result.recorder.latency).max_ns.filter(|max_ns| *max_ns >= 1_000_000_000)?;
+    let recorder = &result.recorder;
+    let times = if result.stage.churn().is_some() { &recorder.connect } else { &recorder.latency };
+    let longest = Percentiles::of(times).max_ns.filter(|max_ns| *max_ns >= 1_000_000_000)?;
     let counted = match (result.netstat.syn_retransmits, result.netstat.listen_overflows) {
         // Toward this machine every packet that is sent again is counted: then it was the processor that was short.
         (0, 0) if report.plan.is_server_here() => return None,
@@ -183,9 +208,10 @@ fn about_slow_connects(report: &Report, result: &StageResult) -> Option<String> 
             count(dropped)
         ),
     };
+    let slower = if result.stage.churn().is_some() { "a lower -c or -R" } else { "--connect-rate" };
     Some(format!(
         "Some connects took up to {}: their first packets were dropped, which is what a full accept queue \
-         does{counted}. Try --connect-rate, or a longer backlog at the server.",
+         does{counted}. Try {slower}, or a longer backlog at the server.",
         span(longest)
     ))
 }

@@ -178,7 +178,7 @@ struct ServerFacts<'a> {
 /// One stage.
 #[derive(Debug, Serialize)]
 struct StageFacts {
-    /// `connect`, `verify`, `closed`, `open` or `hold`.
+    /// `connect`, `verify`, `closed`, `open`, `churn` or `hold`.
     stage: &'static str,
     /// Whether it is left out of the figures.
     is_warmup: bool,
@@ -187,6 +187,8 @@ struct StageFacts {
     rate_target_range_per_s: Option<[f64; 2]>,
     /// `poisson` or `constant`, of an open loop.
     arrival: Option<&'static str>,
+    /// How connections end that come and go: `reset`, `fin` or `server`.
+    close: Option<&'static str>,
     /// How often each connection that is held was to echo.
     heartbeat_s: Option<f64>,
     /// From its order to its last record.
@@ -200,7 +202,8 @@ struct StageFacts {
     losses: Vec<FailureFacts>,
     /// Connections that were opened again, because the server had closed them in the way that HTTP has for it.
     connections_reopened: u64,
-    /// due = answered + the sum of `request_failures` + unfinished.
+    /// due = answered + the sum of `request_failures` + unfinished. Of the stage `churn` these are connections, each from
+    /// its connect to its end; a connect that failed is a `request_failures` of act `connect`.
     requests_due: u64,
     requests_answered: u64,
     /// Those answered before the window closed, which `answered_per_s` counts.
@@ -218,7 +221,10 @@ struct StageFacts {
     /// From due to answered, of requests that were answered: those that were not would be above. Of the stage `connect`,
     /// how long connects took.
     latency: PercentileFacts,
-    /// From sent to answered; of an open loop.
+    /// How long connects took, and from sending the request to the end of its reply; of the stage `churn`.
+    connect_time: Option<PercentileFacts>,
+    exchange: Option<PercentileFacts>,
+    /// From sent (or, of the stage `churn`, from the connect's beginning) to answered; of an open loop.
     service: Option<PercentileFacts>,
     /// From due to sent; of an open loop.
     send_lag: Option<PercentileFacts>,
@@ -280,6 +286,8 @@ struct SecondFacts {
     failed: Vec<FailureFacts>,
     /// Connections that were open and are not any more.
     lost: Vec<FailureFacts>,
+    /// Connections that ended as they had to, of those that come and go.
+    ended: u64,
     /// Connections that were open at its end.
     open: u64,
 }
@@ -300,7 +308,7 @@ struct KernelFacts {
 /// How often one thing failed in one way.
 #[derive(Debug, Serialize)]
 struct FailureFacts {
-    /// `connect`, `send`, `reply` or `idle` (no request was on its way).
+    /// `connect`, `send`, `reply`, `idle` (no request was on its way) or `close` (the server's end of it was waited for).
     act: &'static str,
     /// Such as `refused`, `timed out`, `bytes lost`, `HTTP status 404`.
     kind: Cow<'static, str>,
@@ -376,7 +384,7 @@ impl Document<'_> {
                 target: &plan.name,
                 addresses: plan.targets.iter().map(ToString::to_string).collect(),
                 address: plan.targets[0].to_string(),
-                sources: sources(plan.sources_used()),
+                sources: sources(plan.sources_used(report.sources_taken())),
                 server_inside: plan.is_server_inside(),
                 connections: plan.connections,
                 protocol: plan.protocol.name(),
@@ -435,10 +443,8 @@ fn slo(Outcome { condition, measured, is_met }: Outcome) -> SloFacts {
 
 fn stage(result: &StageResult) -> StageFacts {
     let recorder: &Recorder = &result.recorder;
-    let (rate, arrival) = match result.stage {
-        Stage::Open { rate, arrival, .. } => (Some(rate), Some(arrival)),
-        _ => (None, None),
-    };
+    let (rate, arrival) = result.stage.arrivals().unzip();
+    let churn = result.stage.churn();
     let heartbeat_s = match result.stage {
         Stage::Hold { heartbeat, .. } => heartbeat.map(|interval| interval.as_secs_f64()),
         _ => None,
@@ -450,6 +456,7 @@ fn stage(result: &StageResult) -> StageFacts {
         rate_target_per_s: rate.map(Rate::mean_per_s),
         rate_target_range_per_s: rate.map(|rate| [rate.from_per_s, rate.to_per_s]),
         arrival: arrival.map(Arrival::name),
+        close: churn.map(|churn| churn.close.name()),
         heartbeat_s,
         elapsed_s: result.elapsed.as_secs_f64(),
         window_s: recorder.window_ns as f64 / 1e9,
@@ -469,6 +476,8 @@ fn stage(result: &StageResult) -> StageFacts {
         bytes_sent: recorder.bytes_sent,
         bytes_received: recorder.bytes_received,
         latency: percentiles(&recorder.latency),
+        connect_time: churn.map(|_| percentiles(&recorder.connect)),
+        exchange: churn.map(|_| percentiles(&recorder.exchange)),
         service: is_open.then(|| percentiles(&recorder.service)),
         send_lag: is_open.then(|| percentiles(&recorder.lag)),
         generator_cpu_s: recorder.cpu_time.as_secs_f64(),
@@ -515,6 +524,7 @@ fn second((second, what, open): (u64, &Second, u64)) -> SecondFacts {
         established: what.established,
         failed: failures(&what.failed),
         lost: failures(&what.lost),
+        ended: what.ended,
         open,
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
+use crate::churn::{Churn, Close};
 use crate::netstat::Netstat;
 use crate::protocol::Protocol;
 use crate::quantity::{bytes, count, counted, rate_text, span};
@@ -63,7 +64,7 @@ impl Display for Page<'_> {
                 _ if runs.is_some() && result.is_measured() => {}
                 Stage::Connect => connections(f, report, result)?,
                 Stage::Verify => verified(f, report, &result.recorder)?,
-                Stage::Closed { .. } | Stage::Open { .. } => exchanges(f, report, result)?,
+                Stage::Closed { .. } | Stage::Open { .. } | Stage::Churn(_) => exchanges(f, report, result)?,
                 Stage::Hold { .. } => held(f, report, &result.recorder)?,
             }
         }
@@ -97,6 +98,7 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let has = |wanted: fn(&Stage) -> bool| report.stages.iter().any(|result| wanted(&result.stage));
     let has_open = has(|stage| matches!(stage, Stage::Open { .. }));
     let kind = match (has(|stage| matches!(stage, Stage::Closed { .. })), has_open) {
+        _ if report.plan.churn.is_some() => "Churn",
         (true, true) => "Closed loop, then open loop",
         (true, false) => "Closed loop",
         (false, true) => "Open loop",
@@ -104,7 +106,8 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
         (false, false) => "Connections",
     };
     let plan = &report.plan;
-    let connections = counted(plan.connections, "connection");
+    let at_once = if plan.churn.is_some() { " at once" } else { "" };
+    let connections = counted(plan.connections, "connection") + at_once;
     let message = match plan.protocol {
         Protocol::Echo { size } => format!("{} a message", bytes(size.into())),
         Protocol::Script(_) => format!("{} a request", bytes(plan.size().into())),
@@ -130,7 +133,7 @@ fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> 
     row(f, "Connections", &format!("{} of {} opened, in {elapsed}", count(recorder.established), count(wanted)))?;
     if recorder.established > 0 {
         row(f, "  connect", &times(recorder))?;
-        row(f, "  from", &plan.sources_used().to_string())?;
+        row(f, "  from", &plan.sources_used(plan.connections).to_string())?;
     }
     if recorder.attempted < wanted {
         row(f, "  not tried", &count(wanted - recorder.attempted))?;
@@ -138,12 +141,17 @@ fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> 
     over_time(f, &report.series())?;
     // A connect that was begun twice is called out, and a hold says that there was none.
     let is_hold = report.stages.iter().any(|result| matches!(result.stage, Stage::Hold { .. }));
-    if is_hold || result.netstat != Netstat::default() {
-        let counts: Vec<String> =
-            result.netstat.rows().iter().map(|(name, number)| format!("{name} +{}", count(*number))).collect();
-        row(f, "  kernel", &format!("{} (all programs here)", counts.join(" · ")))?;
-    }
-    Ok(())
+    if is_hold { kernel(f, result.netstat) } else { kernel_if_any(f, result.netstat) }
+}
+
+fn kernel_if_any(f: &mut Formatter<'_>, netstat: Netstat) -> fmt::Result {
+    if netstat == Netstat::default() { Ok(()) } else { kernel(f, netstat) }
+}
+
+fn kernel(f: &mut Formatter<'_>, netstat: Netstat) -> fmt::Result {
+    let counts: Vec<String> =
+        netstat.rows().iter().map(|(name, number)| format!("{name} +{}", count(*number))).collect();
+    row(f, "  kernel", &format!("{} (all programs here)", counts.join(" · ")))
 }
 
 /// Connects that succeeded, second by second, as a picture; only where there was more than one.
@@ -212,7 +220,8 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fm
         Protocol::Echo { size } => format!("{}/s each way", bytes((rate * f64::from(size)) as u64)),
         _ => format!("{out}/s out, {back}/s back"),
     };
-    let throughput = format!("{} answers/s · {ways}", rate_text(rate));
+    let (what, were) = if result.stage.churn().is_some() { ("connections", "done") } else { ("answers", "answered") };
+    let throughput = format!("{} {what}/s · {ways}", rate_text(rate));
     writeln!(f)?;
     match result.stage {
         Stage::Open { rate, arrival, .. } => {
@@ -220,16 +229,21 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fm
             row(f, "Open loop", &format!("{rate} requests/s due, {} arrivals{seed}", arrival.name()))?;
             row(f, "  achieved", &throughput)?;
         }
+        Stage::Churn(churn) => {
+            row(f, "Churn", &throughput)?;
+            row(f, "  loop", &churn_sentence(report, churn))?;
+            row(f, "  from", &report.plan.sources_used(report.sources_taken()).to_string())?;
+        }
         _ => row(f, "Closed loop", &throughput)?,
     }
     let failed = crate::recorder::total(&recorder.request_failures);
     let (due, answered, unfinished) = (count(recorder.due), count(recorder.answered), count(recorder.unfinished));
-    let sum = format!("{due} due = {answered} answered + {} failed + {unfinished} unfinished", count(failed));
-    row(f, "  requests", &sum)?;
+    let sum = format!("{due} due = {answered} {were} + {} failed + {unfinished} unfinished", count(failed));
+    row(f, if were == "done" { "  connections" } else { "  requests" }, &sum)?;
     // The rate above counts only those in the window: else the sum and the rate would contradict each other.
     let (within, after) = (recorder.answered_in_window, recorder.answered - recorder.answered_in_window);
     let window = span(recorder.window_ns);
-    row(f, "  answered", &format!("{} in the window of {window} + {} after it", count(within), count(after)))?;
+    row(f, &format!("  {were}"), &format!("{} in the window of {window} + {} after it", count(within), count(after)))?;
     if recorder.reopened > 0 {
         let times = count(recorder.reopened);
         row(
@@ -238,11 +252,14 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fm
             &format!("{times} connections, which the server had closed behind a response, as it had said"),
         )?;
     }
+    if result.stage.churn().is_some() {
+        kernel_if_any(f, result.netstat)?;
+    }
     if recorder.latency.len() == 0 {
         return Ok(());
     }
     writeln!(f)?;
-    latencies(f, recorder, matches!(result.stage, Stage::Open { .. }))?;
+    latencies(f, result)?;
     // What an interruption left unanswered need not have been slow.
     let unfinished = if report.ending == Ending::Interrupted { 0 } else { recorder.unfinished };
     let missing = failed + unfinished;
@@ -266,52 +283,86 @@ fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs) -> fmt::Result {
         Some(Stage::Open { rate, arrival, .. }) => {
             format!("Open loop, {rate} requests/s due, {} arrivals", arrival.name())
         }
+        Some(Stage::Churn(churn)) => format!("Churn, {}", churn_sentence(report, churn)),
         _ => "Closed loop".to_owned(),
     };
+    let (what, were) = if report.plan.churn.is_some() { ("connections", "done") } else { ("answers", "answered") };
     let sum = |of: fn(&Recorder) -> u64| count(report.measured().map(|result| of(&result.recorder)).sum());
     writeln!(f, "\n{kind}: {} runs of {}", runs.count, span(report.plan.duration.as_nanos() as u64))?;
     let failed = |recorder: &Recorder| crate::recorder::total(&recorder.request_failures);
     let (due, answered, unfinished) = (sum(|it| it.due), sum(|it| it.answered), sum(|it| it.unfinished));
     row(
         f,
-        "  requests",
-        &format!("{due} due = {answered} answered + {} failed + {unfinished} unfinished", sum(failed)),
+        if were == "done" { "  connections" } else { "  requests" },
+        &format!("{due} due = {answered} {were} + {} failed + {unfinished} unfinished", sum(failed)),
     )?;
     writeln!(f, "\n  {:<10}{:>12}  {:<26}lowest … highest", "", "median", "95 % interval of the mean")?;
     for figure in runs.rows() {
         let (name, show): (_, fn(f64) -> String) = match figure.name.strip_suffix("_ns") {
             Some(name) => (name.replace('_', "."), |ns| span(ns as u64)),
-            None => ("answers/s".to_owned(), rate_text),
+            None => (format!("{what}/s"), rate_text),
         };
         let range = figure.range.map(|[low, high]| format!("{} … {}", show(low.max(0.0)), show(high)));
         let known = || figure.values.iter().copied().flatten();
         let (least, most) = (known().fold(f64::MAX, f64::min), known().fold(0.0, f64::max));
         let (range, median) =
             (range.unwrap_or_else(|| "-".to_owned()), figure.median.map_or_else(|| "-".to_owned(), show));
-        writeln!(f, "  {name:<10}{median:>12}  {range:<26}{} … {}", show(least), show(most))?;
+        writeln!(f, "  {name:<13}{median:>9}  {range:<26}{} … {}", show(least), show(most))?;
     }
     Ok(())
 }
 
-fn latencies(f: &mut Formatter<'_>, recorder: &Recorder, is_open: bool) -> fmt::Result {
+/// A table of the latencies, with the times beside them that explain them, and a picture.
+fn latencies(f: &mut Formatter<'_>, result: &StageResult) -> fmt::Result {
+    let recorder = &result.recorder;
     let latency = Percentiles::of(&recorder.latency);
-    let (service, lag) = (Percentiles::of(&recorder.service), Percentiles::of(&recorder.lag));
     let scale = Scale::of(&latency);
-    let others = if is_open { format!("{:>10} {:>10}", "service", "send lag") } else { String::new() };
-    writeln!(f, "  {:<8}{:>10} {others}  {}", "", "latency", scale.caption())?;
-    for (index, (name, value)) in latency.rows().into_iter().enumerate() {
-        let others = if is_open {
-            format!("{:>10} {:>10}", shown(service.rows()[index].1), shown(lag.rows()[index].1))
-        } else {
-            String::new()
-        };
-        let line = format!("  {name:<8}{:>10} {others}  {}", shown(value), scale.bar(value));
-        writeln!(f, "{}", line.trim_end())?;
+    let mut columns = match result.stage {
+        Stage::Churn(_) => {
+            vec![
+                ("whole", latency),
+                ("connect", Percentiles::of(&recorder.connect)),
+                ("exchange", Percentiles::of(&recorder.exchange)),
+            ]
+        }
+        Stage::Open { .. } => vec![("latency", latency), ("service", Percentiles::of(&recorder.service))],
+        _ => vec![("latency", latency)],
+    };
+    if result.stage.arrivals().is_some() {
+        columns.push(("send lag", Percentiles::of(&recorder.lag)));
     }
-    writeln!(f, "  {:<8}{:>10}", "samples", count(latency.samples))?;
-    let columns = if is_open { [latency, service, lag].to_vec() } else { vec![latency] };
-    let has_gap = columns.iter().any(|times| times.rows().iter().any(|(_, ns)| ns.is_none()));
+    let cells = |cell: &dyn Fn(&(&str, Percentiles)) -> String| {
+        columns.iter().map(|column| format!(" {:>10}", cell(column))).collect::<String>()
+    };
+    let names = cells(&|(name, _)| (*name).to_owned());
+    // With four columns a picture would not fit.
+    let has_room = columns.len() < 4;
+    let caption = if has_room { scale.caption() } else { String::new() };
+    let bar = |ns| if has_room { scale.bar(ns) } else { String::new() };
+    writeln!(f, "{}", format!("  {:<7}{names}  {caption}", "").trim_end())?;
+    for (index, (name, value)) in latency.rows().into_iter().enumerate() {
+        let values = cells(&|(_, times)| shown(times.rows()[index].1));
+        writeln!(f, "{}", format!("  {name:<7}{values}  {}", bar(value)).trim_end())?;
+    }
+    writeln!(f, "  {:<7}{}", "samples", cells(&|(_, times)| count(times.samples)))?;
+    let has_gap = columns.iter().any(|(_, times)| times.rows().iter().any(|(_, ns)| ns.is_none()));
     if has_gap { writeln!(f, "  -: too few samples, fewer than ten beyond it") } else { Ok(()) }
+}
+
+/// How connections come and go.
+fn churn_sentence(report: &Report, churn: Churn) -> String {
+    let end = match churn.close {
+        Close::Reset => "each closed by a reset",
+        Close::Fin => "each closed by this side's FIN, its port then in TIME_WAIT",
+        Close::Server => "each closed by the server",
+    };
+    match churn.arrivals {
+        Some((rate, Arrival::Poisson)) => {
+            format!("open, {rate} connections/s due, poisson arrivals, seed {}; {end}", report.plan.seed)
+        }
+        Some((rate, arrival)) => format!("open, {rate} connections/s due, {} arrivals; {end}", arrival.name()),
+        None => format!("closed, {} at once; {end}", count(report.plan.connections)),
+    }
 }
 
 /// A logarithmic scale from the power of ten below the median to the one above the longest.
@@ -370,6 +421,7 @@ fn processor(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
         let name = match result.stage {
             Stage::Closed { .. } => "closed loop",
             Stage::Open { .. } => "open loop",
+            Stage::Churn(_) => "churn",
             _ => "held",
         };
         let server = result.server_cpu_time.map(|time| time.as_secs_f64() / seconds);
@@ -385,7 +437,7 @@ fn memory(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let whose = if report.plan.is_server_inside() { "server and generator, one process" } else { "generator" };
     let mut text = format!("{} resident: {whose}", bytes(most));
     // With few of them it would be the program that is counted, not they.
-    if report.established() >= MEMORY_CONNECTIONS {
+    if report.plan.churn.is_none() && report.established() >= MEMORY_CONNECTIONS {
         let (begin, established) = (report.resident_begin_bytes, report.established() as f64);
         let (all, more) = (most as f64 / established, most.saturating_sub(begin) as f64 / established);
         text += &format!("; {all:.0} bytes a connection, {more:.0} without the {} before the first", bytes(begin));
@@ -409,7 +461,7 @@ fn server_processes(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let resident = most(|used| used.most.resident_bytes);
     let mut parts: Vec<String> = cores.collect();
     parts.push(format!("{} resident at most", bytes(resident)));
-    if report.established() >= MEMORY_CONNECTIONS {
+    if report.plan.churn.is_none() && report.established() >= MEMORY_CONNECTIONS {
         parts.push(format!("{:.0} bytes a connection", resident as f64 / report.established() as f64));
     }
     let descriptors = used().filter_map(|(_, used)| used.most.descriptors).max();
@@ -467,6 +519,9 @@ fn result(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let sentence = match (report.ending, report.is_ok()) {
         (Ending::Interrupted, _) if report.is_clean() => interrupted,
         (Ending::Interrupted, _) => "INTERRUPTED, and FAILED before that",
+        (Ending::Complete, true) if report.plan.churn.is_some() => {
+            "OK: every reply was right, and every connection ended as it had to"
+        }
         (Ending::Complete, true) if matches!(report.plan.protocol, Protocol::Echo { .. }) => {
             "OK: every byte came back, and no connection was lost"
         }
