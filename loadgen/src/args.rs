@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::address::UnixAddress;
 use crate::churn::{Churn, Close};
 use crate::listen_address::ListenAddress;
 use crate::quantity::{parse_count, parse_duration, parse_rate, parse_size};
@@ -164,6 +165,9 @@ pub(crate) struct Load {
     /// it (\* is a star)
     #[arg(long, value_name = "TEXT", requires = "send", allow_hyphen_values = true)]
     pub(crate) expect: Option<String>,
+    /// Reach the servers of http:// targets over this Unix socket: a path, or @name, as with curl
+    #[arg(long, value_name = "PATH", value_parser = UnixAddress::new)]
+    pub(crate) unix_socket: Option<UnixAddress>,
     /// How long a connect, and how long a reply, may take before it has failed; noticed up to a sixteenth late
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
@@ -202,7 +206,8 @@ pub(crate) struct Load {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Aimed {
     /// The server: host:port or tcp://host:port, such as `127.0.0.1:1234` or `[::1]:1234`, which has to echo unless --send
-    /// and --expect say otherwise; or http://host:port/path; connections are spread evenly over several
+    /// and --expect say otherwise; or http://host:port/path; or unix:/path, unix:@name; connections are spread evenly over
+    /// several
     #[arg(required = true, value_name = "TARGET", value_delimiter = ',')]
     pub(crate) targets: Vec<Target>,
     #[command(flatten)]
@@ -212,7 +217,8 @@ pub(crate) struct Aimed {
 /// A load on a server that may be in this process.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Held {
-    /// The server, or several: host:port, tcp://host:port or http://host:port/path [default: one in this process]
+    /// The server, or several: host:port, tcp://host:port, http://host:port/path or unix:/path [default: one in this
+    /// process]
     #[arg(value_name = "TARGET", value_delimiter = ',')]
     pub(crate) targets: Vec<Target>,
     /// During the hold, a verified echo on each connection so often, all of them spread evenly over that time [default:
@@ -326,7 +332,7 @@ ports then give no more than 470 connections a second to one target for as long 
 have run out, which counts as failed connects. (Toward this machine itself it lets them go after 2 s: \
 net.ipv4.tcp_tw_reuse. Ports of --source need not wait, where both sides have TCP's timestamps. `loadgen doctor` with -R \
 and --close does the sum.) With --close server the ports wait at the server, where they cost memory, but nobody runs out \
-of them.
+of them. Unix sockets have no ports: there --close reset and --close fin are the same.
 
 The verdict and the exit codes: `loadgen --help`";
 
@@ -411,6 +417,9 @@ Examples:
   loadgen rr http://127.0.0.1:80/index.html -c 100 any HTTP/1.1 server: GET, status and length checked
   loadgen rr 127.0.0.1:6379 --send 'PING\\r\\n' --expect '+PONG\\r\\n'
                                                    any protocol of requests and replies, here Redis's
+  loadgen rr unix:/run/redis.sock --send 'PING\\r\\n' --expect '+PONG\\r\\n'
+                                                   the same over a Unix socket
+  loadgen rr http://localhost/ --unix-socket /run/app.sock
 
 Without those, any TCP server that echoes will do:
   socat TCP-LISTEN:1234,fork,reuseaddr,bind=127.0.0.1 EXEC:cat

@@ -70,6 +70,8 @@ pub(crate) fn plan(targets: &[Target], load: &Load, churn: Option<Churn>, machin
         let sentence = "--connect-rate is for connections that stay; those that come and go have -R";
         return Err(Problem::Usage(sentence.to_owned()));
     }
+    let targets = by_unix_socket(targets, load).map_err(Problem::Usage)?;
+    let targets = targets.as_slice();
     let resolved: Result<Vec<_>, _> = targets.iter().map(|target| target.resolve(load.timeout)).collect();
     let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
     let name = if names.is_empty() { "an echo server in this process".to_owned() } else { names.join(", ") };
@@ -88,6 +90,15 @@ pub(crate) fn plan(targets: &[Target], load: &Load, churn: Option<Churn>, machin
         }
         None => plan,
     })
+}
+
+/// `targets`, over the Unix socket of `load` if it names one.
+fn by_unix_socket(targets: &[Target], load: &Load) -> Result<Vec<Target>, String> {
+    let Some(unix) = &load.unix_socket else { return Ok(targets.to_vec()) };
+    if targets.is_empty() || targets.iter().any(|target| target.path.is_none()) {
+        return Err(format!("--unix-socket is for http:// targets; for other servers the target itself is {unix}"));
+    }
+    Ok(targets.iter().map(|target| Target { unix: Some(unix.clone()), ..target.clone() }).collect())
 }
 
 /// What `load` speaks with `targets`; where it is HTTP, the server may be asked to close behind each response.

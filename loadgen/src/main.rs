@@ -1,16 +1,17 @@
 //! `loadgen`: opens very many connections and measures latency at scale, against any server.
 //!
-//! In reading order: `args` `target` `listen_address` `source_list` `quantity` what is asked for; `machine` `layout`
+//! In reading order: `args` `target` `address` `listen_address` `source_list` `quantity` what is asked for; `machine` `layout`
 //! `plan` `churn` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
-//! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `places` `connector` `gate`
+//! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `places` `connector` `knocks` `gate`
 //! `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said, and what is wrong with it; `recorder` `times`
 //! `timeline` `series` `failure` `errno` `strange` `netstat` `live` `halt` `standstill` `server_process` what happened; `slo` `verdict` what
 //! that is worth; `interval` `report` `terminal` `compare` what people and programs are told; `echo` `serve` the server, on the library beside
-//! this program. `layout`, `churn`, `routes`, `schedule`, `places`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`,
+//! this program. `layout`, `churn`, `routes`, `schedule`, `places`, `knocks`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`,
 //! `interval` and `report` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
 mod accept_queues;
+mod address;
 mod args;
 mod churn;
 mod client;
@@ -27,6 +28,7 @@ mod failure;
 mod gate;
 mod halt;
 mod interval;
+mod knocks;
 mod layout;
 mod listen_address;
 mod live;

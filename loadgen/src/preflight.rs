@@ -76,17 +76,18 @@ pub(crate) fn check(plan: &Plan, machine: &Machine) -> Result<(), Shortage> {
 
 /// All that `plan` needs of `machine`, the likeliest to run short first.
 pub(crate) fn findings(plan: &Plan, machine: &Machine) -> Vec<Finding> {
+    let of_tcp = |finding: fn(&Plan, &Machine) -> Option<Finding>| finding(plan, machine).filter(|_| !plan.is_unix());
     let all = [
         Some(descriptors(plan, machine)),
-        Some(ports(plan, machine)),
-        ports_waiting(plan, machine),
+        of_tcp(|plan, machine| Some(ports(plan, machine))),
+        of_tcp(ports_waiting),
         Some(memory(plan, machine)),
         files(plan, machine),
         threads(plan, machine),
-        Some(backlog(plan, machine)),
-        bytes_under_way(plan, machine),
-        orphans(plan, machine),
-        tracked(plan, machine),
+        of_tcp(|plan, machine| Some(backlog(plan, machine))),
+        of_tcp(bytes_under_way),
+        of_tcp(orphans),
+        of_tcp(tracked),
     ];
     all.into_iter().flatten().collect()
 }
@@ -126,11 +127,8 @@ fn ports(plan: &Plan, machine: &Machine) -> Finding {
     let destinations = plan.targets.len();
     // What the kernel chooses for few connections, loadgen chooses for many.
     let is_kernels = plan.sources == Sources::Kernel;
-    let widest = if is_kernels {
-        Sources::toward(&plan.targets, u64::MAX, None, machine.ports, 0)
-    } else {
-        plan.sources.clone()
-    };
+    let widest =
+        if is_kernels { Sources::toward(&plan.ips(), u64::MAX, None, machine.ports, 0) } else { plan.sources.clone() };
     let fits = widest.capacity(destinations, machine.ports);
     let toward = counted(destinations as u64, "destination");
     let (sum, remedy) = if is_kernels && widest != Sources::Kernel {
@@ -332,6 +330,16 @@ mod tests {
         assert_eq!(short(&given, &machine()), [("ports", Some(63_488))]);
         let sentence = check(&plan("[::1]:1 -c 28233").unwrap(), &machine()).unwrap_err().to_string();
         assert!(sentence.contains("ip_local_port_range") && sentence.contains("--source"), "{sentence}");
+    }
+
+    #[test]
+    fn unix_sockets_need_no_ports() {
+        let unix = plan("unix:/run/a.sock -c 60k").unwrap();
+        let system =
+            System { tcp_bytes_max: Some(1), orphans_max: Some(1), conntrack_max: Some(1), ..System::default() };
+        let machine = Machine { system, ..machine() };
+        assert_eq!(findings(&unix, &machine).iter().map(|it| it.thing).collect::<Vec<_>>(), ["descriptors", "memory"]);
+        assert_eq!(check(&unix, &machine), Ok(()));
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Sources {
 /// The sources that a run uses, for its report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Used {
-    /// `kernel`, `loadgen` or `user`.
+    /// `kernel`, `loadgen` or `user`; `none` where connections have no source.
     pub(crate) chosen_by: &'static str,
     /// How many addresses.
     pub(crate) addresses: u64,
@@ -158,6 +158,7 @@ pub(crate) struct Used {
 impl Display for Used {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match (self.first, self.last, self.ports) {
+            _ if self.addresses == 0 => f.write_str("no address: Unix sockets need none"),
             (Some(first), Some(_), Some((low, high))) if self.addresses == 1 => {
                 write!(f, "{first}, ports {low} to {high}")
             }

@@ -1,19 +1,19 @@
-//! One thread's loop: wait, note, connect, serve, due, sweep. Its connections, poll and histograms are its own.
+//! One thread's loop: wait, note, connect, knock, serve, due, sweep. Its connections, poll and histograms are its own.
 
 mod churn;
+mod knock;
 
 use std::collections::VecDeque;
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use esockets::{socket, sys};
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll};
 
 use crate::accept_queues::AcceptQueues;
+use crate::address::Address;
 use crate::churn::Churn;
 use crate::client::{Client, Speech, State};
 use crate::clock::Clock;
@@ -21,6 +21,7 @@ use crate::connector::Connector;
 use crate::failure::{Act, Failure, Kind};
 use crate::gate::Gate;
 use crate::halt::Halt;
+use crate::knocks::Knocks;
 use crate::live::{Live, Seen};
 use crate::machine::thread_wait_time;
 use crate::payload::Stream;
@@ -54,6 +55,8 @@ pub(crate) struct Worker {
     /// The stage, if its connections come and go, and where they come from.
     churn: Option<Churn>,
     rotation: Rotation,
+    /// Connects that wait for room in the queue of a Unix socket.
+    knocks: Knocks,
     /// Stages begun so far.
     stages: u64,
     /// When the stage's window opens and closes; the latter is the end of time for a stage without a duration.
@@ -98,6 +101,7 @@ impl Worker {
             drive: Drive::Hold,
             churn: None,
             rotation: Rotation::new(plan.sources.clone(), plan.targets.len(), part),
+            knocks: Knocks::new(plan.targets.len()),
             stages: 0,
             begin_ns: 0,
             end_ns: 0,
@@ -130,6 +134,7 @@ impl Worker {
             self.wait();
             self.note();
             self.connect();
+            self.knock();
             self.serve();
             self.due();
             self.sweep();
@@ -173,7 +178,7 @@ impl Worker {
             Stage::Connect => {
                 let pace = self.plan.connect_rate.map(|rate| Pace::new(rate, worker, workers));
                 let (targets, routes) = (self.plan.targets.clone(), self.share.routes.clone());
-                let gate = Gate::new(AcceptQueues::of(&targets), workers, self.timeout_ns());
+                let gate = Gate::new(AcceptQueues::of(&self.plan.ips()), workers, self.timeout_ns());
                 let when = (begin_ns, pace);
                 Drive::Connect(Box::new(Connector::new(targets, routes, gate, when, self.share.connections)))
             }
@@ -264,10 +269,11 @@ impl Worker {
         }
         // A poll sleeps whole milliseconds, rounded up: wake early enough to spin through the rest.
         let until_ns = if is_precise { until_ns - SPIN_NS / 2 } else { until_ns };
+        let until_knock_ns = self.knocks.next_ns().map_or(u64::MAX, |next_ns| next_ns.saturating_sub(now_ns));
         let until_end_ns = if now_ns < self.end_ns { self.end_ns - now_ns } else { u64::MAX };
         let until_sweep_ns =
             if self.pending + self.reopening > 0 { self.sweep_ns.saturating_sub(now_ns) } else { u64::MAX };
-        Duration::from_nanos(until_ns.min(until_end_ns).min(until_sweep_ns).min(LOOK_UP_NS))
+        Duration::from_nanos(until_ns.min(until_knock_ns).min(until_end_ns).min(until_sweep_ns).min(LOOK_UP_NS))
     }
 
     fn note(&mut self) {
@@ -302,14 +308,6 @@ impl Worker {
                 Err(failure) => self.note_connect_failure(failure),
             }
         }
-    }
-
-    fn register(&self, socket: socket2::Socket, number: u32, begun_ns: u64) -> Result<Client, Failure> {
-        let both = Interest::READABLE | Interest::WRITABLE;
-        let registered =
-            self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(number as usize), both);
-        registered.map_err(|error| Failure::of(Act::Connect, &error))?;
-        Ok(Client::new(socket, begun_ns))
     }
 
     fn note_connect_failure(&mut self, failure: Failure) {
@@ -449,13 +447,13 @@ impl Worker {
     /// Opens a connection again that the server closes as it has said: its place is taken by a new one, from a source that
     /// is free.
     fn reopen(&mut self, slot: u32) {
-        let (target, destination) = (&self.plan.targets, self.destination(slot));
+        let destination = self.destination(slot);
         let source = self.share.routes.spare();
         self.clients[slot as usize] = None;
         self.open -= 1;
         self.recorder.reopened += 1;
         let begun_ns = self.clock.now_ns();
-        let opened = socket::connect(target[destination], source).map_err(|error| Failure::of(Act::Connect, &error));
+        let opened = self.plan.targets[destination].open(source).map_err(|error| Failure::of(Act::Connect, &error));
         self.reopening += 1;
         match opened.and_then(|socket| self.register(socket, slot, begun_ns)) {
             Ok(client) => self.clients[slot as usize] = Some(client),
@@ -652,7 +650,7 @@ impl Worker {
 /// choose just that port as a source, and TCP then connects the socket to itself (RFC 9293, simultaneous open).
 fn is_own_echo(plan: &Plan, client: &Client) -> bool {
     let is_possible = plan.sources == Sources::Kernel && plan.is_server_here();
-    is_possible && socket::local_addr(client.socket()).is_ok_and(|here| plan.targets.contains(&here))
+    is_possible && socket::local_addr(client.socket()).is_ok_and(|here| plan.targets.contains(&Address::Ip(here)))
 }
 
 /// Closes between two words about them to whoever watches.

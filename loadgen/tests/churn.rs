@@ -273,7 +273,7 @@ fn in_own_network(settings: &[(&str, &str)], arguments: &str) -> Option<(Option<
     let set = settings.iter().map(|(name, value)| format!(" && echo {value} > /proc/sys/net/ipv4/{name}"));
     let script = format!(
         "ip link set lo up {} || exit 77; $0 serve --listen {TARGET} --shards 1 >/dev/null 2>&1 & server=$!; \
-         until $0 rr {TARGET} -c 1 -d 1ms -q >/dev/null 2>&1; do :; done; \
+         until $0 hold {TARGET} -c 1 -d 1ms -q >/dev/null 2>&1; do :; done; \
          $0 churn {TARGET} -q {arguments}; code=$?; kill $server; exit $code",
         set.collect::<String>()
     );

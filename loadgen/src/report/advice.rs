@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
+use crate::address::Address;
 use crate::churn::Close;
 use crate::failure::{Act, EINVAL, Failure, Kind};
 use crate::protocol::Protocol;
@@ -77,6 +78,9 @@ fn about_stranger(report: &Report, recorder: &Recorder) -> Option<String> {
 fn about_connect(report: &Report, failure: Failure) -> String {
     let (plan, fitted) = (&report.plan, count(report.established()));
     let address = plan.addresses();
+    if let Some(sentence) = about_unix(report, failure) {
+        return sentence;
+    }
     match failure.kind {
         Kind::Refused if report.established() > 0 => format!(
             "{address} took {fitted} connections and refused others: it stopped, or it limits how many it takes."
@@ -94,7 +98,7 @@ fn about_connect(report: &Report, failure: Failure) -> String {
         Kind::Unreachable if failure.errno == Some(EINVAL) => format!(
             "{address} is unreachable: a route of this machine throws away what goes there (a black hole). \
              `ip route get {}` shows it.",
-            plan.targets[0].ip()
+            plan.ips().first().map_or(String::new(), |target| target.ip().to_string())
         ),
         Kind::Unreachable => {
             format!("{address} is unreachable: this machine has no route to it, or the network says it is not there.")
@@ -110,17 +114,8 @@ fn about_connect(report: &Report, failure: Failure) -> String {
             count(report.machine.descriptors_max),
             report.machine.descriptors_max.max(plan.connections.saturating_mul(2))
         ),
-        Kind::OutOfPorts if is_fin(report) => format!(
-            "Out of ports toward {address}: with --close fin each port waits in TIME_WAIT when its connection is over, and \
-             after {fitted} connections none was left. Close by reset, or let the server close (--close server). For more \
-             ports: `--source` with addresses of this machine, more targets, or \
-             `sudo sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"`."
-        ),
-        Kind::OutOfPorts => format!(
-            "Out of ports toward {address}: {fitted} connections fitted. For more: \
-             `sudo sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"`, or wait a minute for ports in TIME_WAIT."
-        ),
-        Kind::NoAddress => no_address(&plan.targets),
+        Kind::OutOfPorts => out_of_ports(report, &address, &fitted),
+        Kind::NoAddress => no_address(&plan.ips()),
         Kind::OutOfMemory => {
             format!("The kernel ran out of memory for sockets: {fitted} connections fitted. Try fewer.")
         }
@@ -139,13 +134,54 @@ fn about_connect(report: &Report, failure: Failure) -> String {
         | Kind::Status(_)
         | Kind::Length
         | Kind::Malformed
+        | Kind::NoSocket
         | Kind::System => format!("Connecting to {address} failed: {failure}."),
     }
 }
 
-/// Whether source ports wait because this side closes first.
-fn is_fin(report: &Report) -> bool {
-    report.plan.churn.is_some_and(|(churn, _)| churn.close == Close::Fin)
+/// What a Unix socket has words of its own for.
+fn about_unix(report: &Report, failure: Failure) -> Option<String> {
+    let (Address::Unix(unix), timeout) = (&report.plan.targets[0], report.plan.timeout) else { return None };
+    let (addresses, path) = (report.plan.addresses(), unix.name());
+    Some(match failure.kind {
+        Kind::NoSocket => {
+            format!(
+                "There is no {addresses}: nothing has that path. Start the server first; `ss -lx` shows who listens where."
+            )
+        }
+        Kind::Refused if report.established() > 0 => {
+            format!("{addresses} refused connections after others: its server ended.")
+        }
+        Kind::Refused => format!(
+            "{addresses} refused: nobody listens there, though something has that name: a server that ended may have left \
+             its file behind. Start it again; `ss -lx` shows who listens where."
+        ),
+        Kind::Forbidden => format!(
+            "This user may not connect to {addresses}: that takes the permission to write to the socket, and to pass \
+             through its directories. `namei -l {path}` shows them."
+        ),
+        Kind::TimedOut => format!(
+            "The queue of {addresses} had no room within {}: its server does not accept, or connections come faster than it \
+             does. Try a lower -c, a longer --timeout, or a longer backlog at the server.",
+            span(timeout.as_nanos() as u64)
+        ),
+        _ => return None,
+    })
+}
+
+fn out_of_ports(report: &Report, address: &str, fitted: &str) -> String {
+    let wider = "`sudo sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"`";
+    if report.plan.churn.is_some_and(|(churn, _)| churn.close == Close::Fin) {
+        return format!(
+            "Out of ports toward {address}: with --close fin each port waits in TIME_WAIT when its connection is over, and \
+             after {fitted} connections none was left. Close by reset, or let the server close (--close server). For more \
+             ports: `--source` with addresses of this machine, more targets, or {wider}."
+        );
+    }
+    format!(
+        "Out of ports toward {address}: {fitted} connections fitted. For more: {wider}, or wait a minute for ports in \
+         TIME_WAIT."
+    )
 }
 
 fn no_address(targets: &[SocketAddr]) -> String {
@@ -195,6 +231,9 @@ fn about_exchange(report: &Report, kind: Kind) -> Option<String> {
 
 /// A SYN, or its answer, that is lost is sent again after 1 s, then after 3 s in all: steps that nothing else explains.
 fn about_slow_connects(report: &Report, result: &StageResult) -> Option<String> {
+    if report.plan.is_unix() {
+        return None;
+    }
     let recorder = &result.recorder;
     let times = if result.stage.churn().is_some() { &recorder.connect } else { &recorder.latency };
     let longest = Percentiles::of(times).max_ns.filter(|max_ns| *max_ns >= 1_000_000_000)?;

@@ -117,7 +117,7 @@ struct PlanFacts<'a> {
 /// Source addresses and ports.
 #[derive(Debug, Serialize)]
 struct SourceFacts {
-    /// `kernel`, `loadgen` or `user` (by `--source`).
+    /// `kernel`, `loadgen`, `user` (by `--source`), or `none` (Unix sockets have no source).
     chosen_by: &'static str,
     /// How many addresses were used.
     addresses: u64,

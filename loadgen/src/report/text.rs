@@ -352,6 +352,7 @@ fn latencies(f: &mut Formatter<'_>, result: &StageResult) -> fmt::Result {
 /// How connections come and go.
 fn churn_sentence(report: &Report, churn: Churn) -> String {
     let end = match churn.close {
+        Close::Reset | Close::Fin if report.plan.is_unix() => "each closed by this side",
         Close::Reset => "each closed by a reset",
         Close::Fin => "each closed by this side's FIN, its port then in TIME_WAIT",
         Close::Server => "each closed by the server",

@@ -38,12 +38,11 @@ impl Worker {
     /// is passed over; so are those of connections that have lasted for longer than a round.
     fn dial(&mut self, slot: u32) -> Result<Socket, Failure> {
         let destination = self.destination(slot);
-        let target = self.plan.targets[destination];
         let tries = self.rotation.len().min(u64::from(self.share.connections) + TRIES);
         let mut last = Failure::new(Act::Connect, Kind::OutOfPorts);
         for _ in 0..tries.max(1) {
             let source = self.rotation.next(destination);
-            match socket::connect(target, source) {
+            match self.plan.targets[destination].open(source) {
                 Ok(socket) => return Ok(socket),
                 Err(error) => last = Failure::of(Act::Connect, &error),
             }
