@@ -15,6 +15,8 @@ pub(crate) struct Places {
     moments: Vec<Moments>,
     begin_ns: u64,
     end_ns: u64,
+    /// From then on what is due and has no place yet is not begun any more.
+    patient_until_ns: u64,
     failed: u64,
     is_given_up: bool,
 }
@@ -36,16 +38,32 @@ pub(crate) struct Moments {
 
 impl Places {
     /// So many `places`, all of them free, for connections that are begun from `begin_ns` to `end_ns`: those that fall due
-    /// by `arrivals`, or one after the other.
-    pub(crate) fn new(arrivals: Option<Arrivals>, places: u32, (begin_ns, end_ns): (u64, u64)) -> Places {
+    /// by `arrivals`, for which a place may be found within `patience_ns` more, or one after the other.
+    pub(crate) fn new(
+        arrivals: Option<Arrivals>,
+        places: u32,
+        (begin_ns, end_ns): (u64, u64),
+        patience_ns: u64,
+    ) -> Places {
+        let patient_until_ns = end_ns.saturating_add(patience_ns);
         let moments = vec![Moments::default(); places as usize];
         let free = if arrivals.is_none() { (0..places).collect() } else { VecDeque::new() };
-        Places { arrivals, free, paused: VecDeque::new(), moments, begin_ns, end_ns, failed: 0, is_given_up: false }
+        Places {
+            arrivals,
+            free,
+            paused: VecDeque::new(),
+            moments,
+            begin_ns,
+            end_ns,
+            patient_until_ns,
+            failed: 0,
+            is_given_up: false,
+        }
     }
 
     /// When the next connection may begin, or might have long ago; `None` as long as there is none, or no place for it.
     pub(crate) fn next_ns(&self, now_ns: u64) -> Option<u64> {
-        if self.is_given_up {
+        if self.is_given_up || now_ns >= self.patient_until_ns {
             return None;
         }
         match &self.arrivals {
@@ -102,7 +120,7 @@ impl Places {
     /// Whether no further connection will begin.
     pub(crate) fn is_done(&self, now_ns: u64) -> bool {
         let is_all_given = self.arrivals.as_ref().is_none_or(|arrivals| arrivals.next_ns().is_none());
-        self.is_given_up || now_ns >= self.end_ns && is_all_given
+        self.is_given_up || now_ns >= self.patient_until_ns || now_ns >= self.end_ns && is_all_given
     }
 }
 
@@ -119,7 +137,7 @@ mod tests {
     use std::time::Duration;
 
     fn closed() -> Places {
-        Places::new(None, 2, (100, 1_000_000_000))
+        Places::new(None, 2, (100, 1_000_000_000), 0)
     }
 
     #[test]
@@ -158,13 +176,14 @@ mod tests {
     fn an_open_loop_begins_what_is_due_from_when_it_was_due() {
         let schedule = Schedule::new(Rate::constant(1000.0), 0.003, Arrival::Constant, 0, (0, 1));
         let arrivals = Arrivals::new(schedule, Duration::from_millis(3), [0].into());
-        let mut places = Places::new(Some(arrivals), 1, (5, 3_000_005));
+        let mut places = Places::new(Some(arrivals), 1, (5, 3_000_005), 7_000_000);
         assert_eq!([places.take(5), places.take(2_000_000)], [Some((0, 5)), None], "no place is free");
         assert_eq!(places.next_ns(2_000_000), None);
         places.free(0);
         assert_eq!(places.take(2_000_000), Some((0, 1_000_005)));
         assert!(!places.is_done(9_000_000), "the last one is still to be given");
         places.note_failure(0, 2_000_000, 1);
+        assert!(places.is_done(10_000_005) && places.take(10_000_005).is_none(), "but not for ever");
         assert_eq!(places.take(9_000_000), Some((0, 2_000_005)));
         assert!(places.is_done(9_000_000));
     }

@@ -190,7 +190,7 @@ impl Worker {
             }
             Stage::Churn(Churn { duration, arrivals, .. }) => {
                 let arrivals = arrivals.map(|arrivals| self.arrivals(duration, arrivals, (0..slots).collect()));
-                Drive::Churn(Box::new(Places::new(arrivals, slots, (begin_ns, self.end_ns))))
+                Drive::Churn(Box::new(Places::new(arrivals, slots, (begin_ns, self.end_ns), self.timeout_ns())))
             }
             Stage::Hold { heartbeat: None, .. } => Drive::Hold,
             Stage::Hold { duration, heartbeat: Some(interval) } => Drive::Beat(Beats::new(interval, duration, slots)),
@@ -216,10 +216,8 @@ impl Worker {
             Drive::Verify(cursor) => cursor.is_done() && self.pending == 0,
             Drive::Closed(_) => is_closed && self.pending == 0,
             Drive::Beat(beats) => is_closed && self.pending == 0 && (beats.next_ns().is_none() || self.open == 0),
-            Drive::Churn(places) => {
-                let is_patient = self.now_ns < self.end_ns.saturating_add(self.timeout_ns());
-                self.pending == 0 && places.is_done(self.now_ns) || places.arrivals().is_some() && !is_patient
-            }
+            // Whatever is under way ends by itself, be it by a timeout.
+            Drive::Churn(places) => self.pending == 0 && places.is_done(self.now_ns),
             Drive::Open(_) if !is_closed => false,
             Drive::Open(arrivals) => {
                 let is_all_given = arrivals.next_ns().is_none() || self.open == 0;

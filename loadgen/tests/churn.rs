@@ -136,7 +136,7 @@ fn faults_are_counted_as_what_they_are_and_the_place_goes_on() {
             }
             serve(fault.map_or("", |(fault, _)| fault), stream);
         });
-        let (code, results) = measure(&format!("churn {} -c 8 --timeout 100ms {load}", server.address));
+        let (code, results) = measure(&format!("churn {} -c 30 --timeout 2s {load}", server.address));
         let (churn, planted) = (stage(&results, "churn"), planted.lock().unwrap());
         assert_eq!((code, planted.len()), (Some(1), FAULTS.len()), "{planted:?} {churn:#}");
         for (name, count) in planted.iter() {
@@ -202,10 +202,9 @@ fn the_servers_end_is_waited_for() {
             _ => drop(stream.write_all(b"and more")),
         }
     });
-    let outcome = loadgen(&format!("churn {} -c 3 -d 1ms --timeout 200ms -q {script}", server.address));
+    let outcome = loadgen(&format!("churn {} -c 3 -d 300ms --timeout 400ms -q {script}", server.address));
     assert_eq!(outcome.code, Some(1));
-    for wanted in
-        ["close: timed out", "close: reset (ECONNRESET", "close: surplus bytes", "0 done + 3 failed", "--close fin"]
+    for wanted in ["close: timed out", "close: reset (ECONNRESET", "close: surplus bytes", " 0 done + ", "--close fin"]
     {
         assert!(outcome.stdout.contains(wanted), "no '{wanted}' in {}", outcome.stdout);
     }
