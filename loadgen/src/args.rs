@@ -72,9 +72,10 @@ pub(crate) enum Command {
     Open(Open),
     /// Connections that come and go: each connects, has one exchange, and closes
     ///
-    /// -c of them at once. Without -R a closed loop: each that is over is followed by the next. With -R they are due at that
-    /// rate, and their time counts from the moment at which they were due. Shown are the time of the whole, until the reply
-    /// is there, of the connect, and of the exchange.
+    /// In -c places, one at a time in each. Without -R a closed loop: each that is over is followed by the next. With -R they
+    /// are due at that rate, and their time counts from the moment at which they were due. Shown are the time of the whole,
+    /// until the reply is there, of the connect, and of the exchange; and how many there were at once, which is less than -c
+    /// where the server lets them go faster than loadgen opens them.
     #[command(after_help = CHURN_EXAMPLES)]
     Churn(Comings),
     /// Open connections and hold them: one verified echo on each, silence or heartbeats, and a verified echo again
@@ -322,9 +323,9 @@ The verdict and the exit codes: `loadgen --help`";
 
 const CHURN_EXAMPLES: &str = "\
 Examples:
-  loadgen churn 127.0.0.1:1234 -c 50 -d 10s                    how many connections a second?
-  loadgen churn 127.0.0.1:1234 -c 200 -R 1k                    how long do they take, at 1,000 a second?
-  loadgen churn http://127.0.0.1/ -c 50 --close server         as browsers do without keep-alive
+  loadgen churn 127.0.0.1:1234 -c 50 -d 10s             how many connections a second?
+  loadgen churn 127.0.0.1:1234 -c 200 -R 1k             how long does each take, at that rate?
+  loadgen churn http://127.0.0.1/ -c 50 --close server  as browsers do without keep-alive
 
 How connections end decides what becomes of their source ports. Whoever closes first keeps the port in TIME_WAIT for 60 s. \
 By reset (the default) nobody does, and a port is free again at once. With --close fin it is this side: the kernel's 28,000 \

@@ -25,6 +25,9 @@ pub(crate) struct Recorder {
     pub(crate) losses: Failures,
     /// Connections that were opened again, because the server had closed them in an orderly way.
     pub(crate) reopened: u64,
+    /// The most connections that were under way at one moment, of those that come and go. Merged: the sum, of moments that
+    /// need not be the same.
+    pub(crate) at_once_max: u64,
     /// Connections that were open and are not any more, and not by the server's leave.
     pub(crate) lost: u64,
     /// Requests that were due: in a closed loop those that were sent. Of connections that come and go each is one, from
@@ -85,6 +88,7 @@ impl Recorder {
             connect_failures: Failures::new(),
             losses: Failures::new(),
             reopened: 0,
+            at_once_max: 0,
             lost: 0,
             due: 0,
             answered: 0,
@@ -116,6 +120,7 @@ impl Recorder {
         self.attempted += other.attempted;
         self.established += other.established;
         self.reopened += other.reopened;
+        self.at_once_max += other.at_once_max;
         self.lost += other.lost;
         self.due += other.due;
         self.answered += other.answered;

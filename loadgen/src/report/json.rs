@@ -202,6 +202,9 @@ struct StageFacts {
     losses: Vec<FailureFacts>,
     /// Connections that were opened again, because the server had closed them in the way that HTTP has for it.
     connections_reopened: u64,
+    /// The most that were under way at one moment, of the stage `churn`: fewer than there are places where loadgen opens them
+    /// more slowly than the server lets them go.
+    connections_at_once_max: Option<u64>,
     /// due = answered + the sum of `request_failures` + unfinished. Of the stage `churn` these are connections, each from
     /// its connect to its end; a connect that failed is a `request_failures` of act `connect`.
     requests_due: u64,
@@ -465,6 +468,7 @@ fn stage(result: &StageResult) -> StageFacts {
         connect_failures: failures(&recorder.connect_failures),
         losses: failures(&recorder.losses),
         connections_reopened: recorder.reopened,
+        connections_at_once_max: churn.map(|_| recorder.at_once_max),
         requests_due: recorder.due,
         requests_answered: recorder.answered,
         requests_answered_in_window: recorder.answered_in_window,

@@ -106,8 +106,8 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
         (false, false) => "Connections",
     };
     let plan = &report.plan;
-    let at_once = if plan.churn.is_some() { " at once" } else { "" };
-    let connections = counted(plan.connections, "connection") + at_once;
+    let thing = if plan.churn.is_some() { "place" } else { "connection" };
+    let connections = counted(plan.connections, thing);
     let message = match plan.protocol {
         Protocol::Echo { size } => format!("{} a message", bytes(size.into())),
         Protocol::Script(_) => format!("{} a request", bytes(plan.size().into())),
@@ -253,6 +253,8 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fm
         )?;
     }
     if result.stage.churn().is_some() {
+        let (most, places) = (count(recorder.at_once_max), count(report.plan.connections));
+        row(f, "  at once", &format!("{most} at most, of {places} places"))?;
         kernel_if_any(f, result.netstat)?;
     }
     if recorder.latency.len() == 0 {
@@ -362,7 +364,7 @@ fn churn_sentence(report: &Report, churn: Churn) -> String {
             format!("open, {rate} connections/s due, poisson arrivals, seed {}; {end}", report.plan.seed)
         }
         Some((rate, arrival)) => format!("open, {rate} connections/s due, {} arrivals; {end}", arrival.name()),
-        None => format!("closed, {} at once; {end}", count(report.plan.connections)),
+        None => format!("closed, in {} places; {end}", count(report.plan.connections)),
     }
 }
 

@@ -27,6 +27,7 @@ impl Worker {
             self.recorder.attempted += 1;
             self.recorder.series.note_attempt(now_ns);
             self.pending += 1;
+            self.recorder.at_once_max = self.recorder.at_once_max.max(self.pending);
             match self.dial(slot).and_then(|socket| self.register(socket, slot, now_ns)) {
                 Ok(client) => self.clients[slot as usize] = Some(client),
                 Err(failure) => self.note_churn_failure(slot, State::Connecting, failure),
