@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Parser, Subcommand};
 
 use crate::listen_address::ListenAddress;
+use crate::moment::parse_moment;
 use crate::quantity::{parse_count, parse_duration, parse_rate, parse_size};
 use crate::schedule::{Arrival, Rate};
+use crate::shard::Shard;
 use crate::slo::Slo;
 use crate::source_list::SourceList;
 use crate::stage::Stage;
@@ -167,6 +169,15 @@ pub(crate) struct Load {
     /// threads give the same load again [default: another one each time, told in the results]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Which part of the load this process is to generate: shard I of N, from 0, with I left out where Kubernetes says it
+    /// (JOB_COMPLETION_INDEX). It takes its part of connections, rates and sources, which are given for all shards alike,
+    /// and so is --seed; `merge` adds the results [default: all of it]
+    #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE, hide_default_value = true)]
+    pub(crate) shard: Shard,
+    /// When the (first) measurement begins, by this machine's clock, connections being open and warmed up before, such as
+    /// 2026-11-25T10:00:00Z or seconds since 1970: lines up shards [default: as soon as connections are open]
+    #[arg(long, value_name = "MOMENT", value_parser = parse_moment)]
+    pub(crate) start_at: Option<SystemTime>,
     /// Source addresses, such as 10.0.0.2,10.0.1.0/24: each gives some 30,000 connections to each target more [default:
     /// the kernel's choice; toward 127.0.0.0/8, beyond half of its ports, 127.0.0.1 and then others of 127.0.0.0/8]
     #[arg(long, value_name = "LIST|CIDR")]

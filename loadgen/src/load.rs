@@ -7,7 +7,7 @@ use crate::args::Load;
 use crate::echo;
 use crate::machine::{Machine, is_own_address};
 use crate::output::Outlet;
-use crate::plan::Plan;
+use crate::plan::{Plan, given_sources};
 use crate::preflight;
 use crate::problem::Problem;
 use crate::protocol::Protocol;
@@ -18,6 +18,7 @@ use crate::run::Run;
 use crate::signals::Signals;
 use crate::stage::Stage;
 use crate::target::Target;
+use crate::timetable::Timetable;
 
 /// Runs `load` on `targets`, or on a server inside this process if there are none, through `stages`, after its connections
 /// are opened, and writes the results. Returns how it went.
@@ -27,6 +28,7 @@ use crate::target::Target;
 pub(crate) fn run(targets: &[Target], load: &Load, stages: &[Stage]) -> Result<Exit, Problem> {
     let signals = Signals::catch().map_err(Problem::Signals)?;
     let machine = Machine::prepare();
+    let timetable = Timetable::new(load, SystemTime::now())?;
     let plan = plan(targets, load, &machine)?;
     preflight::check(&plan, &machine)?;
     let mut outlet = Outlet::open(&load.output, &signals)?;
@@ -40,14 +42,15 @@ pub(crate) fn run(targets: &[Target], load: &Load, stages: &[Stage]) -> Result<E
     run.stage(Stage::Connect)?;
     for stage in stages {
         if !stage.is_measured() {
-            run.stage(*stage)?;
+            // Of those that are no measurement, a hold has a duration, and a verification is done before.
+            run.stage_at(*stage, stage.duration().and(timetable.run(0)))?;
             continue;
         }
         if let Some(duration) = load.warmup {
-            run.warm_up(stage.lasting(duration))?;
+            run.warm_up(stage.lasting(duration), timetable.warm_up())?;
         }
-        for _ in 0..load.runs {
-            run.stage(*stage)?;
+        for number in 0..load.runs {
+            run.stage_at(*stage, timetable.run(number))?;
         }
     }
     let mut report = run.finish();
@@ -65,8 +68,11 @@ pub(crate) fn plan(targets: &[Target], load: &Load, machine: &Machine) -> Result
     let resolved: Result<Vec<_>, _> = targets.iter().map(|target| target.resolve(load.timeout)).collect();
     let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
     let name = if names.is_empty() { "an echo server in this process".to_owned() } else { names.join(", ") };
-    let given = load.source.iter().flat_map(|list| &list.addresses);
-    if let Some(stranger) = given.into_iter().find(|address| !is_own_address(**address)) {
+    if !load.shard.is_whole() {
+        shared(targets, load).map_err(Problem::Usage)?;
+    }
+    let mut given = given_sources(load).into_iter().flatten();
+    if let Some(stranger) = given.find(|address| !is_own_address(**address)) {
         let remedy = format!("`sudo ip address add {stranger} dev lo` would make it one, until the next start");
         return Err(Problem::Machine(format!("--source {stranger} is no address of this machine; {remedy}")));
     }
@@ -77,6 +83,21 @@ pub(crate) fn plan(targets: &[Target], load: &Load, machine: &Machine) -> Result
         machine,
         load.seed.unwrap_or_else(fresh_seed),
     )
+}
+
+/// Whether a load that several processes share has what they must have in common.
+fn shared(targets: &[Target], load: &Load) -> Result<(), String> {
+    let shard = load.shard;
+    if targets.is_empty() {
+        return Err(format!("--shard {shard} without a target: shards of one load need a server outside of them"));
+    }
+    if load.seed.is_none() {
+        return Err(format!(
+            "--shard {shard} without --seed: give all shards the same, such as --seed 1, for it decides which bytes are \
+             whose, so that one shard's bytes are known in another one's replies, and which arrivals are whose"
+        ));
+    }
+    Ok(())
 }
 
 /// What `load` speaks with `targets`.

@@ -1,12 +1,12 @@
 //! `loadgen`: opens very many connections and measures latency at scale, against any server.
 //!
-//! In reading order: `args` `target` `listen_address` `source_list` `quantity` what is asked for; `machine` `layout`
-//! `plan` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
+//! In reading order: `args` `target` `listen_address` `source_list` `quantity` `moment` what is asked for; `machine` `layout`
+//! `plan` `shard` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `timetable` `run` `crew`
 //! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `connector` `gate`
 //! `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said, and what is wrong with it; `recorder` `times`
 //! `timeline` `series` `failure` `errno` `strange` `netstat` `live` `halt` `standstill` `server_process` what happened; `slo` `verdict` what
 //! that is worth; `interval` `report` `terminal` `compare` what people and programs are told; `echo` `serve` the server, on the library beside
-//! this program. `layout`, `routes`, `schedule`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`,
+//! this program. `layout`, `shard`, `routes`, `schedule`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`,
 //! `interval` and `report` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
@@ -31,6 +31,7 @@ mod listen_address;
 mod live;
 mod load;
 mod machine;
+mod moment;
 mod netstat;
 mod output;
 mod payload;
@@ -48,6 +49,7 @@ mod schedule;
 mod series;
 mod serve;
 mod server_process;
+mod shard;
 mod signals;
 mod slo;
 mod source_list;
@@ -58,6 +60,7 @@ mod target;
 mod terminal;
 mod timeline;
 mod times;
+mod timetable;
 mod unshared;
 mod verdict;
 mod worker;

@@ -129,7 +129,8 @@ fn ports(plan: &Plan, machine: &Machine) -> Finding {
     } else {
         plan.sources.clone()
     };
-    let fits = widest.capacity(destinations, machine.ports);
+    let sharing = if plan.are_sources_shared { plan.shard.count } else { 1 };
+    let fits = widest.capacity(destinations, machine.ports) / sharing;
     let toward = counted(destinations as u64, "destination");
     let (sum, remedy) = if is_kernels && widest != Sources::Kernel {
         let (kernels, beyond) = (count(machine.ports.len()), count(fits));

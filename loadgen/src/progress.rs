@@ -68,6 +68,11 @@ impl Progress {
         self.drains = matches!(stage, Stage::Closed { .. } | Stage::Open { .. });
     }
 
+    /// Nothing is done until a moment, which is so far off.
+    pub(crate) fn begin_waiting(&mut self, moment: &str, left: Duration) {
+        self.begin_part(format!("waiting for {moment}"), Some(left));
+    }
+
     /// All connections are being closed.
     pub(crate) fn begin_closing(&mut self) {
         self.begin_part("closing".to_owned(), None);

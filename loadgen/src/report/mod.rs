@@ -73,6 +73,8 @@ pub(crate) struct StageResult {
     pub(crate) recorder: Recorder,
     /// From the run's beginning to its order.
     pub(crate) begun_after: Duration,
+    /// When its window opened.
+    pub(crate) window_begin_at: SystemTime,
     /// From its order to its last record.
     pub(crate) elapsed: Duration,
     /// Processor time of the server's threads, where the server is a part of this process.
@@ -285,6 +287,7 @@ pub(crate) mod tests {
             is_warmup: false,
             recorder,
             begun_after: Duration::ZERO,
+            window_begin_at: SystemTime::UNIX_EPOCH,
             elapsed: Duration::from_secs(1),
             server_cpu_time: None,
             server_use: None,

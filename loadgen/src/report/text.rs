@@ -114,6 +114,11 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let (machine, threads) = (&report.machine, counted(plan.threads() as u64, "generating thread"));
     let cores = counted(machine.cores.len() as u64, "core");
     writeln!(f, "{threads} · {cores} of {} · Linux {} · loadgen {}", machine.processor, machine.kernel, VERSION)?;
+    if !plan.shard.is_whole() {
+        let (numbers, whole) = (plan.shard.part(plan.connections_whole), count(plan.connections_whole));
+        let numbers = format!("connections {} to {} of {whole}", count(numbers.start), count(numbers.end - 1));
+        row(f, "Shard", &format!("{}, counted from 0: {numbers}", plan.shard))?;
+    }
     if plan.layout.own_tables {
         let sums = plan.layout.sums(plan.connections, machine.descriptors_max);
         for (index, sum) in sums.iter().enumerate() {
