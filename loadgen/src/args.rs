@@ -36,6 +36,7 @@ impl Args {
         match &self.command {
             None => Some(&self.output),
             Some(Command::Serve(_) | Command::Compare(_)) => None,
+            Some(Command::Merge(merge)) => merge.is_apart().then_some(&merge.output),
             Some(Command::Rr(aimed)) => Some(&aimed.load.output),
             Some(Command::Open(open)) => Some(&open.aimed.load.output),
             Some(Command::Hold(held) | Command::Doctor(held)) => Some(&held.load.output),
@@ -87,6 +88,13 @@ pub(crate) enum Command {
     /// is worse, really and by more than the tolerance.
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(Compare),
+    /// Add the results of several machines or processes up to one: histograms are added, never percentiles averaged
+    ///
+    /// Each file holds results of `--json`, one or several behind each other, such as those in the logs of pods. Rates,
+    /// counts and failures are added, too. The sum is SUSPECT if a part is, if a shard is missing or there twice, if the
+    /// parts were not measured at the same time, or if they differ in what should be the same.
+    #[command(after_help = MERGE_EXAMPLES)]
+    Merge(Merge),
 }
 
 /// How to run an echo server.
@@ -126,6 +134,26 @@ pub(crate) struct Compare {
     /// Write JSON to standard output instead of the text
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Which results to add up.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Merge {
+    /// Results of `--json`, or of `merge --json`
+    #[arg(required = true, value_name = "FILE.json")]
+    pub(crate) files: Vec<PathBuf>,
+    /// What the sum has to keep to, as for a run
+    #[arg(long, value_name = "CONDITIONS")]
+    pub(crate) slo: Option<Slo>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+impl Merge {
+    /// Whether the sum goes elsewhere than where its parts are: what goes wrong must not be written over one of them.
+    fn is_apart(&self) -> bool {
+        self.output.json.as_ref().is_none_or(|path| !self.files.contains(path))
+    }
 }
 
 /// What every load has.
@@ -258,6 +286,15 @@ Example:
   loadgen rr 127.0.0.1:1234 -c 100 -d 5s --runs 5 --json before.json
   loadgen rr 127.0.0.1:1234 -c 100 -d 5s --runs 5 --json after.json
   loadgen compare before.json after.json";
+
+const MERGE_EXAMPLES: &str = "\
+Example: two processes, a load of 20,000 requests a second together, in half a minute
+  AT=$(date -d '+30 sec' +%s)
+  loadgen open 10.0.0.9:1234 -c 1k -R 20k --seed 1 --start-at $AT --shard 0/2 --json 0.json &
+  loadgen open 10.0.0.9:1234 -c 1k -R 20k --seed 1 --start-at $AT --shard 1/2 --json 1.json
+  wait; loadgen merge 0.json 1.json --json whole.json
+
+With ssh, and in Kubernetes: loadgen/several-machines.md";
 
 const OPEN_EXAMPLES: &str = "\
 Examples:

@@ -107,6 +107,11 @@ impl Failure {
 }
 
 impl Act {
+    /// The one that has this name in results.
+    pub(crate) fn named(name: &str) -> Option<Act> {
+        [Act::Connect, Act::Send, Act::Reply, Act::Idle].into_iter().find(|act| act.name() == name)
+    }
+
     /// Its name in results.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -119,6 +124,14 @@ impl Act {
 }
 
 impl Kind {
+    /// The one that has this name in results.
+    pub(crate) fn named(name: &str) -> Option<Kind> {
+        match name.strip_prefix("HTTP status ") {
+            Some(status) => status.parse().ok().map(Kind::Status),
+            None => KINDS.into_iter().find(|kind| kind.name() == name),
+        }
+    }
+
     /// Whether it is one of bytes that came and are wrong.
     pub(crate) fn is_of_bytes(self) -> bool {
         matches!(self, Kind::Swapped | Kind::Lost | Kind::Doubled | Kind::Corrupted | Kind::Surplus)
@@ -152,6 +165,30 @@ impl Kind {
         name.into()
     }
 }
+
+/// All kinds but those of HTTP's statuses.
+const KINDS: [Kind; 20] = [
+    Kind::Refused,
+    Kind::Unreachable,
+    Kind::TimedOut,
+    Kind::Reset,
+    Kind::Closed,
+    Kind::Truncated,
+    Kind::Swapped,
+    Kind::Lost,
+    Kind::Doubled,
+    Kind::Corrupted,
+    Kind::Surplus,
+    Kind::Unexpected,
+    Kind::Length,
+    Kind::Malformed,
+    Kind::OutOfDescriptors,
+    Kind::OutOfPorts,
+    Kind::NoAddress,
+    Kind::OutOfMemory,
+    Kind::Forbidden,
+    Kind::System,
+];
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -196,6 +233,15 @@ mod tests {
         assert_eq!([kind(12), kind(105)], [Kind::OutOfMemory; 2]);
         assert_eq!([kind(13), kind(1)], [Kind::Forbidden; 2]);
         assert_eq!(kind(100), Kind::System);
+    }
+
+    #[test]
+    fn each_is_found_again_by_its_name() {
+        assert!(KINDS.is_sorted(), "in the order in which they are declared, so that one that is missing is seen");
+        for kind in KINDS.into_iter().chain([Kind::Status(404)]) {
+            assert_eq!(Kind::named(&kind.name()), Some(kind));
+        }
+        assert_eq!((Kind::named("luck"), Act::named("idle"), Act::named("rest")), (None, Some(Act::Idle), None));
     }
 
     #[test]

@@ -5,9 +5,9 @@
 //! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `connector` `gate`
 //! `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said, and what is wrong with it; `recorder` `times`
 //! `timeline` `series` `failure` `errno` `strange` `netstat` `live` `halt` `standstill` `server_process` what happened; `slo` `verdict` what
-//! that is worth; `interval` `report` `terminal` `compare` what people and programs are told; `echo` `serve` the server, on the library beside
+//! that is worth; `interval` `report` `terminal` `compare` `results` `parts` `merge` what people and programs are told; `echo` `serve` the server, on the library beside
 //! this program. `layout`, `shard`, `routes`, `schedule`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`,
-//! `interval` and `report` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
+//! `interval`, `results`, `parts` and `report` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
 mod accept_queues;
@@ -31,9 +31,11 @@ mod listen_address;
 mod live;
 mod load;
 mod machine;
+mod merge;
 mod moment;
 mod netstat;
 mod output;
+mod parts;
 mod payload;
 mod plan;
 mod preflight;
@@ -43,6 +45,7 @@ mod protocol;
 mod quantity;
 mod recorder;
 mod report;
+mod results;
 mod routes;
 mod run;
 mod schedule;
@@ -147,6 +150,7 @@ fn obey(args: Args) -> Result<Exit, Problem> {
             load::run(&targets, &load, &[Stage::Verify, hold, Stage::Verify])
         }
         Some(Command::Compare(compare)) => compare::run(&compare),
+        Some(Command::Merge(merge)) => merge::run(&merge),
         Some(Command::Doctor(Held { targets, load, .. })) => doctor::run(&targets, &load),
     }
 }

@@ -149,7 +149,7 @@ impl Sources {
 /// The sources that a run uses, for its report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Used {
-    /// `kernel`, `loadgen` or `user`.
+    /// `kernel`, `loadgen` or `user`; `several` where runs were added that differ in that.
     pub(crate) chosen_by: &'static str,
     /// How many addresses.
     pub(crate) addresses: u64,
@@ -159,6 +159,20 @@ pub(crate) struct Used {
     /// The first and the last port of the first address; `None` where the kernel chooses. A source that something else
     /// has is replaced by one from beyond the last.
     pub(crate) ports: Option<(u16, u16)>,
+}
+
+impl Used {
+    /// Those of two runs together.
+    pub(crate) fn and(self, other: &Used) -> Used {
+        let are_same = (self.first, self.last) == (other.first, other.last) && self.addresses == other.addresses;
+        Used {
+            chosen_by: if self.chosen_by == other.chosen_by { self.chosen_by } else { "several" },
+            addresses: if are_same { self.addresses } else { self.addresses + other.addresses },
+            first: self.first.zip(other.first).map(|(one, other)| one.min(other)),
+            last: self.last.zip(other.last).map(|(one, other)| one.max(other)),
+            ports: self.ports.zip(other.ports).map(|((low, high), (l, h))| (low.min(l), high.max(h))),
+        }
+    }
 }
 
 impl Display for Used {

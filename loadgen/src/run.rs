@@ -49,6 +49,8 @@ impl<'a> Run<'a> {
         let report = Report {
             command,
             begun_at: SystemTime::now(),
+            sources_used: plan.sources_used(),
+            parts: Vec::new(),
             plan,
             machine,
             stages: Vec::new(),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::errno;
 use crate::machine::Machine;
 use crate::moment::{rfc3339, unix_s};
+use crate::parts::Part;
 use crate::recorder::{Failures, Recorder};
 use crate::report::percentiles::Percentiles;
 use crate::report::runs::Runs;
@@ -66,6 +67,8 @@ pub(crate) struct Document<'a> {
     warnings: Vec<String>,
     /// What a person should know about it.
     advice: Vec<String>,
+    /// The parts that `merge` added up; empty of a run.
+    parts: &'a [Part],
 }
 
 /// The machine, and the limits that it set.
@@ -132,7 +135,7 @@ struct PlanFacts<'a> {
 /// Source addresses and ports.
 #[derive(Debug, Serialize)]
 struct SourceFacts {
-    /// `kernel`, `loadgen` or `user` (by `--source`).
+    /// `kernel`, `loadgen` or `user` (by `--source`); `several` of results that were added and differ in that.
     chosen_by: &'static str,
     /// How many addresses were used.
     addresses: u64,
@@ -405,6 +408,7 @@ impl Document<'_> {
             slo: report.slo_outcomes().into_iter().map(slo).collect(),
             warnings: super::warnings::sentences(report),
             advice: super::advice::sentences(report),
+            parts: &report.parts,
         }
     }
 }
@@ -416,7 +420,7 @@ fn plan_facts(report: &Report) -> PlanFacts<'_> {
         target: &plan.name,
         addresses: plan.targets.iter().map(ToString::to_string).collect(),
         address: plan.targets[0].to_string(),
-        sources: sources(plan.sources_used()),
+        sources: sources(&report.sources_used),
         server_inside: plan.is_server_inside(),
         connections: plan.connections,
         connections_whole: plan.connections_whole,
@@ -452,8 +456,8 @@ fn machine_facts(machine: &Machine) -> MachineFacts<'_> {
     }
 }
 
-fn sources(used: Used) -> SourceFacts {
-    let Used { chosen_by, addresses, first, last, ports } = used;
+fn sources(used: &Used) -> SourceFacts {
+    let Used { chosen_by, addresses, first, last, ports } = *used;
     SourceFacts { chosen_by, addresses, address_first: first, address_last: last, ports }
 }
 

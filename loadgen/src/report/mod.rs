@@ -16,8 +16,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::machine::Machine;
 use crate::netstat::Netstat;
+use crate::parts::Part;
 use crate::plan::Plan;
 use crate::recorder::{Recorder, merge_failures};
+use crate::routes::Used;
 use crate::series::Series;
 use crate::server_process::{Sample, ServerUse};
 use crate::slo::{Outcome, Slo};
@@ -47,6 +49,10 @@ pub(crate) struct Report {
     pub(crate) server_looks: Vec<(Duration, Sample)>,
     /// Resident memory of this process before the first connection, in bytes.
     pub(crate) resident_begin_bytes: u64,
+    /// Where its connections came from.
+    pub(crate) sources_used: Used,
+    /// What it is the sum of, where it is that of several runs.
+    pub(crate) parts: Vec<Part>,
     /// How long it took to close all connections.
     pub(crate) closing_time: Duration,
 }
@@ -255,6 +261,12 @@ impl Exit {
 }
 
 impl Ending {
+    /// The one that has this name in results.
+    pub(crate) fn named(name: &str) -> Option<Ending> {
+        let all = [Ending::Complete, Ending::Interrupted, Ending::NoConnection, Ending::AllLost];
+        all.into_iter().find(|ending| ending.name() == name)
+    }
+
     /// Its name in results.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -299,6 +311,8 @@ pub(crate) mod tests {
         Report {
             command,
             begun_at: SystemTime::UNIX_EPOCH,
+            sources_used: plan.sources_used(),
+            parts: Vec::new(),
             plan,
             machine: machine(),
             stages,
