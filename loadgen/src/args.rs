@@ -381,6 +381,7 @@ Examples:
   loadgen hold -c 1M                               does this machine hold a million?
   loadgen doctor -c 1M                             and if not, why not?
   loadgen rr 127.0.0.1:1234 --json - --quiet       results for a script
+  loadgen merge 0.json 1.json                      results of several machines (--shard, --start-at) as one
   loadgen rr http://127.0.0.1:80/index.html -c 100 any HTTP/1.1 server: GET, status and length checked
   loadgen rr 127.0.0.1:6379 --send 'PING\\r\\n' --expect '+PONG\\r\\n'
                                                    any protocol of requests and replies, here Redis's

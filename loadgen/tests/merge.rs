@@ -214,6 +214,40 @@ fn a_pod_knows_its_number_from_its_job() {
     assert_eq!(results["plan"]["connections"], 1);
 }
 
+/// The arguments in kubernetes.yaml, of one container; for less load, and for a server that is here.
+fn manifest_arguments(target: &str, at: u64) -> String {
+    let manifest = include_str!("../kubernetes.yaml");
+    let list = manifest.split("args:").nth(1).unwrap().split("resources:").next().unwrap();
+    let arguments = list.lines().filter_map(|line| line.trim().strip_prefix("- ")?.split(" #").next());
+    let arguments = arguments.map(str::trim).collect::<Vec<_>>().join(" ");
+    let smaller = [("=40k", "=40"), ("=100k", "=400"), ("=30s", "=500ms"), ("--threads=2", "--threads=1")];
+    let smaller = smaller.into_iter().fold(arguments, |all, (large, small)| {
+        assert!(all.contains(large), "no {large} in {all}");
+        all.replace(large, small)
+    });
+    smaller.replace("TARGET", target).replace("START_AT", &at.to_string())
+}
+
+#[test]
+fn the_manifest_asks_for_a_load_that_its_pods_share() {
+    let manifest = include_str!("../kubernetes.yaml");
+    for line in ["completions: 4", "parallelism: 4", "- --shard=4"] {
+        assert!(manifest.contains(line), "all three say how many shards there are: no {line}");
+    }
+    let server = Server::good();
+    let arguments = manifest_arguments(&server.address.to_string(), soon(5));
+    let pods: Vec<_> = (0..4)
+        .map(|index| command(&arguments).env("JOB_COMPLETION_INDEX", index.to_string()).spawn().unwrap())
+        .collect();
+    let folder = folder("pods");
+    let logs = pods.into_iter().map(|pod| String::from_utf8(pod.wait_with_output().unwrap().stdout).unwrap());
+    fs::write(folder.join("pods.log"), logs.collect::<String>()).unwrap();
+    let (code, whole) = measure(&format!("merge {}", folder.join("pods.log").display()));
+    assert_eq!((code, &whole["plan"]["connections"]), (Some(0), &40.into()), "{whole:#}");
+    assert_eq!((&whole["verdict"]["reasons"], whole["parts"].as_array().unwrap().len()), (&serde_json::json!([]), 4));
+    fs::remove_dir_all(folder).unwrap();
+}
+
 /// What one shard's connection sent comes back on another's: known as swapped, for the bytes of all shards are one load's.
 #[test]
 fn a_swap_between_shards_is_told() {
