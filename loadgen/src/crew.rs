@@ -141,7 +141,7 @@ impl Crew {
                 Ok(worker) => {
                     // The one who started this thread waits for it.
                     let _ = ready.send(Ok(()));
-                    work(worker, &orders, &record);
+                    work(worker, clock, &orders, &record);
                 }
                 Err(error) => drop(ready.send(Err(error))),
             }
@@ -176,8 +176,11 @@ struct Order {
     begin_ns: u64,
 }
 
-fn work(mut worker: Worker, orders: &Receiver<Order>, record: &Sender<Recorder>) {
+fn work(mut worker: Worker, clock: Clock, orders: &Receiver<Order>, record: &Sender<Recorder>) {
     while let Ok(order) = orders.recv() {
+        // What is idle between an early order and the window is none of the stage's time.
+        let early_ns = order.begin_ns.saturating_sub(clock.now_ns()).saturating_sub(LEAD.as_nanos() as u64);
+        std::thread::sleep(Duration::from_nanos(early_ns));
         if record.send(worker.run(order.stage, order.begin_ns)).is_err() {
             break;
         }
@@ -187,6 +190,9 @@ fn work(mut worker: Worker, orders: &Receiver<Order>, record: &Sender<Recorder>)
 
 /// Between the order and the opening of its window: time for every worker to wake up.
 pub(crate) const LEAD: Duration = Duration::from_millis(20);
+
+/// The same before a window that opens at a given moment: so that who gives the order may be late by as much.
+pub(crate) const LEAD_TIMED: Duration = Duration::from_millis(300);
 
 /// How often the crew looks up while its workers work.
 const WATCH_TIME: Duration = Duration::from_millis(100);

@@ -171,14 +171,19 @@ fn apart(parts: &[Part], index: usize) -> Option<String> {
     let (first, last) = (parts.iter().min_by(begins)?, parts.iter().max_by(begins)?);
     let late_s = last.windows[index].begin_unix_s - first.windows[index].begin_unix_s;
     Some(format!(
-        "not measured at the same time: the windows of {} were open together for {:.0} % of the longest, {} began {} after \
+        "not measured at the same time: the windows of the {} were open together for {:.0} % of the longest, {} began {} after \
          {} (give all the same --start-at; clocks have to agree)",
-        first.windows[index].stage,
+        loop_name(&first.windows[index].stage),
         (overlap * 100.0).floor(),
         last.name,
         span((late_s * 1e9) as u64),
         first.name
     ))
+}
+
+/// A stage in words.
+fn loop_name(stage: &str) -> String {
+    if stage == "hold" { stage.to_owned() } else { format!("{stage} loop") }
 }
 
 /// Less than this part of the time together is not one load.
@@ -260,7 +265,9 @@ mod tests {
     fn windows_that_were_not_open_together_are_told_and_so_is_what_a_part_says_of_itself() {
         let late = doubted(|part| part.windows[0].begin_unix_s += 2.5);
         assert!(
-            late.contains("open together for 75 % of the longest, shard 1/3 began 2.50 s after shard 0/3"),
+            late.contains(
+                "of the open loop were open together for 75 % of the longest, shard 1/3 began 2.50 s after shard 0/3"
+            ),
             "{late}"
         );
         assert!(doubted(|part| part.windows[0].begin_unix_s += 60.0).contains("for 0 %"));

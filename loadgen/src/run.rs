@@ -128,7 +128,8 @@ impl<'a> Run<'a> {
         let server_use = self.watch.as_mut().map(ServerWatch::end);
         let server_cpu_time =
             self.server_cpu_time().zip(server_cpu_before).map(|(now, before)| now.saturating_sub(before));
-        let (elapsed, resident_bytes) = (begun_at.elapsed(), resident_bytes());
+        let elapsed = begun_at.elapsed().saturating_sub(lead.saturating_sub(crew::LEAD));
+        let resident_bytes = resident_bytes();
         let netstat = Netstat::now().since(netstat_before);
         let result = StageResult {
             stage,
@@ -155,14 +156,14 @@ impl<'a> Run<'a> {
         if self.report.ending != Ending::Complete {
             return Ok(());
         }
-        let left = || begin_at.duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(crew::LEAD);
+        let left = || begin_at.duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(crew::LEAD_TIMED);
         let is_first = !self.report.stages.iter().any(|result| result.stage.duration().is_some() && !result.is_warmup);
-        if left().is_zero() && is_first {
-            let (moment, late) = (rfc3339(begin_at), begin_at.elapsed().unwrap_or_default());
+        let late = (SystemTime::now() + crew::LEAD).duration_since(begin_at).unwrap_or_default();
+        if is_first && !late.is_zero() {
+            let (moment, late) = (rfc3339(begin_at), span(late.as_nanos() as u64));
             return Err(Problem::Late(format!(
-                "{moment}, as --start-at has it, came before everything was ready, which was {} later: nothing was measured. \
-             Give a later one, so that all connections (and the warm-up) are ready for it",
-                span(late.as_nanos() as u64)
+                "{moment}, as --start-at has it, came before everything was ready, which was {late} later: nothing was \
+                 measured. Give a later one, so that all connections (and the warm-up) are ready for it"
             )));
         }
         self.progress.begin_waiting(&rfc3339(begin_at), left());

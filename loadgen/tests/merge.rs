@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +15,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use serde_json::Value;
 use support::{
-    SIZE, Server, command, echo, failures, is_conserved, line_with, lines, loadgen, measure, signal, stage, start,
+    SIZE, Server, command, echo, failures, is_conserved, line_with, lines, loadgen, measure, signal, skip, stage, start,
 };
 
 /// How many processes share the load of these tests.
@@ -31,8 +32,8 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// The results of three processes that measured `loadgen serve` at the same time, each as it was written.
-static PARTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+/// The results of three processes that measured `loadgen serve` at the same time, each as it was written, and when that was.
+static PARTS: LazyLock<(u64, Vec<String>)> = LazyLock::new(|| {
     let mut server = start("serve --listen 127.0.0.1:0 --shards 1");
     let mut said = lines(server.stdout.take());
     let listening = line_with(&mut said, "listening on");
@@ -52,12 +53,12 @@ static PARTS: LazyLock<Vec<String>> = LazyLock::new(|| {
         assert!(matches!(code, Some(0 | 4)), "{code:?} {said}");
         String::from_utf8(output.stdout).unwrap()
     };
-    outputs.into_iter().map(text).collect()
+    (at, outputs.into_iter().map(text).collect())
 });
 
 /// Them in files of a folder.
 fn files(folder: &std::path::Path) -> Vec<String> {
-    let written = PARTS.iter().enumerate().map(|(index, text)| {
+    let written = PARTS.1.iter().enumerate().map(|(index, text)| {
         let path = folder.join(format!("{index}.json"));
         fs::write(&path, text).unwrap();
         path.display().to_string()
@@ -85,7 +86,7 @@ fn the_sum_has_every_bucket_and_every_count_of_its_parts() {
     let folder = folder("sum");
     let (code, whole) = measure(&format!("merge {}", files(&folder).join(" ")));
     assert!(matches!(code, Some(0 | 4)), "{whole:#}");
-    let parts: Vec<Value> = PARTS.iter().map(|text| json(text)).collect();
+    let parts: Vec<Value> = PARTS.1.iter().map(|text| json(text)).collect();
     for field in ["latency", "service", "send_lag"] {
         let mut expected = std::collections::BTreeMap::new();
         for (value, count) in parts.iter().flat_map(|part| buckets(part, field)) {
@@ -105,8 +106,36 @@ fn the_sum_has_every_bucket_and_every_count_of_its_parts() {
 }
 
 #[test]
-fn shards_say_which_they_are_and_begin_at_the_same_moment() {
-    let parts: Vec<Value> = PARTS.iter().map(|text| json(text)).collect();
+fn hdrhistograms_own_reader_finds_the_same_sum() {
+    let program = "
+import json, sys
+from collections import Counter
+from hdrh.histogram import HdrHistogram
+def counts(path):
+    stage = next(stage for stage in json.load(open(path))['stages'] if stage['stage'] == 'open')
+    histogram = HdrHistogram.decode(stage['latency']['histogram'])
+    steps = histogram.get_recorded_iterator()
+    return Counter({step.value_iterated_to: step.count_added_in_this_iter_step for step in steps})
+whole, *parts = map(counts, sys.argv[1:])
+print(sum(whole.values()), whole == sum(parts, Counter()))
+";
+    let has_it = Command::new("python3").args(["-c", "import hdrh"]).output().is_ok_and(|out| out.status.success());
+    if !has_it {
+        return skip("the Python package hdrhistogram is not installed");
+    }
+    let folder = folder("hdrh");
+    let (files, whole) = (files(&folder), folder.join("whole.json"));
+    loadgen(&format!("merge {} --json {}", files.join(" "), whole.display()));
+    let output = Command::new("python3").args(["-c", program]).arg(whole).args(files).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.trim(), "2000 True");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn shards_say_which_they_are_and_begin_when_they_were_asked_to() {
+    let (at, texts) = &*PARTS;
+    let parts: Vec<Value> = texts.iter().map(|text| json(text)).collect();
     let said: Vec<_> = parts.iter().map(|part| &part["plan"]["shard"]).collect();
     let expected: Vec<Value> =
         (0..SHARDS).map(|index| serde_json::json!({ "index": index, "count": SHARDS })).collect();
@@ -115,7 +144,8 @@ fn shards_say_which_they_are_and_begin_at_the_same_moment() {
     assert_eq!(connections, [6, 7, 7]);
     let begins: Vec<_> =
         parts.iter().map(|part| stage(part, "open")["window_begin_unix_s"].as_f64().unwrap()).collect();
-    assert!(begins.iter().all(|begin| *begin == begins[0] && begin.fract() == 0.0), "{begins:?}");
+    // Later only where a machine let none of its threads run: then the sum is SUSPECT.
+    assert!(begins.iter().all(|begin| *begin >= *at as f64), "{begins:?} of {at}");
 }
 
 #[test]
@@ -151,12 +181,12 @@ fn a_sum_reads_like_a_run_and_can_be_merged_and_compared_again() {
 fn logs_of_pods_are_one_file_of_several_results() {
     let folder = folder("logs");
     let log = folder.join("pods.log");
-    fs::write(&log, format!("{}loadgen: a line of standard error\n{}{}", PARTS[2], PARTS[0], PARTS[1])).unwrap();
+    fs::write(&log, format!("{}loadgen: a line of standard error\n{}{}", PARTS.1[2], PARTS.1[0], PARTS.1[1])).unwrap();
     let (_, whole) = measure(&format!("merge {}", log.display()));
     assert_eq!(number(&whole, "requests_due"), 2000);
     let names: Vec<_> = whole["parts"].as_array().unwrap().iter().map(|part| &part["name"]).collect();
     assert_eq!(names, ["shard 0/3", "shard 1/3", "shard 2/3"]);
-    fs::write(&log, format!("{}{}", PARTS[0], PARTS[0])).unwrap();
+    fs::write(&log, format!("{}{}", PARTS.1[0], PARTS.1[0])).unwrap();
     let twice = loadgen(&format!("merge {}", log.display()));
     assert_eq!(twice.code, Some(4));
     assert!(twice.stdout.contains("shard 0 of 3 is there more"), "{}", twice.stdout);
@@ -243,8 +273,11 @@ fn the_manifest_asks_for_a_load_that_its_pods_share() {
     let logs = pods.into_iter().map(|pod| String::from_utf8(pod.wait_with_output().unwrap().stdout).unwrap());
     fs::write(folder.join("pods.log"), logs.collect::<String>()).unwrap();
     let (code, whole) = measure(&format!("merge {}", folder.join("pods.log").display()));
-    assert_eq!((code, &whole["plan"]["connections"]), (Some(0), &40.into()), "{whole:#}");
-    assert_eq!((&whole["verdict"]["reasons"], whole["parts"].as_array().unwrap().len()), (&serde_json::json!([]), 4));
+    assert!(matches!(code, Some(0 | 4)), "{whole:#}");
+    assert_eq!((&whole["plan"]["connections"], whole["parts"].as_array().unwrap().len()), (&40.into(), 4));
+    // A machine that stands still lets them begin apart; nothing else may be wrong with them.
+    let reasons = whole["verdict"]["reasons"].as_array().unwrap().iter().map(Value::to_string);
+    assert!(reasons.clone().all(|reason| reason.contains("at the same time")), "{:?}", reasons.collect::<Vec<_>>());
     fs::remove_dir_all(folder).unwrap();
 }
 
@@ -298,7 +331,8 @@ fn a_warm_up_ends_before_the_moment_and_runs_follow_it() {
         .iter()
         .map(|stage| (stage["is_warmup"] == true, stage["window_begin_unix_s"].as_f64().unwrap() - at as f64))
         .collect();
-    assert_eq!(begins[..2], [(true, -1.5), (false, 0.0)]);
-    // It begins at once where the one before it took longer to end.
-    assert!(begins[2].1 >= 1.5, "{begins:?}");
+    // Not before; and at once where the machine, or the run before, took longer.
+    let asked = [(true, -1.5), (false, 0.0), (false, 1.5)];
+    let kept = begins.iter().zip(asked).all(|(begin, asked)| begin.0 == asked.0 && begin.1 >= asked.1);
+    assert!(kept && begins.len() == 3, "{begins:?}");
 }
