@@ -47,6 +47,17 @@ impl UnixAddress {
 }
 
 impl Address {
+    /// The address that is written `name`, as results write it.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub(crate) fn named(name: &str) -> Result<Address, String> {
+        match name.strip_prefix("unix:") {
+            Some(path) => UnixAddress::new(path).map(Address::Unix),
+            None => name.parse().map(Address::Ip).map_err(|error| format!("its target's address '{name}': {error}")),
+        }
+    }
+
     /// Its IP address and port, if it has them.
     pub(crate) fn ip(&self) -> Option<SocketAddr> {
         if let Address::Ip(ip) = self { Some(*ip) } else { None }

@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Parser, Subcommand};
 
 use crate::address::UnixAddress;
 use crate::churn::{Churn, Close};
 use crate::listen_address::ListenAddress;
+use crate::moment::parse_moment;
 use crate::quantity::{parse_count, parse_duration, parse_rate, parse_size};
 use crate::schedule::{Arrival, Rate};
+use crate::shard::Shard;
 use crate::slo::Slo;
 use crate::source_list::SourceList;
 use crate::stage::Stage;
@@ -36,6 +38,7 @@ impl Args {
         match &self.command {
             None => Some(&self.output),
             Some(Command::Serve(_) | Command::Compare(_)) => None,
+            Some(Command::Merge(merge)) => merge.is_apart().then_some(&merge.output),
             Some(Command::Rr(aimed)) => Some(&aimed.load.output),
             Some(Command::Open(open)) => Some(&open.aimed.load.output),
             Some(Command::Churn(churn)) => Some(&churn.aimed.load.output),
@@ -99,6 +102,13 @@ pub(crate) enum Command {
     /// is worse, really and by more than the tolerance.
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(Compare),
+    /// Add the results of several machines or processes up to one: histograms are added, never percentiles averaged
+    ///
+    /// Each file holds results of `--json`, one or several behind each other, such as those in the logs of pods. Rates,
+    /// counts and failures are added, too. The sum is SUSPECT if a part is, if a shard is missing or there twice, if the
+    /// parts were not measured at the same time, or if they differ in what should be the same.
+    #[command(after_help = MERGE_EXAMPLES)]
+    Merge(Merge),
 }
 
 /// How to run an echo server.
@@ -138,6 +148,26 @@ pub(crate) struct Compare {
     /// Write JSON to standard output instead of the text
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Which results to add up.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Merge {
+    /// Results of `--json`, or of `merge --json`
+    #[arg(required = true, value_name = "FILE.json")]
+    pub(crate) files: Vec<PathBuf>,
+    /// What the sum has to keep to, as for a run
+    #[arg(long, value_name = "CONDITIONS")]
+    pub(crate) slo: Option<Slo>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+impl Merge {
+    /// Whether the sum goes elsewhere than where its parts are: what goes wrong must not be written over one of them.
+    fn is_apart(&self) -> bool {
+        self.output.json.as_ref().is_none_or(|path| !self.files.contains(path))
+    }
 }
 
 /// What every load has.
@@ -184,6 +214,15 @@ pub(crate) struct Load {
     /// threads give the same load again [default: another one each time, told in the results]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Which part of the load this process is to generate: shard I of N, from 0, with I left out where Kubernetes says it
+    /// (JOB_COMPLETION_INDEX). It takes its part of connections, rates and sources, which are given for all shards alike,
+    /// and so is --seed; `merge` adds the results [default: all of it]
+    #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE, hide_default_value = true)]
+    pub(crate) shard: Shard,
+    /// When the (first) measurement begins, by this machine's clock, connections being open and warmed up before, such as
+    /// 2026-11-25T10:00:00Z or seconds since 1970: lines up shards [default: as soon as connections are open]
+    #[arg(long, value_name = "MOMENT", value_parser = parse_moment)]
+    pub(crate) start_at: Option<SystemTime>,
     /// Source addresses, such as 10.0.0.2,10.0.1.0/24: each gives some 30,000 connections to each target more [default:
     /// the kernel's choice; toward 127.0.0.0/8, beyond half of its ports, 127.0.0.1 and then others of 127.0.0.0/8]
     #[arg(long, value_name = "LIST|CIDR")]
@@ -313,6 +352,15 @@ Example:
   loadgen rr 127.0.0.1:1234 -c 100 -d 5s --runs 5 --json after.json
   loadgen compare before.json after.json";
 
+const MERGE_EXAMPLES: &str = "\
+Example: two processes, a load of 20,000 requests a second together, in half a minute
+  AT=$(date -d '+30 sec' +%s)
+  loadgen open 10.0.0.9:1234 -c 1k -R 20k --seed 1 --start-at $AT --shard 0/2 --json 0.json &
+  loadgen open 10.0.0.9:1234 -c 1k -R 20k --seed 1 --start-at $AT --shard 1/2 --json 1.json
+  wait; loadgen merge 0.json 1.json --json whole.json
+
+With ssh, and in Kubernetes: loadgen/several-machines.md";
+
 const OPEN_EXAMPLES: &str = "\
 Examples:
   loadgen open 127.0.0.1:1234 -c 1k -R 20k -d 10s
@@ -415,6 +463,7 @@ Examples:
   loadgen hold -c 1M                               does this machine hold a million?
   loadgen doctor -c 1M                             and if not, why not?
   loadgen rr 127.0.0.1:1234 --json - --quiet       results for a script
+  loadgen merge 0.json 1.json                      results of several machines (--shard, --start-at) as one
   loadgen rr http://127.0.0.1:80/index.html -c 100 any HTTP/1.1 server: GET, status and length checked
   loadgen rr 127.0.0.1:6379 --send 'PING\\r\\n' --expect '+PONG\\r\\n'
                                                    any protocol of requests and replies, here Redis's

@@ -63,18 +63,18 @@ impl Crew {
         Ok(crew)
     }
 
-    /// Runs `stage` on all workers at once and merges their records. `watch` is called every tenth of a second or so with
+    /// Runs `stage` on all workers at once, from `lead` from now on, and merges their records. `watch` is called every tenth of a second or so with
     /// what can be seen. When `signals` come, or no connection is left, the stage is broken off.
     ///
     /// # Errors
     /// A worker that broke down.
     pub(crate) fn run(
         &mut self,
-        stage: Stage,
+        (stage, lead): (Stage, Duration),
         signals: &Signals,
         mut watch: impl FnMut(Seen),
     ) -> Result<Recorder, CrewError> {
-        let order = Order { stage, begin_ns: self.clock.now_ns() + LEAD_NS };
+        let order = Order { stage, begin_ns: self.clock.now_ns() + lead.as_nanos() as u64 };
         self.halt.clear();
         for orders in &self.orders {
             orders.send(order).map_err(|_| CrewError::Broken)?;
@@ -108,7 +108,8 @@ impl Crew {
         Ok(merged)
     }
 
-    fn seen(&self) -> Seen {
+    /// What can be seen of all workers now.
+    pub(crate) fn seen(&self) -> Seen {
         let mut seen = Seen::default();
         self.lives.iter().for_each(|live| live.add_to(&mut seen));
         seen
@@ -140,7 +141,7 @@ impl Crew {
                 Ok(worker) => {
                     // The one who started this thread waits for it.
                     let _ = ready.send(Ok(()));
-                    work(worker, &orders, &record);
+                    work(worker, clock, &orders, &record);
                 }
                 Err(error) => drop(ready.send(Err(error))),
             }
@@ -175,8 +176,11 @@ struct Order {
     begin_ns: u64,
 }
 
-fn work(mut worker: Worker, orders: &Receiver<Order>, record: &Sender<Recorder>) {
+fn work(mut worker: Worker, clock: Clock, orders: &Receiver<Order>, record: &Sender<Recorder>) {
     while let Ok(order) = orders.recv() {
+        // What is idle between an early order and the window is none of the stage's time.
+        let early_ns = order.begin_ns.saturating_sub(clock.now_ns()).saturating_sub(LEAD.as_nanos() as u64);
+        std::thread::sleep(Duration::from_nanos(early_ns));
         if record.send(worker.run(order.stage, order.begin_ns)).is_err() {
             break;
         }
@@ -185,7 +189,10 @@ fn work(mut worker: Worker, orders: &Receiver<Order>, record: &Sender<Recorder>)
 }
 
 /// Between the order and the opening of its window: time for every worker to wake up.
-const LEAD_NS: u64 = 20_000_000;
+pub(crate) const LEAD: Duration = Duration::from_millis(20);
+
+/// The same before a window that opens at a given moment: so that who gives the order may be late by as much.
+pub(crate) const LEAD_TIMED: Duration = Duration::from_millis(300);
 
 /// How often the crew looks up while its workers work.
 const WATCH_TIME: Duration = Duration::from_millis(100);

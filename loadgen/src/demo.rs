@@ -14,6 +14,7 @@ use crate::report::paragraph::paragraph;
 use crate::report::{Ending, Exit, Report};
 use crate::run::Run;
 use crate::schedule::{Arrival, Rate};
+use crate::shard::Shard;
 use crate::signals::Signals;
 use crate::stage::Stage;
 use crate::terminal::report_columns;
@@ -55,6 +56,8 @@ fn plan(machine: &Machine, output: &Output) -> Result<Plan, Problem> {
         timeout: Duration::from_secs(5),
         connect_rate: None,
         seed: None,
+        shard: Shard::WHOLE,
+        start_at: None,
         warmup: None,
         runs: 1,
         slo: None,

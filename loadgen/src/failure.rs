@@ -112,6 +112,11 @@ impl Failure {
 }
 
 impl Act {
+    /// The one that has this name in results.
+    pub(crate) fn named(name: &str) -> Option<Act> {
+        [Act::Connect, Act::Send, Act::Reply, Act::Idle].into_iter().find(|act| act.name() == name)
+    }
+
     /// Its name in results.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -125,6 +130,14 @@ impl Act {
 }
 
 impl Kind {
+    /// The one that has this name in results.
+    pub(crate) fn named(name: &str) -> Option<Kind> {
+        match name.strip_prefix("HTTP status ") {
+            Some(status) => status.parse().ok().map(Kind::Status),
+            None => KINDS.iter().copied().find(|kind| kind.words() == name),
+        }
+    }
+
     /// Whether it is one of bytes that came and are wrong.
     pub(crate) fn is_of_bytes(self) -> bool {
         matches!(self, Kind::Swapped | Kind::Lost | Kind::Doubled | Kind::Corrupted | Kind::Surplus)
@@ -132,32 +145,51 @@ impl Kind {
 
     /// Its name in results.
     pub(crate) fn name(self) -> Cow<'static, str> {
-        let name = match self {
-            Kind::Status(status) => return format!("HTTP status {status}").into(),
-            Kind::Refused => "refused",
-            Kind::Unreachable => "unreachable",
-            Kind::TimedOut => "timed out",
-            Kind::Reset => "reset",
-            Kind::Closed => "closed by the server",
-            Kind::Truncated => "truncated",
-            Kind::Swapped => "swapped",
-            Kind::Lost => "bytes lost",
-            Kind::Doubled => "bytes doubled",
-            Kind::Corrupted => "corrupted",
-            Kind::Surplus => "surplus bytes",
-            Kind::Unexpected => "unexpected reply",
-            Kind::Length => "another length than the first response's",
-            Kind::Malformed => "no HTTP response",
-            Kind::OutOfDescriptors => "out of descriptors",
-            Kind::OutOfPorts => "out of ports",
-            Kind::NoAddress => "no address",
-            Kind::NoSocket => "no such socket",
-            Kind::OutOfMemory => "out of memory",
-            Kind::Forbidden => "forbidden",
-            Kind::System => "system error",
-        };
-        name.into()
+        match self {
+            Kind::Status(status) => format!("HTTP status {status}").into(),
+            kind => kind.words().into(),
+        }
     }
+}
+
+/// Gives every kind its name, but those of HTTP's statuses, and lists them: the compiler sees to it that none is left out.
+macro_rules! named {
+    ($($kind:ident $name:literal)*) => {
+        const KINDS: &[Kind] = &[$(Kind::$kind),*];
+
+        impl Kind {
+            fn words(self) -> &'static str {
+                match self {
+                    Kind::Status(_) => "HTTP status",
+                    $(Kind::$kind => $name,)*
+                }
+            }
+        }
+    };
+}
+
+named! {
+    Refused "refused"
+    Unreachable "unreachable"
+    TimedOut "timed out"
+    Reset "reset"
+    Closed "closed by the server"
+    Truncated "truncated"
+    Swapped "swapped"
+    Lost "bytes lost"
+    Doubled "bytes doubled"
+    Corrupted "corrupted"
+    Surplus "surplus bytes"
+    Unexpected "unexpected reply"
+    Length "another length than the first response's"
+    Malformed "no HTTP response"
+    OutOfDescriptors "out of descriptors"
+    OutOfPorts "out of ports"
+    NoAddress "no address"
+    NoSocket "no such socket"
+    OutOfMemory "out of memory"
+    Forbidden "forbidden"
+    System "system error"
 }
 
 impl fmt::Display for Failure {
@@ -204,6 +236,14 @@ mod tests {
         assert_eq!([kind(13), kind(1)], [Kind::Forbidden; 2]);
         assert_eq!([kind(2), kind(20)], [Kind::NoSocket; 2]);
         assert_eq!(kind(100), Kind::System);
+    }
+
+    #[test]
+    fn each_is_found_again_by_its_name() {
+        for kind in KINDS.iter().copied().chain([Kind::Status(404)]) {
+            assert_eq!(Kind::named(&kind.name()), Some(kind));
+        }
+        assert_eq!((Kind::named("luck"), Act::named("idle"), Act::named("rest")), (None, Some(Act::Idle), None));
     }
 
     #[test]

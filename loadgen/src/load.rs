@@ -8,7 +8,7 @@ use crate::churn::{Churn, Close};
 use crate::echo;
 use crate::machine::{Machine, is_own_address};
 use crate::output::Outlet;
-use crate::plan::Plan;
+use crate::plan::{Plan, given_sources};
 use crate::preflight;
 use crate::problem::Problem;
 use crate::protocol::Protocol;
@@ -19,6 +19,7 @@ use crate::run::Run;
 use crate::signals::Signals;
 use crate::stage::Stage;
 use crate::target::Target;
+use crate::timetable::Timetable;
 
 /// Runs `load` on `targets`, or on a server inside this process if there are none, through `stages`, after its connections
 /// are opened, and writes the results. Returns how it went.
@@ -28,6 +29,7 @@ use crate::target::Target;
 pub(crate) fn run(targets: &[Target], load: &Load, stages: &[Stage]) -> Result<Exit, Problem> {
     let signals = Signals::catch().map_err(Problem::Signals)?;
     let machine = Machine::prepare();
+    let timetable = Timetable::new(load, SystemTime::now())?;
     let churn = stages.iter().find_map(|stage| stage.churn());
     let plan = plan(targets, load, churn, &machine)?;
     preflight::check(&plan, &machine)?;
@@ -44,14 +46,15 @@ pub(crate) fn run(targets: &[Target], load: &Load, stages: &[Stage]) -> Result<E
     }
     for stage in stages {
         if !stage.is_measured() {
-            run.stage(*stage)?;
+            // Of those that are no measurement, a hold has a duration, and a verification is done before.
+            run.stage_at(*stage, stage.duration().and(timetable.run(0)))?;
             continue;
         }
         if let Some(duration) = load.warmup {
-            run.warm_up(stage.lasting(duration))?;
+            run.warm_up(stage.lasting(duration), timetable.warm_up())?;
         }
-        for _ in 0..load.runs {
-            run.stage(*stage)?;
+        for number in 0..load.runs {
+            run.stage_at(*stage, timetable.run(number))?;
         }
     }
     let mut report = run.finish();
@@ -75,8 +78,11 @@ pub(crate) fn plan(targets: &[Target], load: &Load, churn: Option<Churn>, machin
     let resolved: Result<Vec<_>, _> = targets.iter().map(|target| target.resolve(load.timeout)).collect();
     let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
     let name = if names.is_empty() { "an echo server in this process".to_owned() } else { names.join(", ") };
-    let given = load.source.iter().flat_map(|list| &list.addresses);
-    if let Some(stranger) = given.into_iter().find(|address| !is_own_address(**address)) {
+    if !load.shard.is_whole() {
+        shared(targets, load).map_err(Problem::Usage)?;
+    }
+    let mut given = given_sources(load).into_iter().flatten();
+    if let Some(stranger) = given.find(|address| !is_own_address(**address)) {
         let remedy = format!("`sudo ip address add {stranger} dev lo` would make it one, until the next start");
         return Err(Problem::Machine(format!("--source {stranger} is no address of this machine; {remedy}")));
     }
@@ -99,6 +105,21 @@ fn by_unix_socket(targets: &[Target], load: &Load) -> Result<Vec<Target>, String
         return Err(format!("--unix-socket is for http:// targets; for other servers the target itself is {unix}"));
     }
     Ok(targets.iter().map(|target| Target { unix: Some(unix.clone()), ..target.clone() }).collect())
+}
+
+/// Whether a load that several processes share has what they must have in common.
+fn shared(targets: &[Target], load: &Load) -> Result<(), String> {
+    let shard = load.shard;
+    if targets.is_empty() {
+        return Err(format!("--shard {shard} without a target: shards of one load need a server outside of them"));
+    }
+    if load.seed.is_none() {
+        return Err(format!(
+            "--shard {shard} without --seed: give all shards the same, such as --seed 1, for it decides which bytes are \
+             whose, so that one shard's bytes are known in another one's replies, and which arrivals are whose"
+        ));
+    }
+    Ok(())
 }
 
 /// What `load` speaks with `targets`; where it is HTTP, the server may be asked to close behind each response.

@@ -12,6 +12,8 @@ use crate::routes::PortRange;
 /// What the machine has and allows, as it was when the program began.
 #[derive(Debug, Clone)]
 pub(crate) struct Machine {
+    /// What tells this machine, from its start on, from all others: a random number of the kernel's; empty if unknown.
+    pub(crate) boot_id: String,
     /// The kernel's release, such as `6.18.2`.
     pub(crate) kernel: String,
     /// The processor's name, or its architecture where the kernel does not tell the name.
@@ -100,6 +102,7 @@ impl Machine {
     /// Raises this process's descriptor limit as far as it goes, and reads all the rest.
     pub(crate) fn prepare() -> Machine {
         Machine {
+            boot_id: first_line("/proc/sys/kernel/random/boot_id"),
             kernel: first_line("/proc/sys/kernel/osrelease"),
             processor: processor(),
             cores: cores(),

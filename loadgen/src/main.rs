@@ -1,13 +1,14 @@
 //! `loadgen`: opens very many connections and measures latency at scale, against any server.
 //!
-//! In reading order: `args` `target` `address` `listen_address` `source_list` `quantity` what is asked for; `machine` `layout`
-//! `plan` `churn` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
-//! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `places` `connector` `knocks` `gate`
-//! `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said, and what is wrong with it; `recorder` `times`
-//! `timeline` `series` `failure` `errno` `strange` `netstat` `live` `halt` `standstill` `server_process` what happened; `slo` `verdict` what
-//! that is worth; `interval` `report` `terminal` `compare` what people and programs are told; `echo` `serve` the server, on the library beside
-//! this program. `layout`, `churn`, `routes`, `schedule`, `places`, `knocks`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`,
-//! `interval` and `report` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
+//! In reading order: `args` `target` `address` `listen_address` `source_list` `quantity` `moment` what is asked for; `machine`
+//! `layout` `plan` `churn` `shard` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo`
+//! `timetable` `run` `crew` one run, from its first stage to its report; `worker` one thread's loop, with `stage` `places`
+//! `connector` `knocks` `gate` `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said, and what is wrong with it;
+//! `recorder` `times` `timeline` `series` `failure` `errno` `strange` `netstat` `live` `halt` `standstill` `server_process` what
+//! happened; `slo` `verdict` what that is worth; `interval` `report` `terminal` `compare` `results` `parts` `merge` what people
+//! and programs are told; `echo` `serve` the server, on the library beside this program. `layout`, `churn`, `shard`, `routes`,
+//! `schedule`, `places`, `knocks`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`, `interval`, `results`,
+//! `parts` and `report` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
 mod accept_queues;
@@ -34,8 +35,11 @@ mod listen_address;
 mod live;
 mod load;
 mod machine;
+mod merge;
+mod moment;
 mod netstat;
 mod output;
+mod parts;
 mod payload;
 mod places;
 mod plan;
@@ -46,12 +50,14 @@ mod protocol;
 mod quantity;
 mod recorder;
 mod report;
+mod results;
 mod routes;
 mod run;
 mod schedule;
 mod series;
 mod serve;
 mod server_process;
+mod shard;
 mod signals;
 mod slo;
 mod source_list;
@@ -62,6 +68,7 @@ mod target;
 mod terminal;
 mod timeline;
 mod times;
+mod timetable;
 mod unshared;
 mod verdict;
 mod worker;
@@ -149,6 +156,7 @@ fn obey(args: Args) -> Result<Exit, Problem> {
             load::run(&targets, &load, &[Stage::Verify, hold, Stage::Verify])
         }
         Some(Command::Compare(compare)) => compare::run(&compare),
+        Some(Command::Merge(merge)) => merge::run(&merge),
         Some(Command::Doctor(doctor)) => doctor::run(&doctor.held.targets, &doctor.held.load, doctor.churn()),
     }
 }

@@ -31,6 +31,25 @@ impl Netstat {
         }
     }
 
+    /// The counts of both.
+    pub(crate) fn and(self, other: Netstat) -> Netstat {
+        self.with(other, |one, other| one + other)
+    }
+
+    /// The more of both, of each.
+    pub(crate) fn or_more(self, other: Netstat) -> Netstat {
+        self.with(other, u64::max)
+    }
+
+    fn with(self, other: Netstat, of: fn(u64, u64) -> u64) -> Netstat {
+        Netstat {
+            listen_overflows: of(self.listen_overflows, other.listen_overflows),
+            listen_drops: of(self.listen_drops, other.listen_drops),
+            syn_retransmits: of(self.syn_retransmits, other.syn_retransmits),
+            timeouts: of(self.timeouts, other.timeouts),
+        }
+    }
+
     /// Names and counts, as the kernel calls them.
     pub(crate) fn rows(self) -> [(&'static str, u64); 4] {
         [

@@ -11,6 +11,7 @@ use crate::machine::Machine;
 use crate::problem::Problem;
 use crate::protocol::Protocol;
 use crate::routes::{Routes, Sources, Used};
+use crate::shard::Shard;
 
 /// One run, all of it decided.
 #[derive(Debug, Clone)]
@@ -19,15 +20,19 @@ pub(crate) struct Plan {
     pub(crate) name: String,
     /// Their addresses; connections are spread over them evenly.
     pub(crate) targets: Vec<Address>,
-    /// How many connections, over all workers.
+    /// How many connections, over all workers of this process.
     pub(crate) connections: u64,
+    /// Which part of the load this process has, where several share it.
+    pub(crate) shard: Shard,
+    /// How many connections all shards have together.
+    pub(crate) connections_whole: u64,
     /// What is said on them.
     pub(crate) protocol: Protocol,
     /// How long the measurement lasts.
     pub(crate) duration: Duration,
     /// How long a connect, and how long a reply, may take.
     pub(crate) timeout: Duration,
-    /// Connects begun per second, over all workers; `None` is as fast as they succeed.
+    /// Connects begun per second, over all workers of all shards; `None` is as fast as they succeed.
     pub(crate) connect_rate: Option<f64>,
     /// Worker threads, never more than connections, and their descriptor tables. When it has shards, the server is a part
     /// of this process, and both ends of each connection use its limits.
@@ -39,6 +44,8 @@ pub(crate) struct Plan {
     /// Where connections come and go: how, and how many source ports wait in TIME_WAIT meanwhile; `None` for "as many as
     /// there are connections", whose number nobody knows.
     pub(crate) churn: Option<(Churn, Option<u64>)>,
+    /// Whether the other shards have the same sources, so that ports are to be divided among them.
+    pub(crate) are_sources_shared: bool,
     /// Processes of the server that are to be watched.
     pub(crate) server_pids: Vec<u32>,
     /// Sets this run's bytes apart from those of any other run.
@@ -48,13 +55,13 @@ pub(crate) struct Plan {
 /// One worker's part of a plan.
 #[derive(Debug, Clone)]
 pub(crate) struct Share {
-    /// The worker's number, from 0.
+    /// The worker's number, from 0, among those of all shards.
     pub(crate) worker: usize,
-    /// How many workers there are.
+    /// How many workers all shards have, if each has as many as this one.
     pub(crate) workers: usize,
     /// How many connections are this worker's.
     pub(crate) connections: u32,
-    /// The overall number of this worker's first connection.
+    /// The number of this worker's first connection among those of all shards.
     pub(crate) connection_first: u64,
     /// The core to run on.
     pub(crate) core: Option<usize>,
@@ -83,7 +90,16 @@ impl Plan {
             let sentence = "--source is for TCP: a connection to a Unix socket has no source address, and needs none";
             return Err(Problem::Usage(sentence.to_owned()));
         }
-        let given = load.source.as_ref().map(|list| list.addresses.as_slice());
+        let (shard, given) = (load.shard, given_sources(load));
+        if shard.count > load.connections {
+            let sentence = format!(
+                "-c {} is fewer than {} shards: each needs a connection, and the number is that of all shards together",
+                load.connections, shard.count
+            );
+            return Err(Problem::Usage(sentence));
+        }
+        let part = shard.part(load.connections);
+        let connections = part.end - part.start;
         if let Some(stranger) = given.into_iter().flatten().find(|ip| !suits(**ip, &targets)) {
             let sentence = format!("--source {stranger} and {name} are not of one family, IPv4 or IPv6");
             return Err(Problem::Usage(sentence));
@@ -93,7 +109,7 @@ impl Plan {
         // The server needs cores, too, where it is on this machine.
         let cores = machine.cores.len();
         let wish = Wish {
-            connections: load.connections,
+            connections,
             threads: load.threads.map(usize::from),
             threads_usual: if is_here { cores.div_ceil(2) } else { cores },
             shards_usual: is_inside.then_some(cores),
@@ -103,11 +119,14 @@ impl Plan {
             sources: Sources::toward(&ips(&targets), load.connections, given, machine.ports, std::process::id()),
             name,
             targets,
-            connections: load.connections,
+            connections,
+            shard,
+            connections_whole: load.connections,
             protocol,
             duration: load.duration,
             timeout: load.timeout,
             connect_rate: load.connect_rate,
+            are_sources_shared: !shard.is_whole() && !has_own_sources(load) && (is_here || given.is_some()),
             layout: Layout::new(&wish, machine.descriptors_max),
             cores: cores_of(&load.cores, machine).map_err(Problem::Machine)?,
             churn: None,
@@ -177,7 +196,8 @@ impl Plan {
         if self.is_unix() {
             return Used { chosen_by: "none", addresses: 0, first: None, last: None, ports: None };
         }
-        let used = self.sources.used(connections, self.targets.len());
+        let first = self.shard.part(self.connections_whole).start - self.route_base();
+        let used = self.sources.used(first..first + connections, self.targets.len());
         // Toward loopback it is known what the kernel chooses; elsewhere its routes decide.
         let localhost = |ip: IpAddr| if ip.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { ip };
         let here = self.ips().first().copied().filter(|_| self.is_server_here());
@@ -192,27 +212,33 @@ impl Plan {
 
     /// The parts of the workers: as equal as can be, nothing left over.
     pub(crate) fn shares(&self) -> Vec<Share> {
-        let (workers, connections) = (self.threads() as u64, self.connections);
-        // The first connection of worker w; rounding down makes neighbours differ by at most one.
-        let first = |worker: u64| (u128::from(connections) * u128::from(worker) / u128::from(workers)) as u64;
-        let share = |worker: u64| {
-            let (connection_first, end) = (first(worker), first(worker + 1));
-            let core = if self.cores.is_empty() { None } else { Some(self.cores[worker as usize % self.cores.len()]) };
+        let (threads, numbers) = (self.threads(), self.shard.part(self.connections_whole));
+        let base = self.route_base();
+        // Where sources are shared, the spares lie beyond the connections of all shards.
+        let last = if self.are_sources_shared { self.connections_whole } else { numbers.end };
+        let share = |thread: usize| {
+            let part = Shard { index: thread as u64, count: threads as u64 }.part(self.connections);
+            let (connection_first, end) = (numbers.start + part.start, numbers.start + part.end);
+            let core = if self.cores.is_empty() { None } else { Some(self.cores[thread % self.cores.len()]) };
+            let (worker, workers) = self.shard.worker((thread, threads));
+            let numbered = (connection_first - base, end - base, last - base);
             Share {
-                worker: worker as usize,
-                workers: self.threads(),
+                worker,
+                workers,
                 connections: (end - connection_first) as u32,
                 connection_first,
                 core,
-                routes: Routes::new(
-                    self.sources.clone(),
-                    self.targets.len(),
-                    (connection_first, end, connections),
-                    (worker as usize, self.threads()),
-                ),
+                routes: Routes::new(self.sources.clone(), self.targets.len(), numbered, (worker, workers)),
             }
         };
-        (0..workers).map(share).collect()
+        (0..threads).map(share).collect()
+    }
+
+    /// What is subtracted from a connection's number among those of all shards, to be its number among those that share
+    /// its sources: a multiple of the number of targets, so that it goes to the same one.
+    fn route_base(&self) -> u64 {
+        let (first, targets) = (self.shard.part(self.connections_whole).start, self.targets.len().max(1) as u64);
+        if self.are_sources_shared { 0 } else { first / targets * targets }
     }
 
     /// The longest time that a histogram of this run must be able to hold, in nanoseconds: a minute, or longer when
@@ -239,6 +265,19 @@ pub(crate) fn cores_of(choice: &CoreChoice, machine: &Machine) -> Result<Vec<usi
     }
 }
 
+/// The source addresses that `load` gives this shard: its part of the list, or all of it where the list is shorter than
+/// the shards are many.
+pub(crate) fn given_sources(load: &Load) -> Option<&[IpAddr]> {
+    let list = load.source.as_ref()?.addresses.as_slice();
+    let part = load.shard.part(list.len() as u64);
+    Some(if has_own_sources(load) { &list[part.start as usize..part.end as usize] } else { list })
+}
+
+/// Whether each shard of `load` has source addresses that no other one has.
+fn has_own_sources(load: &Load) -> bool {
+    load.source.as_ref().is_some_and(|list| list.addresses.len() as u64 >= load.shard.count)
+}
+
 /// Whether connections to all of `targets` can come from `source`.
 fn suits(source: IpAddr, targets: &[Address]) -> bool {
     ips(targets).iter().all(|target| target.is_ipv4() == source.is_ipv4())
@@ -259,6 +298,7 @@ pub(crate) mod tests {
     /// A machine with four cores and Linux's usual limits.
     pub(crate) fn machine() -> Machine {
         Machine {
+            boot_id: "boot".into(),
             kernel: "6.1".into(),
             processor: "test".into(),
             cores: vec![0, 1, 2, 3],
@@ -302,6 +342,55 @@ pub(crate) mod tests {
             }
             assert_eq!((next, shares.len() as u64), (connections, threads));
         }
+    }
+
+    /// The plans of all `count` shards of a load.
+    fn shards(arguments: &str, count: u64) -> Vec<Plan> {
+        (0..count).map(|index| plan(&format!("{arguments} --shard {index}/{count}")).unwrap()).collect()
+    }
+
+    #[test]
+    fn shards_have_connections_of_their_own_and_reach_every_target_alike() {
+        let plans = shards("192.0.2.1:1,192.0.2.2:1 -c 1003 --threads 3", 4);
+        let shares: Vec<Share> = plans.iter().flat_map(Plan::shares).collect();
+        let mut next = 0;
+        for share in &shares {
+            assert_eq!(share.connection_first, next);
+            next += u64::from(share.connections);
+        }
+        assert_eq!((next, shares[0].workers), (1003, 12));
+        let mut workers: Vec<usize> = shares.iter().map(|share| share.worker).collect();
+        workers.sort_unstable();
+        assert_eq!(workers, (0..12).collect::<Vec<_>>());
+        for share in shares {
+            let (first, targets) = (share.connection_first, 2);
+            let to: Vec<usize> = share.routes.map(|route| route.destination).collect();
+            assert_eq!(to, (first..first + to.len() as u64).map(|it| (it % targets) as usize).collect::<Vec<_>>());
+        }
+        assert!(plan("127.0.0.1:1 -c 3 --shard 0/4").unwrap_err().contains("-c 3 is fewer than 4 shards"));
+    }
+
+    #[test]
+    fn shards_never_come_from_the_same_source() {
+        let few = "--source 127.0.0.5,127.0.0.6";
+        let many = "--source 127.0.0.5,127.0.0.6,127.0.0.7,127.0.0.8,127.0.0.9";
+        for (sources, addresses) in [(few, 2), (many, 1), ("", 1 + 254 * 254)] {
+            let plans = shards(&format!("127.0.0.1:1,127.0.0.1:2 -c 70k --threads 2 {sources}"), 4);
+            assert_eq!(plans[0].sources.addresses(), addresses, "{sources}");
+            let mut used = std::collections::HashSet::new();
+            for mut share in plans.iter().flat_map(Plan::shares) {
+                // A spare is taken only where something else has the port: a few of them are enough to see.
+                let spares: Vec<_> = std::iter::from_fn(|| share.routes.spare()).take(50).collect();
+                let own = share.routes.map(|route| (route.destination, route.source.unwrap()));
+                let spare = spares.into_iter().flat_map(|source| [(0, source), (1, source)]);
+                assert!(own.chain(spare).all(|it| used.insert(it)), "{sources}");
+            }
+        }
+        let said: Vec<String> = shards("127.0.0.1:1 -c 20 --source 127.0.0.5", 2)
+            .iter()
+            .map(|plan| plan.sources_used(plan.connections).to_string())
+            .collect();
+        assert_eq!(said, ["127.0.0.5, ports 1024 to 1033", "127.0.0.5, ports 1034 to 1043"]);
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(crate) enum Grade {
 pub(crate) struct Shortage {
     /// Connections asked for.
     connections: u64,
+    /// Of how many shards this is one.
+    shards: u64,
     short: Vec<Finding>,
 }
 
@@ -56,7 +58,8 @@ impl Display for Shortage {
             }
             write!(f, ".\nFor more: {}", finding.remedy)?;
             match finding.fits {
-                Some(fits @ 1..) => writeln!(f, "; or `-c {fits}`.")?,
+                // It is given for all shards alike.
+                Some(fits @ 1..) => writeln!(f, "; or `-c {}`.", fits.saturating_mul(self.shards))?,
                 _ => writeln!(f, ".")?,
             }
         }
@@ -71,7 +74,11 @@ impl Display for Shortage {
 pub(crate) fn check(plan: &Plan, machine: &Machine) -> Result<(), Shortage> {
     let short: Vec<Finding> =
         findings(plan, machine).into_iter().filter(|finding| finding.grade == Grade::Short).collect();
-    if short.is_empty() { Ok(()) } else { Err(Shortage { connections: plan.connections, short }) }
+    if short.is_empty() {
+        Ok(())
+    } else {
+        Err(Shortage { connections: plan.connections, shards: plan.shard.count, short })
+    }
 }
 
 /// All that `plan` needs of `machine`, the likeliest to run short first.
@@ -129,7 +136,8 @@ fn ports(plan: &Plan, machine: &Machine) -> Finding {
     let is_kernels = plan.sources == Sources::Kernel;
     let widest =
         if is_kernels { Sources::toward(&plan.ips(), u64::MAX, None, machine.ports, 0) } else { plan.sources.clone() };
-    let fits = widest.capacity(destinations, machine.ports);
+    let sharing = if plan.are_sources_shared { plan.shard.count } else { 1 };
+    let fits = widest.capacity(destinations, machine.ports) / sharing;
     let toward = counted(destinations as u64, "destination");
     let (sum, remedy) = if is_kernels && widest != Sources::Kernel {
         let (kernels, beyond) = (count(machine.ports.len()), count(fits));
@@ -183,7 +191,10 @@ fn memory(plan: &Plan, machine: &Machine) -> Finding {
     // Both ends of a connection to this machine lie in this machine's memory, whichever process has them.
     let ends = if plan.is_server_here() { 2 } else { 1 };
     let each = CONNECTION_END_BYTES * ends;
-    let needed = plan.connections.saturating_mul(each);
+    // Toward this machine, the other shards are here, too.
+    let (connections, sharing) =
+        if ends == 2 { (plan.connections_whole, plan.shard.count) } else { (plan.connections, 1) };
+    let needed = connections.saturating_mul(each);
     let sum = format!(
         "{} a connection ({}), {} in all, of {} available",
         bytes(each),
@@ -191,7 +202,7 @@ fn memory(plan: &Plan, machine: &Machine) -> Finding {
         bytes(needed),
         bytes(available)
     );
-    graded("memory", plan, available / each, sum, "stop other programs, or add memory".to_owned())
+    graded("memory", plan, available / each / sharing, sum, "stop other programs, or add memory".to_owned())
 }
 
 /// `fs.file-max`: of all processes together.
@@ -340,6 +351,19 @@ mod tests {
         let machine = Machine { system, ..machine() };
         assert_eq!(findings(&unix, &machine).iter().map(|it| it.thing).collect::<Vec<_>>(), ["descriptors", "memory"]);
         assert_eq!(check(&unix, &machine), Ok(()));
+    }
+
+    #[test]
+    fn shards_on_one_machine_share_its_memory_and_its_ports() {
+        let shard = |arguments: &str| plan(&format!("{arguments} --shard 1/4")).unwrap();
+        let small = Machine { memory_available_bytes: 2 * CONNECTION_END_BYTES * 100, ..machine() };
+        assert_eq!(check(&shard("127.0.0.1:1 -c 100"), &small), Ok(()));
+        assert_eq!(short(&shard("127.0.0.1:1 -c 104"), &small), [("memory", Some(25))]);
+        assert_eq!(check(&shard("192.0.2.1:1 -c 800"), &small), Ok(()), "each on a machine of its own");
+        assert_eq!(check(&shard("[::1]:1 -c 28232"), &machine()), Ok(()));
+        let sentence = check(&shard("[::1]:1 -c 28236"), &machine()).unwrap_err().to_string();
+        assert!(sentence.contains("7,058 would fit") && sentence.contains("`-c 28232`"), "{sentence}");
+        assert_eq!(check(&shard("192.0.2.1:1 -c 112928"), &machine()), Ok(()), "each has its own kernel's ports");
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub(crate) enum Problem {
     /// The workers could not be started, or broke down.
     #[error("{0}")]
     Crew(#[from] CrewError),
+    /// The moment for which a measurement was asked had passed when everything was ready for it.
+    #[error("{0}")]
+    Late(String),
     /// The echo server could not be started, or broke down.
     #[error("{0}")]
     Server(String),

@@ -71,6 +71,11 @@ impl Progress {
         self.drains = stage.is_measured();
     }
 
+    /// Nothing is done until a moment, which is so far off.
+    pub(crate) fn begin_waiting(&mut self, moment: &str, left: Duration) {
+        self.begin_part(format!("waiting for {moment}"), Some(left));
+    }
+
     /// All connections are being closed.
     pub(crate) fn begin_closing(&mut self) {
         self.begin_part("closing".to_owned(), None);

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::quantity::count;
@@ -120,22 +121,27 @@ impl Sources {
         Some(SocketAddr::new(ip, port))
     }
 
-    /// Which of them so many `connections` to so many destinations use.
-    pub(crate) fn used(&self, connections: u64, destinations: usize) -> Used {
-        let pairs = connections.div_ceil(destinations.max(1) as u64).max(1);
-        let ports = self.ports().max(1);
-        let addresses = pairs.div_ceil(ports).min(self.addresses());
+    /// Which of them the connections of these numbers to so many destinations use.
+    pub(crate) fn used(&self, connections: Range<u64>, destinations: usize) -> Used {
+        let (destinations, ports) = (destinations.max(1) as u64, self.ports().max(1));
+        let (first, end) = (connections.start / destinations, connections.end.div_ceil(destinations).max(1));
+        let last_address = ((end - 1) / ports).min(self.addresses() - 1);
+        let first_address = (first / ports).min(last_address);
         let ip = |address: u64| self.pair(address * ports).map(|source| source.ip());
+        let port = |pair: u64| (u64::from(PORT_FIRST) + pair % ports) as u16;
+        // Of several addresses, those between the first and the last use all.
+        let is_one = first_address == last_address && end <= ports * self.addresses();
+        let ports_used = if is_one { (port(first), port(end - 1)) } else { (PORT_FIRST, port(ports - 1)) };
         Used {
             chosen_by: match self {
                 Sources::Kernel => "kernel",
                 Sources::Loopback { .. } => "loadgen",
                 Sources::Given { .. } => "user",
             },
-            addresses,
-            first: ip(0),
-            last: ip(addresses - 1),
-            ports: (self.ports() > 0).then(|| (PORT_FIRST, (u64::from(PORT_FIRST) + ports.min(pairs) - 1) as u16)),
+            addresses: last_address - first_address + 1,
+            first: ip(first_address),
+            last: ip(last_address),
+            ports: (self.ports() > 0).then_some(ports_used),
         }
     }
 }
@@ -143,7 +149,8 @@ impl Sources {
 /// The sources that a run uses, for its report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Used {
-    /// `kernel`, `loadgen` or `user`; `none` where connections have no source.
+    /// `kernel`, `loadgen` or `user`; `none` where connections have no source; `several` where runs were added that differ in
+    /// that.
     pub(crate) chosen_by: &'static str,
     /// How many addresses.
     pub(crate) addresses: u64,
@@ -153,6 +160,20 @@ pub(crate) struct Used {
     /// The first and the last port of the first address; `None` where the kernel chooses. A source that something else
     /// has is replaced by one from beyond the last.
     pub(crate) ports: Option<(u16, u16)>,
+}
+
+impl Used {
+    /// Those of two runs together.
+    pub(crate) fn and(self, other: &Used) -> Used {
+        let are_same = (self.first, self.last) == (other.first, other.last) && self.addresses == other.addresses;
+        Used {
+            chosen_by: if self.chosen_by == other.chosen_by { self.chosen_by } else { "several" },
+            addresses: if are_same { self.addresses } else { self.addresses + other.addresses },
+            first: self.first.zip(other.first).map(|(one, other)| one.min(other)),
+            last: self.last.zip(other.last).map(|(one, other)| one.max(other)),
+            ports: self.ports.zip(other.ports).map(|((low, high), (l, h))| (low.min(l), high.max(h))),
+        }
+    }
 }
 
 impl Display for Used {
@@ -340,7 +361,7 @@ mod tests {
 
     #[test]
     fn what_is_used_is_said() {
-        let said = |sources: Sources, connections| sources.used(connections, 1).to_string();
+        let said = |sources: Sources, connections| sources.used(0..connections, 1).to_string();
         assert_eq!(said(Sources::Kernel, 50), "the address and ports that the kernel chose");
         assert_eq!(said(loopback(), 20_000), "127.0.0.1, ports 1024 to 21023");
         assert_eq!(said(loopback(), 1_000_000), "32 addresses, 127.0.0.1 to 127.1.1.31, ports 1024 to 32767 of each");

@@ -1,13 +1,16 @@
 //! One run: a plan's workers led through its stages, with progress, signals and accounts, up to its report.
 
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::crew::{Crew, CrewError};
+use crate::crew::{self, Crew};
 use crate::machine::{Machine, resident_bytes, threads_cpu_time};
+use crate::moment::rfc3339;
 use crate::netstat::Netstat;
 use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::progress::Progress;
+use crate::quantity::span;
 use crate::recorder::Recorder;
 use crate::report::{Ending, Report, StageResult};
 use crate::server_process::ServerWatch;
@@ -46,6 +49,8 @@ impl<'a> Run<'a> {
         let report = Report {
             command,
             begun_at: SystemTime::now(),
+            sources_used: plan.sources_used(plan.connections),
+            parts: Vec::new(),
             plan,
             machine,
             stages: Vec::new(),
@@ -63,22 +68,43 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// A worker that broke down.
-    pub(crate) fn stage(&mut self, stage: Stage) -> Result<Option<&Recorder>, CrewError> {
-        self.perform(stage, false)
+    pub(crate) fn stage(&mut self, stage: Stage) -> Result<Option<&Recorder>, Problem> {
+        self.perform(stage, false, None)
     }
 
-    /// The same with what is to be left out of the figures, though not of the sum of bytes and failures.
+    /// The same, with a window that opens at `begin_at`, if that is said.
     ///
     /// # Errors
-    /// A worker that broke down.
-    pub(crate) fn warm_up(&mut self, stage: Stage) -> Result<(), CrewError> {
-        self.perform(stage, true).map(drop)
+    /// The moment has passed before anything was measured. Where something was, what comes late is not worth less.
+    pub(crate) fn stage_at(
+        &mut self,
+        stage: Stage,
+        begin_at: Option<SystemTime>,
+    ) -> Result<Option<&Recorder>, Problem> {
+        self.perform(stage, false, begin_at)
     }
 
-    fn perform(&mut self, stage: Stage, is_warmup: bool) -> Result<Option<&Recorder>, CrewError> {
+    /// The same as [`stage_at`](Run::stage_at) with what is to be left out of the figures, though not of the sum of bytes and failures.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn warm_up(&mut self, stage: Stage, begin_at: Option<SystemTime>) -> Result<(), Problem> {
+        self.perform(stage, true, begin_at).map(drop)
+    }
+
+    fn perform(
+        &mut self,
+        whole: Stage,
+        is_warmup: bool,
+        begin_at: Option<SystemTime>,
+    ) -> Result<Option<&Recorder>, Problem> {
+        if let Some(begin_at) = begin_at {
+            self.wait_for(begin_at)?;
+        }
         if self.report.ending != Ending::Complete {
             return Ok(None);
         }
+        let stage = whole.of_shard(self.report.plan.shard);
         let server_cpu_before = self.server_cpu_time();
         let (begun_at, netstat_before) = (Instant::now(), Netstat::now());
         let begun_after = self.report.begun_at.elapsed().unwrap_or_default();
@@ -86,7 +112,10 @@ impl<'a> Run<'a> {
             watch.begin();
         }
         self.progress.begin(stage, is_warmup);
-        let recorder = self.crew.run(stage, self.signals, |seen| {
+        let now = SystemTime::now();
+        let window_begin_at = begin_at.filter(|at| *at > now).unwrap_or(now + crew::LEAD);
+        let lead = window_begin_at.duration_since(now).unwrap_or_default();
+        let recorder = self.crew.run((whole, lead), self.signals, |seen| {
             match self.signals.came() {
                 true => self.progress.end(),
                 false => self.progress.show(seen),
@@ -99,7 +128,8 @@ impl<'a> Run<'a> {
         let server_use = self.watch.as_mut().map(ServerWatch::end);
         let server_cpu_time =
             self.server_cpu_time().zip(server_cpu_before).map(|(now, before)| now.saturating_sub(before));
-        let (elapsed, resident_bytes) = (begun_at.elapsed(), resident_bytes());
+        let elapsed = begun_at.elapsed().saturating_sub(lead.saturating_sub(crew::LEAD));
+        let resident_bytes = resident_bytes();
         // What it counts is TCP's.
         let is_unix = self.report.plan.is_unix();
         let netstat = if is_unix { Netstat::default() } else { Netstat::now().since(netstat_before) };
@@ -108,6 +138,7 @@ impl<'a> Run<'a> {
             is_warmup,
             recorder,
             begun_after,
+            window_begin_at,
             elapsed,
             server_cpu_time,
             server_use,
@@ -115,8 +146,36 @@ impl<'a> Run<'a> {
             netstat,
         };
         self.report.stages.push(result);
+        self.report.sources_used = self.report.plan.sources_used(self.report.sources_taken());
         self.report.ending = self.ending();
         Ok(self.report.stages.last().map(|result| &result.recorder))
+    }
+
+    /// Waits until shortly before `begin_at`, with all connections open, or until a signal comes.
+    ///
+    /// # Errors
+    /// It has passed, and nothing was measured yet.
+    fn wait_for(&mut self, begin_at: SystemTime) -> Result<(), Problem> {
+        if self.report.ending != Ending::Complete {
+            return Ok(());
+        }
+        let left = || begin_at.duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(crew::LEAD_TIMED);
+        let is_first = !self.report.stages.iter().any(|result| result.stage.duration().is_some() && !result.is_warmup);
+        let late = (SystemTime::now() + crew::LEAD).duration_since(begin_at).unwrap_or_default();
+        if is_first && !late.is_zero() {
+            let (moment, late) = (rfc3339(begin_at), span(late.as_nanos() as u64));
+            return Err(Problem::Late(format!(
+                "{moment}, as --start-at has it, came before everything was ready, which was {late} later: nothing was \
+                 measured. Give a later one, so that all connections (and the warm-up) are ready for it"
+            )));
+        }
+        self.progress.begin_waiting(&rfc3339(begin_at), left());
+        while !left().is_zero() && !self.signals.came() {
+            thread::sleep(left().min(LOOK_UP_TIME));
+            self.progress.show(self.crew.seen());
+        }
+        self.report.ending = self.ending();
+        Ok(())
     }
 
     /// Closes all connections, now that the results are complete.
@@ -148,6 +207,9 @@ impl<'a> Run<'a> {
 
 /// How often the server's processes are looked at; a little less than the second that it is, see [`Progress`].
 const SAMPLE_PERIOD: Duration = Duration::from_millis(950);
+
+/// How long a signal may wait to be noticed.
+const LOOK_UP_TIME: Duration = Duration::from_millis(50);
 
 /// What the names of the server's threads begin with.
 const SERVER_THREADS: &str = "esockets-";

@@ -1,4 +1,4 @@
-//! When requests and connects are due: fixed in advance, for each worker its part, no clock and no socket.
+//! When requests and connects are due: fixed in advance, for each worker (of each shard) its part, no clock and no socket.
 //!
 //! Moments are nanoseconds since a beginning, computed from an index or from a sum that keeps 53 bits, so that a long run
 //! does not drift.
@@ -164,6 +164,7 @@ const ARRIVALS: u64 = 0x6172_7269_7661_6c73;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::Shard;
 
     const S: u64 = 1_000_000_000;
 
@@ -224,6 +225,41 @@ mod tests {
         assert_eq!(first(1, 0), first(1, 0));
         assert_ne!(first(1, 0), first(2, 0));
         assert_ne!(first(1, 0), first(1, 1));
+    }
+
+    #[test]
+    fn shards_together_are_the_whole_however_many_workers_each_has() {
+        let ramp = Rate { from_per_s: 100.0, to_per_s: 900.0 };
+        for (rate, arrival) in [(Rate::constant(700.0), Arrival::Constant), (ramp, Arrival::Constant)] {
+            let whole = moments(rate, arrival, 0, 1, 2 * S);
+            let mut parts: Vec<u64> = [2, 1, 3]
+                .into_iter()
+                .enumerate()
+                .flat_map(|(index, threads)| {
+                    let shard = Shard { index: index as u64, count: 3 };
+                    (0..threads).flat_map(move |thread| {
+                        let (worker, workers) = shard.worker((thread, threads));
+                        moments(rate, arrival, worker, workers, 2 * S)
+                    })
+                })
+                .collect();
+            parts.sort_unstable();
+            assert_eq!(parts, whole);
+        }
+    }
+
+    #[test]
+    fn shards_with_equally_many_workers_are_those_of_one_process() {
+        for arrival in [Arrival::Poisson, Arrival::Constant] {
+            let of = |worker| moments(Rate::constant(5000.0), arrival, worker, 6, S);
+            let mut whole: Vec<Vec<u64>> = (0..6).map(of).collect();
+            let shard = |index| Shard { index, count: 3 };
+            let mut parts: Vec<Vec<u64>> =
+                (0..3).flat_map(|index| (0..2).map(move |thread| shard(index).worker((thread, 2)).0)).map(of).collect();
+            whole.sort_unstable();
+            parts.sort_unstable();
+            assert_eq!(parts, whole, "{arrival:?}");
+        }
     }
 
     #[test]

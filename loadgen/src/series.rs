@@ -64,6 +64,16 @@ impl Series {
         }
     }
 
+    /// Of these seconds.
+    pub(crate) fn of(seconds: impl IntoIterator<Item = (u64, Second)>) -> Series {
+        Series { seconds: seconds.into_iter().collect() }
+    }
+
+    /// The same, counted from so many seconds earlier.
+    pub(crate) fn later_by(self, seconds: u64) -> Series {
+        Series::of(self.seconds.into_iter().map(|(second, what)| (second + seconds, what)))
+    }
+
     /// Each second in which something happened, with how many connections were open at its end.
     pub(crate) fn seconds(&self) -> impl Iterator<Item = (u64, &Second, u64)> {
         let mut open = 0u64;

@@ -7,6 +7,7 @@ use crate::churn::Churn;
 use crate::connector::Connector;
 use crate::places::Places;
 use crate::schedule::{Arrival, Rate, Schedule};
+use crate::shard::Shard;
 
 /// One part of a run, which all workers do at the same time.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,7 +25,7 @@ pub(crate) enum Stage {
     Open {
         /// How long requests fall due.
         duration: Duration,
-        /// Requests due per second, over all workers.
+        /// Requests due per second, over all workers: of all shards where it is run, of one in its results.
         rate: Rate,
         /// How their moments lie.
         arrival: Arrival,
@@ -73,6 +74,17 @@ impl Stage {
                 Stage::Churn(Churn { duration, arrivals, ..churn })
             }
             Stage::Hold { heartbeat, .. } => Stage::Hold { duration, heartbeat },
+        }
+    }
+
+    /// The same with the rate of one shard.
+    pub(crate) fn of_shard(self, shard: Shard) -> Stage {
+        match self {
+            Stage::Open { duration, rate, arrival } => {
+                let (from_per_s, to_per_s) = (shard.rate(rate.from_per_s), shard.rate(rate.to_per_s));
+                Stage::Open { duration, rate: Rate { from_per_s, to_per_s }, arrival }
+            }
+            stage => stage,
         }
     }
 

@@ -5,23 +5,15 @@ use std::fmt::{self, Display, Formatter};
 /// The first bytes of what a connection received, where they are not the first that it sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Strange {
-    begin: Vec<u8>,
-    is_cut: bool,
+    /// Escaped, in quotation marks, at most [`BYTES_MAX`] characters; dots behind it where there was more.
+    shown: String,
 }
 
 impl Strange {
     /// The beginning of `bytes`.
     pub(crate) fn new(bytes: &[u8]) -> Strange {
-        let begin = &bytes[..bytes.len().min(BYTES_MAX)];
-        Strange { begin: begin.to_vec(), is_cut: begin.len() < bytes.len() }
-    }
-}
-
-impl Display for Strange {
-    /// Escaped, in quotation marks, at most [`BYTES_MAX`] characters; dots behind it where there was more.
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (mut text, mut is_cut) = (String::new(), self.is_cut);
-        for byte in &self.begin {
+        let (mut text, mut is_cut) = (String::new(), false);
+        for byte in bytes {
             let escaped = byte.escape_ascii().to_string();
             if text.len() + escaped.len() > BYTES_MAX {
                 is_cut = true;
@@ -29,7 +21,18 @@ impl Display for Strange {
             }
             text += &escaped;
         }
-        write!(f, "\"{text}\"{}", if is_cut { " ..." } else { "" })
+        Strange { shown: format!("\"{text}\"{}", if is_cut { " ..." } else { "" }) }
+    }
+
+    /// What was `shown` in results.
+    pub(crate) fn of_results(shown: String) -> Strange {
+        Strange { shown }
+    }
+}
+
+impl Display for Strange {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
     }
 }
 

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
 /// Counts nanoseconds to three digits, 0.1 % of the value, whatever their number.
 ///
@@ -90,6 +90,20 @@ impl Times {
         Some(STANDARD.encode(bytes))
     }
 
+    /// Those that [`encoded`](Times::encoded) wrote.
+    ///
+    /// # Errors
+    /// A sentence: what it is instead of such a histogram.
+    pub(crate) fn decoded(text: &str) -> Result<Times, String> {
+        let bytes = STANDARD.decode(text).map_err(|error| format!("a histogram is no base64: {error}"))?;
+        let read = Deserializer::new().deserialize(&mut bytes.as_slice());
+        let read: Histogram<u64> = read.map_err(|error| format!("a histogram cannot be read: {error}"))?;
+        // Added to one of its own, which grows as needed.
+        let mut times = Times::new(u64::MAX >> 1);
+        times.merge(&Times { histogram: Some(read), ns_max: 0 });
+        Ok(times)
+    }
+
     fn histogram(&mut self) -> &mut Histogram<u64> {
         self.histogram.get_or_insert_with(|| Histogram::new(DIGITS).expect("three digits are valid"))
     }
@@ -100,7 +114,6 @@ const DIGITS: u8 = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hdrhistogram::serialization::Deserializer;
 
     #[test]
     fn it_grows_with_the_longest_and_keeps_three_digits() {
@@ -137,7 +150,13 @@ mod tests {
         times.record(59_000_000_000);
         let bytes = STANDARD.decode(times.encoded().unwrap()).unwrap();
         let read: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
-        assert_eq!(Some(read), times.histogram);
+        assert_eq!(Some(&read), times.histogram.as_ref());
+        let mut again = Times::decoded(&times.encoded().unwrap()).unwrap();
+        assert_eq!(again.histogram, times.histogram);
+        again.record(3_600_000_000_000);
+        assert_eq!(again.len(), times.len() + 1, "it still grows");
+        assert!(Times::decoded("x").unwrap_err().contains("no base64"));
+        assert!(Times::decoded("aGlzdA==").unwrap_err().contains("cannot be read"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::parts::doubts;
 use crate::quantity::{count, rate_text, span};
 use crate::recorder::total;
 use crate::report::percentiles::Percentiles;
@@ -22,6 +23,9 @@ pub(crate) enum Verdict {
 impl Verdict {
     /// That on `report`.
     pub(crate) fn of(report: &Report) -> Verdict {
+        if !report.parts.is_empty() {
+            return Verdict::of_parts(report);
+        }
         let measured: Vec<&StageResult> = report.measured().filter(|result| is_judged(result)).collect();
         let is_answered = measured.iter().any(|result| result.recorder.answered > 0);
         if report.ending != Ending::Complete || !is_answered {
@@ -40,6 +44,17 @@ impl Verdict {
             true if report.is_failed() => Verdict::None,
             true => Verdict::Valid,
             false => Verdict::Suspect(reasons),
+        }
+    }
+
+    /// That on a sum: what its parts are to each other, and what was said of each. Who looks at the sum alone sees less.
+    fn of_parts(report: &Report) -> Verdict {
+        let reasons = doubts(&report.parts);
+        let is_judged = report.measured().next().is_some() && report.measured().all(is_judged);
+        match reasons.is_empty() {
+            false => Verdict::Suspect(reasons),
+            true if is_judged && !report.is_failed() => Verdict::Valid,
+            true => Verdict::None,
         }
     }
 

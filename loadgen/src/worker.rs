@@ -368,8 +368,14 @@ impl Worker {
         let (stream, destination) = (self.stream(slot), self.destination(slot));
         let Worker { plan, clients, responses, scratch, recorder, .. } = self;
         let Some(client) = &mut clients[slot as usize] else { return };
-        let mut speech =
-            Speech { protocol: &plan.protocol, responses, slot, destination, stream, connections: plan.connections };
+        let mut speech = Speech {
+            protocol: &plan.protocol,
+            responses,
+            slot,
+            destination,
+            stream,
+            connections: plan.connections_whole,
+        };
         let sent = client.flush(&speech, scratch);
         recorder.bytes_sent += *sent.as_ref().unwrap_or(&0);
         let received = (&mut recorder.bytes_received, &mut recorder.strange);
@@ -529,8 +535,14 @@ impl Worker {
         let Worker { plan, clients, responses, scratch, recorder, .. } = self;
         let Some(client) = &mut clients[slot as usize] else { return };
         client.begin(plan.protocol.request_len(destination), due_ns, now_ns);
-        let speech =
-            Speech { protocol: &plan.protocol, responses, slot, destination, stream, connections: plan.connections };
+        let speech = Speech {
+            protocol: &plan.protocol,
+            responses,
+            slot,
+            destination,
+            stream,
+            connections: plan.connections_whole,
+        };
         match client.flush(&speech, scratch) {
             Ok(bytes) => recorder.bytes_sent += bytes,
             Err(failure) => self.lose(slot, failure),

@@ -32,6 +32,14 @@ impl Protocol {
         }
     }
 
+    /// `--send` and `--expect`, where it is made of those.
+    pub(crate) fn texts(&self) -> [Option<&str>; 2] {
+        match self {
+            Protocol::Script(script) => script.texts().map(Some),
+            Protocol::Echo { .. } | Protocol::Http(_) => [None; 2],
+        }
+    }
+
     /// The request to the destination of this index; `None` where each connection makes its own bytes.
     pub(crate) fn request(&self, destination: usize) -> Option<&[u8]> {
         match self {

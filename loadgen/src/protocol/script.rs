@@ -3,6 +3,9 @@
 /// What is sent, and what is expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Script {
+    /// The texts that it was made of.
+    send: String,
+    expect: String,
     request: Vec<u8>,
     pattern: Vec<Part>,
     /// For each place behind a star: how much of what follows the star may have begun anew when the next byte is another
@@ -44,8 +47,19 @@ impl Script {
             _ if pattern.windows(2).any(|two| two == [Part::Any; 2]) => {
                 Err(format!("--expect '{expect}' has two * in a row: one is enough"))
             }
-            _ => Ok(Script { restarts: restarts(&pattern), request, pattern }),
+            _ => Ok(Script {
+                send: send.to_owned(),
+                expect: expect.to_owned(),
+                restarts: restarts(&pattern),
+                request,
+                pattern,
+            }),
         }
+    }
+
+    /// The two texts that it was made of.
+    pub(crate) fn texts(&self) -> [&str; 2] {
+        [&self.send, &self.expect]
     }
 
     /// What is sent.

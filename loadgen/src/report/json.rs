@@ -8,6 +8,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::errno;
+use crate::machine::Machine;
+use crate::moment::{rfc3339, unix_s};
+use crate::parts::Part;
 use crate::recorder::{Failures, Recorder};
 use crate::report::percentiles::Percentiles;
 use crate::report::runs::Runs;
@@ -16,6 +19,7 @@ use crate::routes::Used;
 use crate::schedule::{Arrival, Rate};
 use crate::series::Second;
 use crate::server_process::{Sample, ServerUse};
+use crate::shard::Shard;
 use crate::slo::Outcome;
 use crate::stage::Stage;
 use crate::times::Times;
@@ -30,6 +34,9 @@ pub(crate) struct Document<'a> {
     version: &'static str,
     /// The command line.
     command: &'a [String],
+    /// When it began, as RFC 3339 has it, and in seconds since 1970.
+    begun_at: String,
+    begun_at_unix_s: f64,
     /// The machine that generated the load.
     machine: MachineFacts<'a>,
     /// What was to be run.
@@ -60,11 +67,15 @@ pub(crate) struct Document<'a> {
     warnings: Vec<String>,
     /// What a person should know about it.
     advice: Vec<String>,
+    /// The parts that `merge` added up; empty of a run.
+    parts: &'a [Part],
 }
 
 /// The machine, and the limits that it set.
 #[derive(Debug, Serialize)]
 struct MachineFacts<'a> {
+    /// A random number of the kernel's that is the same as long as the machine runs, and no other machine's.
+    boot_id: &'a str,
     kernel: &'a str,
     processor: &'a str,
     architecture: &'static str,
@@ -93,9 +104,16 @@ struct PlanFacts<'a> {
     sources: SourceFacts,
     /// Whether the server was a part of loadgen's own process.
     server_inside: bool,
+    /// Connections of this process; and of all shards, where it is one of several.
     connections: u64,
+    connections_whole: u64,
+    /// Which shard this process was, from 0, and of how many (`--shard`); null where the load was its own.
+    shard: Option<Shard>,
     /// `echo`, `script` (`--send`, `--expect`) or `http`.
     protocol: &'static str,
+    /// What `--send` and `--expect` said; null without.
+    send: Option<&'a str>,
+    expect: Option<&'a str>,
     /// Bytes of a request; of an echo, the reply has as many.
     message_bytes: u32,
     threads: usize,
@@ -117,7 +135,8 @@ struct PlanFacts<'a> {
 /// Source addresses and ports.
 #[derive(Debug, Serialize)]
 struct SourceFacts {
-    /// `kernel`, `loadgen`, `user` (by `--source`), or `none` (Unix sockets have no source).
+    /// `kernel`, `loadgen`, `user` (by `--source`), or `none` (Unix sockets have no source); `several` of results that were
+    /// added and differ in that.
     chosen_by: &'static str,
     /// How many addresses were used.
     addresses: u64,
@@ -191,6 +210,8 @@ struct StageFacts {
     close: Option<&'static str>,
     /// How often each connection that is held was to echo.
     heartbeat_s: Option<f64>,
+    /// When requests began to be due, in seconds since 1970 by this machine's clock.
+    window_begin_unix_s: f64,
     /// From its order to its last record.
     elapsed_s: f64,
     /// How long requests were begun (or due, or the connections held).
@@ -367,41 +388,14 @@ pub(crate) fn render_problem(command: &[String], problem: &str) -> String {
 
 impl Document<'_> {
     fn of(report: &Report) -> Document<'_> {
-        let (machine, plan) = (&report.machine, &report.plan);
         Document {
             format: 1,
             version: env!("CARGO_PKG_VERSION"),
             command: &report.command,
-            machine: MachineFacts {
-                kernel: &machine.kernel,
-                processor: &machine.processor,
-                architecture: ARCH,
-                cores: machine.cores.len(),
-                memory_bytes: machine.memory_bytes,
-                memory_available_bytes: machine.memory_available_bytes,
-                descriptors_max: machine.descriptors_max,
-                ports_kernel: [machine.ports.first, machine.ports.last],
-                somaxconn: machine.somaxconn,
-            },
-            plan: PlanFacts {
-                target: &plan.name,
-                addresses: plan.targets.iter().map(ToString::to_string).collect(),
-                address: plan.targets[0].to_string(),
-                sources: sources(plan.sources_used(report.sources_taken())),
-                server_inside: plan.is_server_inside(),
-                connections: plan.connections,
-                protocol: plan.protocol.name(),
-                message_bytes: plan.size(),
-                threads: plan.threads(),
-                shards: plan.layout.shards,
-                own_descriptor_tables: plan.layout.own_tables,
-                connections_max: plan.layout.fits(machine.descriptors_max),
-                cores: &plan.cores,
-                duration_s: plan.duration.as_secs_f64(),
-                timeout_s: plan.timeout.as_secs_f64(),
-                connect_rate_per_s: plan.connect_rate,
-                seed: plan.seed,
-            },
+            begun_at: rfc3339(report.begun_at),
+            begun_at_unix_s: unix_s(report.begun_at),
+            machine: machine_facts(&report.machine),
+            plan: plan_facts(report),
             ending: report.ending.name(),
             is_ok: report.is_ok(),
             stages: report.stages.iter().map(stage).collect(),
@@ -426,12 +420,56 @@ impl Document<'_> {
             slo: report.slo_outcomes().into_iter().map(slo).collect(),
             warnings: super::warnings::sentences(report),
             advice: super::advice::sentences(report),
+            parts: &report.parts,
         }
     }
 }
 
-fn sources(used: Used) -> SourceFacts {
-    let Used { chosen_by, addresses, first, last, ports } = used;
+fn plan_facts(report: &Report) -> PlanFacts<'_> {
+    let plan = &report.plan;
+    let [send, expect] = plan.protocol.texts();
+    PlanFacts {
+        target: &plan.name,
+        addresses: plan.targets.iter().map(ToString::to_string).collect(),
+        address: plan.targets[0].to_string(),
+        sources: sources(&report.sources_used),
+        server_inside: plan.is_server_inside(),
+        connections: plan.connections,
+        connections_whole: plan.connections_whole,
+        shard: (!plan.shard.is_whole()).then_some(plan.shard),
+        protocol: plan.protocol.name(),
+        send,
+        expect,
+        message_bytes: plan.size(),
+        threads: plan.threads(),
+        shards: plan.layout.shards,
+        own_descriptor_tables: plan.layout.own_tables,
+        connections_max: plan.layout.fits(report.machine.descriptors_max),
+        cores: &plan.cores,
+        duration_s: plan.duration.as_secs_f64(),
+        timeout_s: plan.timeout.as_secs_f64(),
+        connect_rate_per_s: plan.connect_rate.map(|rate| plan.shard.rate(rate)),
+        seed: plan.seed,
+    }
+}
+
+fn machine_facts(machine: &Machine) -> MachineFacts<'_> {
+    MachineFacts {
+        boot_id: &machine.boot_id,
+        kernel: &machine.kernel,
+        processor: &machine.processor,
+        architecture: ARCH,
+        cores: machine.cores.len(),
+        memory_bytes: machine.memory_bytes,
+        memory_available_bytes: machine.memory_available_bytes,
+        descriptors_max: machine.descriptors_max,
+        ports_kernel: [machine.ports.first, machine.ports.last],
+        somaxconn: machine.somaxconn,
+    }
+}
+
+fn sources(used: &Used) -> SourceFacts {
+    let Used { chosen_by, addresses, first, last, ports } = *used;
     SourceFacts { chosen_by, addresses, address_first: first, address_last: last, ports }
 }
 
@@ -461,6 +499,7 @@ fn stage(result: &StageResult) -> StageFacts {
         arrival: arrival.map(Arrival::name),
         close: churn.map(|churn| churn.close.name()),
         heartbeat_s,
+        window_begin_unix_s: unix_s(result.window_begin_at),
         elapsed_s: result.elapsed.as_secs_f64(),
         window_s: recorder.window_ns as f64 / 1e9,
         connections_attempted: recorder.attempted,

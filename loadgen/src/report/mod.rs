@@ -16,8 +16,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::machine::Machine;
 use crate::netstat::Netstat;
+use crate::parts::Part;
 use crate::plan::Plan;
 use crate::recorder::{Recorder, merge_failures};
+use crate::routes::Used;
 use crate::series::Series;
 use crate::server_process::{Sample, ServerUse};
 use crate::slo::{Outcome, Slo};
@@ -47,6 +49,10 @@ pub(crate) struct Report {
     pub(crate) server_looks: Vec<(Duration, Sample)>,
     /// Resident memory of this process before the first connection, in bytes.
     pub(crate) resident_begin_bytes: u64,
+    /// Where its connections came from.
+    pub(crate) sources_used: Used,
+    /// What it is the sum of, where it is that of several runs.
+    pub(crate) parts: Vec<Part>,
     /// How long it took to close all connections.
     pub(crate) closing_time: Duration,
 }
@@ -73,6 +79,8 @@ pub(crate) struct StageResult {
     pub(crate) recorder: Recorder,
     /// From the run's beginning to its order.
     pub(crate) begun_after: Duration,
+    /// When its window opened.
+    pub(crate) window_begin_at: SystemTime,
     /// From its order to its last record.
     pub(crate) elapsed: Duration,
     /// Processor time of the server's threads, where the server is a part of this process.
@@ -259,6 +267,12 @@ impl Exit {
 }
 
 impl Ending {
+    /// The one that has this name in results.
+    pub(crate) fn named(name: &str) -> Option<Ending> {
+        let all = [Ending::Complete, Ending::Interrupted, Ending::NoConnection, Ending::AllLost];
+        all.into_iter().find(|ending| ending.name() == name)
+    }
+
     /// Its name in results.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -291,6 +305,7 @@ pub(crate) mod tests {
             is_warmup: false,
             recorder,
             begun_after: Duration::ZERO,
+            window_begin_at: SystemTime::UNIX_EPOCH,
             elapsed: Duration::from_secs(1),
             server_cpu_time: None,
             server_use: None,
@@ -302,6 +317,8 @@ pub(crate) mod tests {
         Report {
             command,
             begun_at: SystemTime::UNIX_EPOCH,
+            sources_used: plan.sources_used(plan.connections),
+            parts: Vec::new(),
             plan,
             machine: machine(),
             stages,

@@ -1,10 +1,12 @@
 //! Results for people: a page of text that is understood at a glance.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use crate::churn::{Churn, Close};
 use crate::netstat::Netstat;
+use crate::parts::together;
 use crate::protocol::Protocol;
 use crate::quantity::{bytes, count, counted, rate_text, span};
 use crate::recorder::Recorder;
@@ -117,6 +119,12 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let (machine, threads) = (&report.machine, counted(plan.threads() as u64, "generating thread"));
     let cores = counted(machine.cores.len() as u64, "core");
     writeln!(f, "{threads} · {cores} of {} · Linux {} · loadgen {}", machine.processor, machine.kernel, VERSION)?;
+    parts(f, report)?;
+    if !plan.shard.is_whole() {
+        let (numbers, whole) = (plan.shard.part(plan.connections_whole), count(plan.connections_whole));
+        let numbers = format!("connections {} to {} of {whole}", count(numbers.start), count(numbers.end - 1));
+        row(f, "Shard", &format!("{}, counted from 0: {numbers}", plan.shard))?;
+    }
     if plan.layout.own_tables {
         let sums = plan.layout.sums(plan.connections, machine.descriptors_max);
         for (index, sum) in sums.iter().enumerate() {
@@ -126,6 +134,32 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     Ok(())
 }
 
+/// What it is the sum of, if it is one.
+fn parts(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
+    if report.parts.is_empty() {
+        return Ok(());
+    }
+    let machines: BTreeSet<&str> = report.parts.iter().map(|part| part.boot_id.as_str()).collect();
+    let number = counted(report.parts.len() as u64, "result");
+    let mut sum = format!("{number} added up, of {}", counted(machines.len() as u64, "machine"));
+    if let Some(part) = together(&report.parts) {
+        sum += &format!(", measured at the same time for {:.1} %", (part * 1000.0).floor() / 10.0);
+    }
+    row(f, "Parts", &sum)?;
+    for part in report.parts.iter().take(PARTS_SHOWN) {
+        let connections = counted(part.connections, "connection");
+        let verdict = match part.verdict.as_str() {
+            "none" => String::new(),
+            verdict => format!(", {}", verdict.to_uppercase()),
+        };
+        row(f, "", &format!("{}: {connections}{verdict}", part.name))?;
+    }
+    match report.parts.len().saturating_sub(PARTS_SHOWN) {
+        0 => Ok(()),
+        more => row(f, "", &format!("and {} more", count(more as u64))),
+    }
+}
+
 fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fmt::Result {
     let (plan, recorder) = (&report.plan, &result.recorder);
     let wanted = plan.connections;
@@ -133,7 +167,7 @@ fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> 
     row(f, "Connections", &format!("{} of {} opened, in {elapsed}", count(recorder.established), count(wanted)))?;
     if recorder.established > 0 {
         row(f, "  connect", &times(recorder))?;
-        row(f, "  from", &plan.sources_used(plan.connections).to_string())?;
+        row(f, "  from", &report.sources_used.to_string())?;
     }
     if recorder.attempted < wanted {
         row(f, "  not tried", &count(wanted - recorder.attempted))?;
@@ -555,6 +589,9 @@ const LABEL_COLUMNS: usize = 14;
 
 /// Columns of the picture of connects over time: more seconds are averaged.
 const SERIES_COLUMNS: usize = 40;
+
+/// Parts that are shown one by one: as many as leave room for the rest of the page.
+const PARTS_SHOWN: usize = 16;
 
 /// Shards whose connections are shown one by one.
 const SHARDS_SHOWN: usize = 8;

@@ -19,12 +19,8 @@ use crate::verdict::Verdict;
 pub(crate) fn render(report: &Report) -> String {
     let page = text::render(report, usize::MAX);
     let head = page.lines().next().unwrap_or("loadgen");
-    let sections: String = report
-        .stages
-        .iter()
-        .filter(|it| it.recorder.timeline.intervals().len() > 0 && !it.is_warmup)
-        .map(|it| section(report, it))
-        .collect();
+    let sections: String =
+        report.stages.iter().filter(|it| has_section(report, it)).map(|it| section(report, it)).collect();
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\"><meta name=\"generator\" content=\"loadgen {version}\">\
@@ -82,6 +78,13 @@ fn verdict(report: &Report) -> String {
     format!("<div class=\"verdict {class}\"><b>{word}</b> {sentence}{list}</div>\n")
 }
 
+/// Of what was more than to open, or to verify, connections.
+fn has_section(report: &Report, result: &StageResult) -> bool {
+    let has_course = result.recorder.timeline.intervals().len() > 0;
+    let is_sum = !report.parts.is_empty() && result.stage.duration().is_some() && result.recorder.latency.len() > 0;
+    (has_course || is_sum) && !result.is_warmup
+}
+
 fn section(report: &Report, result: &StageResult) -> String {
     let recorder = &result.recorder;
     let name = match result.stage {
@@ -112,7 +115,10 @@ fn section(report: &Report, result: &StageResult) -> String {
     .into_iter()
     .map(|(name, value)| format!("<div><strong>{value}</strong><span class=\"dim\">{name}</span></div>"))
     .collect();
-    let charts = [percentiles(recorder), heat(result), throughput(report, result)].concat();
+    // What was added up has no course of its own.
+    let has_course = recorder.timeline.intervals().len() > 0;
+    let course = if has_course { heat(result) + &throughput(report, result) } else { String::new() };
+    let charts = percentiles(recorder) + &course;
     let table = table(recorder);
     format!("<h2>{name}</h2>\n<div class=\"figures\">{figures}</div>\n<div class=\"charts\">{charts}</div>\n{table}")
 }
@@ -321,12 +327,7 @@ fn settings(report: &Report) -> String {
         ("Protocol", format!("{}, {} a request", plan.protocol.name(), bytes(plan.size().into()))),
         (
             "Connections",
-            format!(
-                "{} by {} threads, from {}",
-                count(plan.connections),
-                plan.threads(),
-                plan.sources_used(report.sources_taken())
-            ),
+            format!("{} by {} threads, from {}", count(plan.connections), plan.threads(), report.sources_used),
         ),
         (
             "Duration",
