@@ -164,6 +164,15 @@ impl<P> Builder<P> {
         self
     }
 
+    /// The most connections that are open at once from one address, over all shards; of IPv6, from one network of 64 bits,
+    /// because who has one address there has them all. Default: `None`. Whoever comes beyond is accepted and closed at
+    /// once, counted as [`Refused`](crate::CloseReason::Refused). Behind a proxy all come from one address. Costs a lock
+    /// and a look into a table when a connection comes and goes, and about 50 bytes for each address.
+    pub fn connections_per_address(mut self, connections: Option<usize>) -> Self {
+        self.config.connections_per_address = connections;
+        self
+    }
+
     /// The most input, in bytes, that a handler may leave unconsumed: the longest message that can arrive in pieces.
     /// Default: 64 KiB. A connection that is full and whose peer sends more is closed with
     /// [`InputFull`](crate::CloseReason::InputFull). Memory is used only for what is left over. A value below 64 KiB also

@@ -62,6 +62,7 @@ pub(crate) struct Config {
     pub(crate) keepalive: Option<Keepalive>,
     pub(crate) user_timeout: Option<Duration>,
     pub(crate) connections_max: Option<usize>,
+    pub(crate) connections_per_address: Option<usize>,
     pub(crate) limits: Limits,
     pub(crate) accept_budget: usize,
     pub(crate) mailbox_max: usize,
@@ -97,6 +98,7 @@ impl Default for Config {
             keepalive: Some(Keepalive::default()),
             user_timeout: Some(Duration::from_secs(120)),
             connections_max: None,
+            connections_per_address: None,
             limits: Limits::default(),
             accept_budget: 64,
             mailbox_max: 1024,
@@ -150,6 +152,7 @@ impl Config {
         count("queue_size", self.queue_size as usize, 1, i32::MAX as usize)?;
         count("shards", self.shards.unwrap_or(1), 1, SHARDS_MAX)?;
         count("connections_max", self.connections_max.unwrap_or(1), 1, CONNECTIONS_MAX)?;
+        count("connections_per_address", self.connections_per_address.unwrap_or(1), 1, CONNECTIONS_MAX)?;
         count("accept_budget", self.accept_budget, 1, 1 << 20)?;
         count("mailbox_max", self.mailbox_max, 1, 1 << 24)?;
         count("input_max", limits.input_max, 1, BYTES_MAX)?;

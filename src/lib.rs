@@ -61,7 +61,7 @@
 //! # Where to read
 //!
 //! From the bottom up, each file uses only files before it: `buffer` `slab` `wheel` `spin` `mailbox` are data structures
-//! that know nothing of connections; `reason` `stats` `peer` `sys` `socket` `claim` `error` `config` what the rest is said in;
+//! that know nothing of connections; `reason` `stats` `peer` `sys` `socket` `claim` `error` `config` `seats` what the rest is said in;
 //! `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `acceptor` and `connection`
 //! the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `watchdog` who looks at it from
 //! beside; `remote` `server` `builder` the whole.
@@ -84,6 +84,7 @@ mod planted;
 mod reactor;
 mod reason;
 mod remote;
+mod seats;
 mod server;
 mod shard;
 mod slab;

@@ -301,7 +301,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         self.desk.counters.accepted();
         let key = self.table.next_key();
         let connection = Connection::new(stream, address, self.desk.tick as u32);
-        if !self.desk.common.take_seat() {
+        if !self.desk.common.seats.take(&address) {
             self.desk.counters.closed(CloseReason::Refused);
             return self.desk.kernel.close(connection.into_stream(), false);
         }
@@ -468,9 +468,9 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         #[cfg(test)]
         if Bug::Seat.is_planted() && session.is_none() {
             // As good as never given back.
-            self.desk.common.take_seat();
+            self.desk.common.seats.take(connection.address());
         }
-        self.desk.common.leave_seat();
+        self.desk.common.seats.leave(connection.address());
         self.acceptor.relieved();
         #[cfg(test)]
         let session = session.filter(|_| !Bug::ClosedOnce.is_planted() || reason == CloseReason::Finished);

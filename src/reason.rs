@@ -32,7 +32,8 @@ pub enum CloseReason {
     Aborted,
     /// The handler panicked while it had this connection in hand. The peer sees a reset.
     Panicked,
-    /// It was never served: `handle_incoming` said no, or [`connections_max`](crate::Builder::connections_max) was reached.
+    /// It was never served: `handle_incoming` said no, or [`connections_max`](crate::Builder::connections_max) or
+    /// [`connections_per_address`](crate::Builder::connections_per_address) was reached.
     /// There was no session, so no `handle_closed` speaks of it.
     Refused,
     /// Somebody called [`Remote::disconnect`](crate::Remote::disconnect) for it.

@@ -123,7 +123,7 @@ impl<M> Server<M> {
         watch.as_ref().map_or(Ok(()), Watch::check)?;
         let mut address = resolve(&config.host, config.port)?;
         let count = config.shard_count();
-        let common = Arc::new(Common::new(config.connections_max));
+        let common = Arc::new(Common::new(&config));
         let (routes, mailboxes) = routes(count, config.mailbox_max)?;
         let mut server = Server {
             threads: Vec::with_capacity(count),

@@ -3,11 +3,14 @@
 mod support;
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use esockets::{CloseReason, Server};
-use support::{Order, Script, builder, bytes, connect, connect_many, converse, expect, expect_end, wait_until};
+use socket2::{Domain, Socket, Type};
+use support::{
+    Order, PATIENCE, Script, builder, bytes, connect, connect_many, converse, expect, expect_end, wait_until,
+};
 
 const FAREWELL: usize = 100_000;
 
@@ -98,4 +101,33 @@ fn who_was_refused_leaves_no_seat_taken() {
     let seated = connect_many(&server, 3);
     seated.iter().for_each(|stream| converse(stream, 1, 100, || 100));
     assert_eq!(script.log.stop_and_check(server).total.accepted, 23);
+}
+
+/// A connection from another address of this machine.
+fn connect_from(source: [u8; 4], address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+#[test]
+fn nobody_takes_more_seats_than_one_address_may_have() {
+    let script = Script::echo();
+    let server = script.start(builder().connections_per_address(Some(3)));
+    let from = |last| connect_from([127, 0, 9, last], server.local_addr());
+    let mut greedy: Vec<TcpStream> = (0..3).map(|_| from(1)).collect();
+    greedy.iter().for_each(|stream| converse(stream, 1, 100, || 100));
+    (0..5).for_each(|_| expect_end(&from(1)));
+    let modest: Vec<TcpStream> = (2..10).map(from).collect();
+    modest.iter().for_each(|stream| converse(stream, 2, 100, || 100));
+    assert_eq!((refused(&server), server.stats().total.open()), (5, 11), "over all shards");
+    greedy.pop();
+    wait_until("one has left", || server.stats().total.open() == 10);
+    let again = from(1);
+    converse(&again, 3, 100, || 100);
+    expect_end(&from(1));
+    script.log.stop_and_check(server);
 }

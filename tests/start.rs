@@ -36,6 +36,7 @@ fn nonsense_is_refused_by_the_name_of_its_knob() {
         ("user_timeout", vec![builder().user_timeout(Some(zero)), builder().user_timeout(Some(day * 1000))]),
         ("watchdog", vec![builder().watchdog(zero, |_| {}), builder().watchdog(day * 1000, |_| {})]),
         ("connections_max", vec![builder().connections_max(Some(0)), builder().connections_max(Some(usize::MAX))]),
+        ("connections_per_address", vec![builder().connections_per_address(Some(0))]),
         ("input_max", vec![builder().input_max(0), builder().input_max(usize::MAX)]),
         ("output_max", vec![builder().output_max(0), builder().output_max(usize::MAX)]),
         ("output_low", vec![builder().output_max(10).output_low(10), builder().output_low(usize::MAX)]),

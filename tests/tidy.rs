@@ -19,6 +19,7 @@ const STOREYS: &[&str] = &[
     "claim",
     "error",
     "config",
+    "seats",
     "kernel",
     "slate",
     "client",

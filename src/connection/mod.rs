@@ -122,6 +122,10 @@ impl<S> Connection<S> {
         Connection { stream, address, spill: None, active_at: now, due_at: 0, flags: ARMED, ending: 0 }
     }
 
+    pub(crate) fn address(&self) -> &Peer {
+        &self.address
+    }
+
     pub(crate) fn into_stream(self) -> S {
         self.stream
     }

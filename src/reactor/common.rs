@@ -1,13 +1,16 @@
-//! What the shards of a server share: two requests to end, and the number of seats if they are limited.
+//! What the shards of a server share: two requests to end, and the seats.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::config::Config;
+use crate::seats::Seats;
 
 #[derive(Debug)]
 pub(crate) struct Common {
     drain: Request,
     stop: Request,
-    seats: Option<Seats>,
+    pub(super) seats: Seats,
 }
 
 /// Asks all shards for something that may take so long.
@@ -30,17 +33,9 @@ impl Request {
     }
 }
 
-/// Connections that may still come in, over all shards.
-#[derive(Debug)]
-struct Seats {
-    taken: AtomicUsize,
-    all: usize,
-}
-
 impl Common {
-    pub(crate) fn new(connections_max: Option<usize>) -> Common {
-        let seats = connections_max.map(|all| Seats { taken: AtomicUsize::new(0), all });
-        Common { drain: Request::default(), stop: Request::default(), seats }
+    pub(crate) fn new(config: &Config) -> Common {
+        Common { drain: Request::default(), stop: Request::default(), seats: Seats::new(config) }
     }
 
     /// Asks all shards to accept nobody any more, and to stop when all have gone, or after `timeout`.
@@ -65,26 +60,5 @@ impl Common {
 
     pub(super) fn stop_timeout(&self) -> Option<Duration> {
         self.stop.timeout()
-    }
-
-    pub(super) fn take_seat(&self) -> bool {
-        let Some(seats) = &self.seats else { return true };
-        let taken = seats.taken.fetch_add(1, Ordering::Relaxed) < seats.all;
-        if !taken {
-            self.leave_seat();
-        }
-        taken
-    }
-
-    pub(super) fn leave_seat(&self) {
-        if let Some(seats) = &self.seats {
-            seats.taken.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// How many seats are taken; none, if they are not counted.
-    #[cfg(test)]
-    pub(super) fn seats_taken(&self) -> usize {
-        self.seats.as_ref().map_or(0, |seats| seats.taken.load(Ordering::Relaxed))
     }
 }

@@ -376,7 +376,7 @@ fn simulate(seed: u64, tracing: bool) {
         eprintln!("{config:?}\n{manners:?}\ndriven {driven}");
     }
     let (postbox, mailbox) = mailbox(dice.up_to(8) as usize);
-    let common = Arc::new(Common::new(config.connections_max));
+    let common = Arc::new(Common::new(&config));
     let counters = SharedCounters::default();
     let handler_dice = Dice::new(dice.below(u64::MAX));
     let meddler = Meddler {
@@ -421,6 +421,7 @@ fn config(dice: &mut Dice) -> Config {
         queue_size: dice.up_to(20) as u32,
         accept_budget: dice.pick(&[1, 3, 64]),
         connections_max: dice.chance(4).then(|| dice.up_to(6) as usize),
+        connections_per_address: dice.chance(4).then(|| dice.up_to(6) as usize),
         selector: if dice.chance(5) { Selector::Spin(Duration::from_micros(dice.up_to(30))) } else { Selector::Epoll },
         stop_timeout: Duration::from_millis(dice.pick(&[0, 20, 3_000, 40_000])),
         ..Config::default()
@@ -602,14 +603,14 @@ fn check_end(reactor: &Subject, world: &SharedWorld) {
     let open = world.wires.iter().position(|wire| wire.key.is_some() && !wire.closed);
     let uneven = world.wires.iter().position(|wire| wire.account.sessions != wire.account.ends);
     let (read, taken) = world.wires.iter().fold((0, 0), |(read, taken), wire| (read + wire.read, taken + wire.taken));
-    let seats = reactor.desk.common.seats_taken();
+    let seats = reactor.desk.common.seats.taken();
     let (accepted, panics) = (world.accepted, world.panics);
     let told = world.wires.iter().filter(|wire| wire.account.ends > 0).count() as u64;
     world.expect(open.is_none(), || format!("{open:?} is open at the end"));
     world.expect(uneven.is_none(), || format!("{uneven:?} began and was not told of its end"));
     world.expect(reactor.table.len() == 0, || format!("{} in the table at the end", reactor.table.len()));
     world.expect(reactor.wheel.is_empty(), || "a timer is left".into());
-    world.expect(seats == 0, || format!("{seats} seats are taken"));
+    world.expect(seats == (0, 0), || format!("{seats:?} seats are taken"));
     world.expect(stats.accepted == accepted, || format!("{} counted of {accepted} accepted", stats.accepted));
     world.expect(stats.closed_total() == accepted, || format!("{} of {accepted} closed", stats.closed_total()));
     world.expect(told <= stats.closed_total(), || format!("{told} told, {} closed", stats.closed_total()));
