@@ -179,11 +179,11 @@ impl Arrivals {
         self.next_ns = self.schedule.next().filter(|ns| *ns < self.window_ns);
     }
 
-    /// How many requests are due at `now_ns` since the window opened. Goes over all that are due and were not given.
+    /// How many requests are due at `now_ns` since the window opened: those that were given, and those that wait.
     pub(crate) fn due(&self, now_ns: u64) -> u64 {
         let end_ns = now_ns.min(self.window_ns);
-        let waiting = self.next_ns.into_iter().chain(self.schedule.clone()).take_while(|ns| *ns < end_ns);
-        self.given + if self.next_ns.is_some() { waiting.count() as u64 } else { 0 }
+        let waits = self.next_ns.is_some_and(|ns| ns < end_ns);
+        self.given + if waits { 1 + self.schedule.count_before(end_ns) } else { 0 }
     }
 
     /// When the next request that no connection has yet is (or was) due; `None` after the last one.
