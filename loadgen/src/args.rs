@@ -203,8 +203,8 @@ pub(crate) struct Held {
     /// The server, or several: host:port, tcp://host:port or http://host:port/path [default: one in this process]
     #[arg(value_name = "TARGET", value_delimiter = ',')]
     pub(crate) targets: Vec<Target>,
-    /// During the hold, a verified echo on each connection so often, all of them spread evenly over that time [default:
-    /// silence]
+    /// During the hold, a verified echo on each connection so often, all of them spread evenly over that time, timed from the
+    /// moment at which it was due [default: silence]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) heartbeat: Option<Duration>,
     #[command(flatten)]

@@ -2,7 +2,7 @@
 //!
 //! In reading order: `args` `target` `listen_address` `source_list` `quantity` what is asked for; `machine` `layout`
 //! `plan` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
-//! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `connector` `gate`
+//! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `connector` `gate` `alarm`
 //! `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said, and what is wrong with it; `recorder` `times`
 //! `timeline` `series` `failure` `errno` `strange` `netstat` `live` `halt` `standstill` `server_process` what happened; `slo` `verdict` what
 //! that is worth; `interval` `report` `terminal` `compare` what people and programs are told; `echo` `serve` the server, on the library beside
@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 mod accept_queues;
+mod alarm;
 mod args;
 mod client;
 mod clock;

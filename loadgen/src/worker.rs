@@ -12,6 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::accept_queues::AcceptQueues;
+use crate::alarm::Alarm;
 use crate::client::{Client, Speech, State};
 use crate::clock::Clock;
 use crate::connector::Connector;
@@ -56,6 +57,8 @@ pub(crate) struct Worker {
     /// The time after the last wait: good enough where a turn's length does not matter.
     now_ns: u64,
     standstill: Standstill,
+    /// Wakes the poll when a heartbeat is due; where there is none, a millisecond later.
+    alarm: Option<Alarm>,
     /// How long it has polled in vain, in this stage, while it waited for a request to fall due.
     spun_ns: u64,
     /// Whether the turn before this one did nothing else.
@@ -94,6 +97,7 @@ impl Worker {
             sweep_ns: 0,
             now_ns: 0,
             standstill: Standstill::default(),
+            alarm: None,
             spun_ns: 0,
             spins: false,
             pending: 0,
@@ -173,7 +177,11 @@ impl Worker {
                 Drive::Open(Arrivals::new(schedule, duration, free))
             }
             Stage::Hold { heartbeat: None, .. } => Drive::Hold,
-            Stage::Hold { duration, heartbeat: Some(interval) } => Drive::Beat(Beats::new(interval, duration, slots)),
+            Stage::Hold { duration, heartbeat: Some(interval) } => {
+                // Without a descriptor for it heartbeats are a little late, which their lag tells.
+                self.alarm = Alarm::new(self.poll.registry(), ALARM).ok();
+                Drive::Beat(Beats::new(interval, duration, slots))
+            }
         };
         self.tell();
     }
@@ -199,6 +207,9 @@ impl Worker {
 
     fn wait(&mut self) {
         let pause = self.pause();
+        if let (Drive::Beat(beats), Some(alarm)) = (&self.drive, &mut self.alarm) {
+            alarm.set(beats.next_ns().map(|ns| self.begin_ns + ns), self.clock);
+        }
         self.events.clear();
         match self.poll.poll(&mut self.events, Some(pause)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => panic!("epoll_wait(2) of an own poll: {error}"),
@@ -243,7 +254,7 @@ impl Worker {
     }
 
     fn note(&mut self) {
-        for event in &self.events {
+        for event in self.events.iter().filter(|event| event.token() != ALARM) {
             let slot = event.token().0;
             // A client that was lost in this turn has no events any more.
             let Some(client) = &mut self.clients[slot] else { continue };
@@ -393,7 +404,7 @@ impl Worker {
         if !matches!(self.drive, Drive::Verify(_)) {
             self.recorder.timeline.record(now_ns - self.begin_ns, self.end_ns - self.begin_ns, latency_ns);
         }
-        if let Drive::Open(_) = self.drive {
+        if matches!(self.drive, Drive::Open(_) | Drive::Beat(_)) {
             self.recorder.service.record(now_ns - client.sent_ns());
         }
         now_ns
@@ -449,8 +460,7 @@ impl Worker {
                     _ => return,
                 },
                 Drive::Beat(beats) => match beats.next_ns().map(|ns| self.begin_ns + ns) {
-                    // Timed from its sending: to be on time a worker would have to spin, for as long as it holds.
-                    Some(due_ns) if due_ns <= now_ns => (beats.take(), now_ns),
+                    Some(due_ns) if due_ns <= now_ns => (beats.take(), due_ns),
                     _ => return,
                 },
                 _ => return,
@@ -465,6 +475,8 @@ impl Worker {
             }
             if let Drive::Open(arrivals) = &mut self.drive {
                 arrivals.give();
+            }
+            if matches!(self.drive, Drive::Open(_) | Drive::Beat(_)) {
                 self.recorder.lag.record(now_ns - due_ns);
             }
             self.send(slot, due_ns, now_ns);
@@ -592,6 +604,9 @@ fn is_own_echo(plan: &Plan, client: &Client) -> bool {
     let is_possible = plan.sources == Sources::Kernel && plan.is_server_here();
     is_possible && socket::local_addr(client.socket()).is_ok_and(|here| plan.targets.contains(&here))
 }
+
+/// The alarm's events; connections are numbered from 0.
+const ALARM: Token = Token(usize::MAX);
 
 /// Closes between two words about them to whoever watches.
 const CLOSED_BETWEEN_TELLS: u64 = 64;

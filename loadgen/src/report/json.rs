@@ -218,9 +218,9 @@ struct StageFacts {
     /// From due to answered, of requests that were answered: those that were not would be above. Of the stage `connect`,
     /// how long connects took.
     latency: PercentileFacts,
-    /// From sent to answered; of an open loop.
+    /// From sent to answered; of an open loop, and of heartbeats.
     service: Option<PercentileFacts>,
-    /// From due to sent; of an open loop.
+    /// From due to sent; of an open loop, and of heartbeats.
     send_lag: Option<PercentileFacts>,
     /// Processor time of the generating threads, user and system.
     generator_cpu_s: f64,
@@ -443,7 +443,7 @@ fn stage(result: &StageResult) -> StageFacts {
         Stage::Hold { heartbeat, .. } => heartbeat.map(|interval| interval.as_secs_f64()),
         _ => None,
     };
-    let is_open = rate.is_some();
+    let has_due_moments = rate.is_some() || heartbeat_s.is_some();
     StageFacts {
         stage: result.stage.name(),
         is_warmup: result.is_warmup,
@@ -469,8 +469,8 @@ fn stage(result: &StageResult) -> StageFacts {
         bytes_sent: recorder.bytes_sent,
         bytes_received: recorder.bytes_received,
         latency: percentiles(&recorder.latency),
-        service: is_open.then(|| percentiles(&recorder.service)),
-        send_lag: is_open.then(|| percentiles(&recorder.lag)),
+        service: has_due_moments.then(|| percentiles(&recorder.service)),
+        send_lag: has_due_moments.then(|| percentiles(&recorder.lag)),
         generator_cpu_s: recorder.cpu_time.as_secs_f64(),
         generator_busy_part: recorder.busy_part,
         generator_waited_part: recorder.waited_part,

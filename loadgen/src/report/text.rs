@@ -15,6 +15,7 @@ use crate::schedule::Arrival;
 use crate::series::Series;
 use crate::server_process::ServerUse;
 use crate::stage::Stage;
+use crate::times::Times;
 use crate::verdict::{JUDGED_MIN, Verdict};
 
 /// `report` as text in lines of at most `columns`.
@@ -129,7 +130,7 @@ fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> 
     let elapsed = span(recorder.window_ns);
     row(f, "Connections", &format!("{} of {} opened, in {elapsed}", count(recorder.established), count(wanted)))?;
     if recorder.established > 0 {
-        row(f, "  connect", &times(recorder))?;
+        row(f, "  connect", &times(&recorder.latency))?;
         row(f, "  from", &plan.sources_used().to_string())?;
     }
     if recorder.attempted < wanted {
@@ -171,12 +172,12 @@ fn verified(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt:
     if recorder.answered == 0 {
         return Ok(());
     }
-    row(f, if is_echo { "  echo" } else { "  reply" }, &times(recorder))
+    row(f, if is_echo { "  echo" } else { "  reply" }, &times(&recorder.latency))
 }
 
-/// The latencies of `recorder` in one line.
-fn times(recorder: &Recorder) -> String {
-    let times = Percentiles::of(&recorder.latency);
+/// Times in one line.
+fn times(times: &Times) -> String {
+    let times = Percentiles::of(times);
     let parts = [("p50", times.p50_ns), ("p99", times.p99_ns), ("max", times.max_ns)];
     let known: Vec<String> = parts.iter().filter_map(|(name, ns)| Some(format!("{name} {}", span((*ns)?)))).collect();
     known.join(" · ")
@@ -193,9 +194,18 @@ fn held(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Res
     if recorder.due == 0 {
         return Ok(());
     }
-    let echoed = format!("{} of {} echoed every byte", count(recorder.answered), count(recorder.due));
+    let skipped = match recorder.skipped {
+        0 => String::new(),
+        skipped => format!(", {} left out because the one before had not come back", count(skipped)),
+    };
+    let echoed = format!("{} of {} echoed every byte{skipped}", count(recorder.answered), count(recorder.due));
     row(f, "  heartbeats", &echoed)?;
-    if recorder.answered == 0 { Ok(()) } else { row(f, "  echo", &times(recorder)) }
+    if recorder.answered == 0 {
+        return Ok(());
+    }
+    row(f, "  latency", &format!("{} (from due)", times(&recorder.latency)))?;
+    row(f, "  service", &times(&recorder.service))?;
+    row(f, "  send lag", &times(&recorder.lag))
 }
 
 /// A closed or an open loop: its throughput, its sum, and the table and picture of its latencies.
