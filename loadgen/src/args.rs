@@ -160,7 +160,7 @@ pub(crate) struct Load {
     pub(crate) connect_rate: Option<f64>,
     /// What the run has to keep to, such as 'p99<2ms,err<0.01%': any percentile (p95, p99.9), max<1s, err, rate>10k. Exit
     /// code 3 if it does not. With err, failures count against that and are not by themselves a failed run. `hold` is
-    /// judged by its echoes
+    /// judged by its echoes, and err is the part of its connections that failed to open, were lost, or answered wrongly
     #[arg(long, value_name = "CONDITIONS")]
     pub(crate) slo: Option<Slo>,
     /// What decides where chance does: the bytes that are sent, and the moments of arrival. The same seed, connections and

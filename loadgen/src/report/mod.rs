@@ -127,8 +127,9 @@ impl Report {
     pub(crate) fn slo_outcomes(&self) -> Vec<Outcome> {
         let Some(slo) = &self.slo else { return Vec::new() };
         let mut outcomes = Vec::new();
+        let held = self.measured().next().is_none().then_some(self.plan.connections);
         for recorder in self.judged() {
-            let judged = slo.judge(&recorder);
+            let judged = slo.judge(&recorder, held);
             if outcomes.is_empty() {
                 outcomes = judged;
                 continue;
