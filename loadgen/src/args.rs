@@ -269,13 +269,16 @@ pub(crate) struct Output {
     /// be run it has `is_ok` false and the `problem`. A FIFO is waited for until somebody reads it.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Write the latencies' percentiles to FILE, in HdrHistogram's text format and milliseconds
+    /// Write the latencies' percentiles to FILE, in HdrHistogram's text format and milliseconds: of all runs together; of
+    /// `hold`, of its echoes, verifications and heartbeats
     #[arg(long, value_name = "FILE")]
     pub(crate) hgrm: Option<PathBuf>,
     /// Write a histogram of each interval to FILE, in HdrHistogram's V2 log format and nanoseconds, tagged with the stage
+    /// (of several runs closed-1, closed-2 and so on)
     #[arg(long, value_name = "FILE")]
     pub(crate) hlog: Option<PathBuf>,
-    /// Write the run over time to FILE, one line for each quarter of a second (one second, in runs of more than 30 s)
+    /// Write the run over time to FILE, one line for each quarter of a second (one second, in runs of more than 30 s);
+    /// the last column is the number of the run
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
     /// Write a page with pictures to FILE: percentiles, latency and throughput over time, settings, verdict; it needs no

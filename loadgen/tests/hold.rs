@@ -97,6 +97,18 @@ fn heartbeats_are_verified_and_each_connection_has_as_many() {
 }
 
 #[test]
+fn the_percentiles_file_of_a_hold_has_all_its_echoes() {
+    let server = Server::good();
+    let path = std::env::temp_dir().join(format!("loadgen-hold-{}.hgrm", std::process::id()));
+    let (_, results) =
+        measure(&format!("hold {} -c 20 -d 300ms --heartbeat 200ms --hgrm {}", server.address, path.display()));
+    let hgrm = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let echoes = 40 + stage(&results, "hold")["requests_answered"].as_u64().unwrap();
+    assert!(echoes > 40 && hgrm.contains(&format!("Total count    = {echoes:>12}]")), "{echoes}: {hgrm}");
+}
+
+#[test]
 fn a_heartbeat_finds_the_connection_that_does_not_answer() {
     // The first message verifies all; the second, a heartbeat, is never answered by one of them.
     let server = Server::start(|number, stream| {

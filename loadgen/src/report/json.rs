@@ -182,6 +182,8 @@ struct StageFacts {
     stage: &'static str,
     /// Whether it is left out of the figures.
     is_warmup: bool,
+    /// The number of the run, from 1; null of a stage that is none, and of a warm-up.
+    run: Option<usize>,
     /// The rate of an open loop, over the whole stage; and that at its beginning and at its end.
     rate_target_per_s: Option<f64>,
     rate_target_range_per_s: Option<[f64; 2]>,
@@ -393,7 +395,7 @@ impl Document<'_> {
             },
             ending: report.ending.name(),
             is_ok: report.is_ok(),
-            stages: report.stages.iter().map(stage).collect(),
+            stages: report.numbered().map(|(result, number)| stage(result, number.map(|(run, _)| run))).collect(),
             connections: report.series().seconds().map(second).collect(),
             server_seconds: report.server_looks.iter().map(look).collect(),
             closing_s: report.closing_time.as_secs_f64(),
@@ -433,7 +435,7 @@ fn slo(Outcome { condition, measured, is_met }: Outcome) -> SloFacts {
     SloFacts { condition, measured, is_met }
 }
 
-fn stage(result: &StageResult) -> StageFacts {
+fn stage(result: &StageResult, run: Option<usize>) -> StageFacts {
     let recorder: &Recorder = &result.recorder;
     let (rate, arrival) = match result.stage {
         Stage::Open { rate, arrival, .. } => (Some(rate), Some(arrival)),
@@ -447,6 +449,7 @@ fn stage(result: &StageResult) -> StageFacts {
     StageFacts {
         stage: result.stage.name(),
         is_warmup: result.is_warmup,
+        run,
         rate_target_per_s: rate.map(Rate::mean_per_s),
         rate_target_range_per_s: rate.map(|rate| [rate.from_per_s, rate.to_per_s]),
         arrival: arrival.map(Arrival::name),

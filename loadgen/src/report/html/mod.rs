@@ -1,6 +1,7 @@
 //! Results as one page with pictures, for browsers and reports: no network, no script, light and dark, phone and desktop.
 
 mod chart;
+mod runs;
 
 use std::fmt::Write;
 
@@ -19,20 +20,20 @@ pub(crate) fn render(report: &Report) -> String {
     let page = text::render(report, usize::MAX);
     let head = page.lines().next().unwrap_or("loadgen");
     let sections: String = report
-        .stages
-        .iter()
-        .filter(|it| it.recorder.timeline.intervals().len() > 0 && !it.is_warmup)
-        .map(|it| section(report, it))
+        .numbered()
+        .filter(|(it, _)| it.recorder.timeline.intervals().len() > 0 && !it.is_warmup)
+        .map(|(it, number)| section(report, it, number))
         .collect();
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\"><meta name=\"generator\" content=\"loadgen {version}\">\
          <title>{title}</title><style>\n{STYLE}</style></head><body>\n<h1>{title}</h1>\n<p class=\"dim\">{machine}</p>\n\
-         {verdict}{sections}<h2>Connections</h2>\n<div class=\"charts\">{connections}</div>\n{failures}{settings}</body></html>\n",
+         {verdict}{runs}{sections}<h2>Connections</h2>\n<div class=\"charts\">{connections}</div>\n{failures}{settings}</body></html>\n",
         version = env!("CARGO_PKG_VERSION"),
         title = escaped(head),
         machine = escaped(&machine(report)),
         verdict = verdict(report),
+        runs = runs::summary(report),
         connections = connections(report),
         failures = failures(report),
         settings = settings(report),
@@ -81,7 +82,7 @@ fn verdict(report: &Report) -> String {
     format!("<div class=\"verdict {class}\"><b>{word}</b> {sentence}{list}</div>\n")
 }
 
-fn section(report: &Report, result: &StageResult) -> String {
+fn section(report: &Report, result: &StageResult, number: Option<(usize, usize)>) -> String {
     let recorder = &result.recorder;
     let name = match result.stage {
         Stage::Closed { .. } => "Closed loop".to_owned(),
@@ -91,6 +92,10 @@ fn section(report: &Report, result: &StageResult) -> String {
         Stage::Open { rate, .. } => format!("Open loop, {rate} requests/s due, evenly spaced"),
         Stage::Hold { .. } => "Heartbeats".to_owned(),
         Stage::Connect | Stage::Verify => result.stage.name().to_owned(),
+    };
+    let name = match number {
+        Some((run, all @ 2..)) => format!("Run {run} of {all}: {}", name.to_lowercase()),
+        _ => name,
     };
     let times = Percentiles::of(&recorder.latency);
     let shown = |ns: Option<u64>| ns.map_or_else(|| "–".to_owned(), span);
