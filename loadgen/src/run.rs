@@ -91,9 +91,14 @@ impl<'a> Run<'a> {
                 true => self.progress.end(),
                 false => self.progress.show(seen),
             }
-            if let Some(watch) = self.watch.as_mut().filter(|_| self.watched_at.elapsed() >= SAMPLE_PERIOD) {
-                self.watched_at = Instant::now();
-                watch.note();
+            match &mut self.watch {
+                Some(watch) if self.watched_at.elapsed() >= SAMPLE_PERIOD => {
+                    self.watched_at = Instant::now();
+                    watch.note();
+                }
+                // Of what ends meanwhile no more than a tenth of a second is to be lost.
+                Some(watch) => watch.glance(),
+                None => {}
             }
         })?;
         let server_use = self.watch.as_mut().map(ServerWatch::end);
@@ -144,7 +149,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// How often the server's processes are looked at; a little less than the second that it is, see [`Progress`].
+/// How often all that the server's processes have is looked at; a little less than the second that it is, see [`Progress`].
 const SAMPLE_PERIOD: Duration = Duration::from_millis(950);
 
 /// What the names of the server's threads begin with.

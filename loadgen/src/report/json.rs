@@ -254,8 +254,11 @@ struct UseFacts {
     /// Null where this user may not look; without those of threads with a descriptor table of their own.
     descriptors_max: Option<u64>,
     threads_max: u64,
-    /// The processes that had ended by the stage's end.
+    /// Whether that number leaves out such threads; told since Linux 6.2.
+    has_own_descriptor_tables: bool,
+    /// The processes that had ended by the stage's end, and when that was seen, since the run began.
     gone_pids: Vec<u32>,
+    gone_at_s: Vec<f64>,
 }
 
 /// The server's processes at one moment, all of them together.
@@ -497,7 +500,9 @@ fn server_use(used: &ServerUse) -> UseFacts {
         resident_bytes_max: used.most.resident_bytes,
         descriptors_max: used.most.descriptors,
         threads_max: used.most.threads,
-        gone_pids: used.gone.clone(),
+        has_own_descriptor_tables: used.most.has_own_tables,
+        gone_pids: used.gone.iter().map(|(pid, _)| *pid).collect(),
+        gone_at_s: used.gone.iter().map(|(_, at)| at.as_secs_f64()).collect(),
     }
 }
 

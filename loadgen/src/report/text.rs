@@ -420,17 +420,23 @@ fn server_processes(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let mut parts: Vec<String> = cores.collect();
     parts.push(format!("{} resident at most", bytes(resident)));
     if report.established() >= MEMORY_CONNECTIONS {
-        parts.push(format!("{:.0} bytes a connection", resident as f64 / report.established() as f64));
+        let each = resident as f64 / report.established() as f64;
+        parts.push(format!("{each:.0} bytes a connection, beside what the kernel takes for its socket"));
     }
     let descriptors = used().filter_map(|(_, used)| used.most.descriptors).max();
-    parts.push(
-        descriptors
-            .map_or_else(|| "descriptors unknown (another user's)".to_owned(), |most| counted(most, "descriptor")),
-    );
+    let others = match used().any(|(_, used)| used.most.has_own_tables) {
+        true => " (in the first of several tables: the others are not counted)",
+        false => "",
+    };
+    parts.push(descriptors.map_or_else(
+        || "descriptors unknown (another user's)".to_owned(),
+        |most| format!("{}{others}", counted(most, "descriptor")),
+    ));
     parts.push(counted(most(|used| used.most.threads), "thread"));
     row(f, "Server", &parts.join(" · "))?;
-    let gone: Vec<String> = last.gone.iter().map(ToString::to_string).collect();
-    if gone.is_empty() { Ok(()) } else { row(f, "  ENDED", &format!("process {}", gone.join(", "))) }
+    last.gone.iter().try_for_each(|(pid, at)| {
+        row(f, "  ENDED", &format!("process {pid}, {:.1} s after the run began", at.as_secs_f64()))
+    })
 }
 
 /// The other end's account, and whether it is the same.
