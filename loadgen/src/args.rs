@@ -52,6 +52,9 @@ pub(crate) enum Command {
     ///
     /// Shows the throughput that the server reaches when every client waits for it. A server that stands still is asked
     /// nothing meanwhile, so for latency at a given rate use `open`.
+    ///
+    /// Where an HTTP server closes a connection behind a response, as it may say, the connection is opened again, and that
+    /// is a part of the next request's latency.
     #[command(
         after_help = "Example:\n  loadgen rr 127.0.0.1:1234 -c 1k -d 10s -s 64\n\nThe verdict and the exit codes: `loadgen --help`"
     )]

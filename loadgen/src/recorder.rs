@@ -49,7 +49,9 @@ pub(crate) struct Recorder {
     pub(crate) service: Times,
     /// From the moment a request was due to sending it; nanoseconds.
     pub(crate) lag: Times,
-    /// The same latencies over time.
+    /// How long it took to open connections again; nanoseconds. In a closed loop a part of the latency.
+    pub(crate) reconnect: Times,
+    /// The latencies over time.
     pub(crate) timeline: Timeline,
     /// What became of connections, second by second of the run.
     pub(crate) series: Series,
@@ -92,6 +94,7 @@ impl Recorder {
             latency: times(),
             service: times(),
             lag: times(),
+            reconnect: times(),
             timeline: Timeline::new(0),
             series: Series::default(),
             window_ns: 0,
@@ -132,6 +135,7 @@ impl Recorder {
         self.latency.merge(&other.latency);
         self.service.merge(&other.service);
         self.lag.merge(&other.lag);
+        self.reconnect.merge(&other.reconnect);
         self.timeline.merge(&other.timeline);
         self.series.merge(&other.series);
     }

@@ -67,7 +67,7 @@ pub(crate) struct Worker {
     pending: u64,
     /// Connects that are under way because the server had closed a connection in an orderly way.
     reopening: u64,
-    /// Connections that are open.
+    /// Connections that are open, or being opened again.
     open: u64,
     /// When the last of them was lost.
     emptied_ns: u64,
@@ -191,15 +191,17 @@ impl Worker {
             return true;
         }
         let is_closed = self.now_ns >= self.end_ns;
+        // What is being opened again belongs to the next stage, too.
+        let is_at_rest = self.pending + self.reopening == 0;
         match &self.drive {
-            Drive::Connect(connector) => connector.is_done() && self.pending == 0,
-            Drive::Verify(cursor) => cursor.is_done() && self.pending == 0,
-            Drive::Closed(_) => is_closed && self.pending == 0,
-            Drive::Beat(beats) => is_closed && self.pending == 0 && (beats.next_ns().is_none() || self.open == 0),
+            Drive::Connect(connector) => connector.is_done() && is_at_rest,
+            Drive::Verify(cursor) => cursor.is_done() && is_at_rest,
+            Drive::Closed(_) => is_closed && is_at_rest,
+            Drive::Beat(beats) => is_closed && is_at_rest && (beats.next_ns().is_none() || self.open == 0),
             Drive::Open(_) if !is_closed => false,
             Drive::Open(arrivals) => {
                 let is_all_given = arrivals.next_ns().is_none() || self.open == 0;
-                (self.pending == 0 && is_all_given) || self.now_ns >= self.end_ns.saturating_add(self.timeout_ns())
+                (is_at_rest && is_all_given) || self.now_ns >= self.end_ns.saturating_add(self.timeout_ns())
             }
             Drive::Hold => is_closed,
         }
@@ -327,8 +329,8 @@ impl Worker {
                 let now_ns = self.clock.now_ns();
                 let took_ns = now_ns - client.sent_ns();
                 client.connected();
-                self.open += 1;
                 if let Drive::Connect(connector) = &mut self.drive {
+                    self.open += 1;
                     connector.note_established(took_ns, now_ns);
                     self.recorder.latency.record(took_ns);
                     self.recorder.established += 1;
@@ -336,7 +338,9 @@ impl Worker {
                     self.pending -= 1;
                 } else {
                     self.reopening -= 1;
-                    self.go_on(slot, now_ns);
+                    self.recorder.reconnect.record(took_ns);
+                    // Whoever waits for the next reply of a closed loop waits for the new connection, too.
+                    self.go_on(slot, now_ns - took_ns, now_ns);
                 }
             }
             // Not ended after all: its edge is still to come.
@@ -365,7 +369,7 @@ impl Worker {
                 }
                 if is_answered {
                     let now_ns = self.answered(slot, fault);
-                    if is_last { self.reopen(slot) } else { self.go_on(slot, now_ns) }
+                    if is_last { self.reopen(slot) } else { self.go_on(slot, now_ns, now_ns) }
                 }
             }
             Err(failure) => {
@@ -416,7 +420,6 @@ impl Worker {
         let (target, destination) = (&self.plan.targets, self.destination(slot));
         let source = self.share.routes.spare();
         self.clients[slot as usize] = None;
-        self.open -= 1;
         self.recorder.reopened += 1;
         let begun_ns = self.clock.now_ns();
         let opened = socket::connect(target[destination], source).map_err(|error| Failure::of(Act::Connect, &error));
@@ -429,6 +432,7 @@ impl Worker {
 
     fn note_reopen_failure(&mut self, failure: Failure) {
         self.reopening -= 1;
+        self.open -= 1;
         self.failed += 1;
         self.emptied_ns = self.now_ns;
         self.recorder.lost += 1;
@@ -436,10 +440,10 @@ impl Worker {
         note(&mut self.recorder.losses, failure);
     }
 
-    /// What a client that has become free does next.
-    fn go_on(&mut self, slot: u32, now_ns: u64) {
+    /// What a client does next that wants to since `due_ns`, and has become free.
+    fn go_on(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
         match &mut self.drive {
-            Drive::Closed(_) if now_ns < self.end_ns => self.send(slot, now_ns, now_ns),
+            Drive::Closed(_) if now_ns < self.end_ns => self.send(slot, due_ns, now_ns),
             Drive::Open(arrivals) => arrivals.note_free(slot),
             _ => {}
         }
@@ -559,9 +563,10 @@ impl Worker {
             self.recorder.unfinished += due - self.recorder.due;
             self.recorder.due = due;
         }
+        let is_connect = matches!(self.drive, Drive::Connect(_));
         for client in &mut self.clients {
-            if let Some(client) = client.take_if(|client| client.state() != State::Idle) {
-                self.open -= u64::from(client.state() == State::Busy);
+            if client.take_if(|client| client.state() != State::Idle).is_some() && !is_connect {
+                self.open -= 1;
             }
         }
         (self.pending, self.reopening) = (0, 0);

@@ -202,6 +202,8 @@ struct StageFacts {
     losses: Vec<FailureFacts>,
     /// Connections that were opened again, because the server had closed them in the way that HTTP has for it.
     connections_reopened: u64,
+    /// How long that took each time. In a closed loop it is a part of the latency of the request behind it.
+    reconnect: Option<PercentileFacts>,
     /// due = answered + the sum of `request_failures` + unfinished.
     requests_due: u64,
     requests_answered: u64,
@@ -464,6 +466,7 @@ fn stage(result: &StageResult, run: Option<usize>) -> StageFacts {
         connect_failures: failures(&recorder.connect_failures),
         losses: failures(&recorder.losses),
         connections_reopened: recorder.reopened,
+        reconnect: (recorder.reopened > 0).then(|| percentiles(&recorder.reconnect)),
         requests_due: recorder.due,
         requests_answered: recorder.answered,
         requests_answered_in_window: recorder.answered_in_window,

@@ -241,12 +241,11 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fm
     let window = span(recorder.window_ns);
     row(f, "  answered", &format!("{} in the window of {window} + {} after it", count(within), count(after)))?;
     if recorder.reopened > 0 {
-        let times = count(recorder.reopened);
-        row(
-            f,
-            "  reopened",
-            &format!("{times} connections, which the server had closed behind a response, as it had said"),
-        )?;
+        let reopened = count(recorder.reopened);
+        let sentence = format!("{reopened} connections, which the server had closed behind a response, as it had said");
+        row(f, "  reopened", &sentence)?;
+        let is_part = if matches!(result.stage, Stage::Open { .. }) { "" } else { " (a part of the latency)" };
+        row(f, "  reconnect", &format!("{}{is_part}", times(&recorder.reconnect)))?;
     }
     if recorder.latency.len() == 0 {
         return Ok(());
