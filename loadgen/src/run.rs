@@ -94,14 +94,17 @@ impl<'a> Run<'a> {
             match &mut self.watch {
                 Some(watch) if self.watched_at.elapsed() >= SAMPLE_PERIOD => {
                     self.watched_at = Instant::now();
-                    watch.note();
+                    watch.note(threads_cpu_time(GENERATOR_THREADS));
                 }
                 // Of what ends meanwhile no more than a tenth of a second is to be lost.
                 Some(watch) => watch.glance(),
                 None => {}
             }
         })?;
-        let server_use = self.watch.as_mut().map(ServerWatch::end);
+        let server_use = self.watch.as_mut().map(|watch| {
+            watch.note(threads_cpu_time(GENERATOR_THREADS));
+            watch.end()
+        });
         let server_cpu_time =
             self.server_cpu_time().zip(server_cpu_before).map(|(now, before)| now.saturating_sub(before));
         let (elapsed, resident_bytes) = (begun_at.elapsed(), resident_bytes());
@@ -151,6 +154,9 @@ impl<'a> Run<'a> {
 
 /// How often all that the server's processes have is looked at; a little less than the second that it is, see [`Progress`].
 const SAMPLE_PERIOD: Duration = Duration::from_millis(950);
+
+/// What the names of the workers begin with, see [`Crew`].
+const GENERATOR_THREADS: &str = "loadgen-";
 
 /// What the names of the server's threads begin with.
 const SERVER_THREADS: &str = "esockets-";

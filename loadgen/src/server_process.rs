@@ -29,7 +29,18 @@ pub(crate) struct ServerWatch {
     most: Sample,
     /// When watching began, and the looks of every second since.
     begun_at: Instant,
-    looks: Vec<(Duration, Sample)>,
+    looks: Vec<Look>,
+}
+
+/// What was seen of both sides at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// Since the run's beginning.
+    pub(crate) at: Duration,
+    /// The server's processes.
+    pub(crate) server: Sample,
+    /// Processor time of the generating threads since they began.
+    pub(crate) generator_cpu_time: Duration,
 }
 
 /// A process, for as long as it is the one that was named: a number may be given to another one later.
@@ -101,14 +112,14 @@ impl ServerWatch {
         self.processes.iter_mut().for_each(|process| process.look(at, false));
     }
 
-    /// Looks, and remembers it: once a second.
-    pub(crate) fn note(&mut self) {
-        let sample = self.look();
-        self.looks.push((self.begun_at.elapsed(), sample));
+    /// Looks, and remembers it beside what the generator's threads have used: once a second.
+    pub(crate) fn note(&mut self, generator_cpu_time: Duration) {
+        let server = self.look();
+        self.looks.push(Look { at: self.begun_at.elapsed(), server, generator_cpu_time });
     }
 
-    /// All that was remembered, and how long after the run's beginning.
-    pub(crate) fn into_looks(self) -> Vec<(Duration, Sample)> {
+    /// All that was remembered.
+    pub(crate) fn into_looks(self) -> Vec<Look> {
         self.looks
     }
 
@@ -223,7 +234,7 @@ mod tests {
         let mut watch = ServerWatch::new(&[child.id(), std::process::id()]).unwrap();
         let seen = watch.look();
         assert!(seen.resident_bytes > 0 && seen.descriptors > Some(6) && seen.threads >= 3, "{seen:?}");
-        watch.note();
+        watch.note(Duration::ZERO);
         drop(child.stdin.take());
         child.wait().unwrap();
         let used = watch.end();

@@ -25,6 +25,8 @@ fn a_server_is_seen_from_outside() {
     assert_eq!(used["gone_pids"], serde_json::json!([]));
     let seconds = results["server_seconds"].as_array().unwrap();
     assert!(!seconds.is_empty() && seconds.iter().all(|look| look["resident_bytes"].as_u64() > Some(0)), "{seconds:?}");
+    let generator_s = |look: &serde_json::Value| look["generator_cpu_total_s"].as_f64().unwrap();
+    assert!(generator_s(seconds.last().unwrap()) > generator_s(&seconds[0]), "it worked, too: {seconds:?}");
     assert!(text.contains("resident at most") && text.contains("descriptors"), "{text}");
 }
 

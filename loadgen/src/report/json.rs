@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::env::consts::ARCH;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -14,8 +13,8 @@ use crate::report::runs::Runs;
 use crate::report::{Report, StageResult};
 use crate::routes::Used;
 use crate::schedule::{Arrival, Rate};
-use crate::series::Second;
-use crate::server_process::{Sample, ServerUse};
+use crate::series::Part;
+use crate::server_process::{Look, ServerUse};
 use crate::slo::Outcome;
 use crate::stage::Stage;
 use crate::times::Times;
@@ -42,7 +41,7 @@ pub(crate) struct Document<'a> {
     stages: Vec<StageFacts>,
     /// What became of connections, second by second; seconds in which nothing did are left out.
     connections: Vec<SecondFacts>,
-    /// The server's processes second by second, where `--server-pid` named them.
+    /// The server's processes second by second and at the end of each stage, where `--server-pid` named them.
     server_seconds: Vec<LookFacts>,
     /// How long it took to close all connections, by reset.
     closing_s: f64,
@@ -273,6 +272,8 @@ struct LookFacts {
     resident_bytes: u64,
     descriptors: Option<u64>,
     threads: u64,
+    /// Processor time of the generating threads since they began.
+    generator_cpu_total_s: f64,
 }
 
 /// One second of a run.
@@ -401,7 +402,7 @@ impl Document<'_> {
             ending: report.ending.name(),
             is_ok: report.is_ok(),
             stages: report.numbered().map(|(result, number)| stage(result, number.map(|(run, _)| run))).collect(),
-            connections: report.series().seconds().map(second).collect(),
+            connections: report.series().seconds().into_iter().map(second).collect(),
             server_seconds: report.server_looks.iter().map(look).collect(),
             closing_s: report.closing_time.as_secs_f64(),
             resident_begin_bytes: report.resident_begin_bytes,
@@ -509,17 +510,18 @@ fn server_use(used: &ServerUse) -> UseFacts {
     }
 }
 
-fn look((at, sample): &(Duration, Sample)) -> LookFacts {
+fn look(look: &Look) -> LookFacts {
     LookFacts {
-        at_s: at.as_secs_f64(),
-        cpu_total_s: sample.cpu_time.as_secs_f64(),
-        resident_bytes: sample.resident_bytes,
-        descriptors: sample.descriptors,
-        threads: sample.threads,
+        at_s: look.at.as_secs_f64(),
+        cpu_total_s: look.server.cpu_time.as_secs_f64(),
+        resident_bytes: look.server.resident_bytes,
+        descriptors: look.server.descriptors,
+        threads: look.server.threads,
+        generator_cpu_total_s: look.generator_cpu_time.as_secs_f64(),
     }
 }
 
-fn second((second, what, open): (u64, &Second, u64)) -> SecondFacts {
+fn second((second, what, open): (u64, Part, u64)) -> SecondFacts {
     SecondFacts {
         second,
         attempted: what.attempted,

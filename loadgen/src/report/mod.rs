@@ -19,7 +19,7 @@ use crate::netstat::Netstat;
 use crate::plan::Plan;
 use crate::recorder::{Recorder, merge_failures};
 use crate::series::Series;
-use crate::server_process::{Sample, ServerUse};
+use crate::server_process::{Look, ServerUse};
 use crate::slo::{Outcome, Slo};
 use crate::stage::Stage;
 use crate::times::Times;
@@ -44,8 +44,8 @@ pub(crate) struct Report {
     pub(crate) slo: Option<Slo>,
     /// What the server counted, where it is a part of this process.
     pub(crate) server: Option<ServerSide>,
-    /// What the server's processes had, second by second of the run, where they were named.
-    pub(crate) server_looks: Vec<(Duration, Sample)>,
+    /// What the server's processes had, second by second of the run and at the end of each stage, where they were named.
+    pub(crate) server_looks: Vec<Look>,
     /// Resident memory of this process before the first connection, in bytes.
     pub(crate) resident_begin_bytes: u64,
     /// How long it took to close all connections.

@@ -15,14 +15,16 @@ pub(super) fn summary(report: &Report) -> String {
         format!("<tr{class}><td>{name}</td>{cells}</tr>")
     };
     let mut rows = line(" class=\"sum\"", "median", &|figure| figure.median.map(|value| shown(figure, value)));
-    rows += &line(" class=\"sum\"", "95 % interval of the mean", &|figure| {
-        figure.range.map(|[low, high]| format!("{} … {}", shown(figure, low.max(0.0)), shown(figure, high)))
-    });
+    for (end, name) in ["from", "to"].into_iter().enumerate() {
+        rows += &line("", &format!("95 % interval of the mean, {name}"), &|figure| {
+            figure.range.map(|range| shown(figure, range[end].max(0.0)))
+        });
+    }
     for run in 0..runs.count {
         rows += &line("", &format!("run {}", run + 1), &|figure| figure.values[run].map(|value| shown(figure, value)));
     }
     format!(
-        "<h2>{} runs</h2>\n<div class=\"scroll\"><table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody>\
+        "<h2>{} runs</h2>\n<div class=\"scroll\"><table class=\"runs\"><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody>\
          </table></div>\n",
         runs.count
     )
@@ -50,7 +52,8 @@ mod tests {
         let table = summary(&three_runs());
         assert!(table.contains("<th>answers/s</th><th>p50</th>"), "{table}");
         assert!(table.contains("<td>median</td><td>980</td><td>500 us</td>"), "{table}");
-        assert!(table.contains("<td>95 % interval of the mean</td><td>955 … 1,005</td>"), "{table}");
-        assert!(table.contains("<td>run 3</td><td>970</td>") && table.matches("<tr").count() == 6, "{table}");
+        assert!(table.contains("<td>95 % interval of the mean, from</td><td>955</td>"), "{table}");
+        assert!(table.contains("<td>95 % interval of the mean, to</td><td>1,005</td>"), "{table}");
+        assert!(table.contains("<td>run 3</td><td>970</td>") && table.matches("<tr").count() == 7, "{table}");
     }
 }
