@@ -36,7 +36,7 @@ impl Args {
             Some(Command::Serve(_) | Command::Compare(_)) => None,
             Some(Command::Rr(aimed)) => Some(&aimed.load.output),
             Some(Command::Open(open)) => Some(&open.aimed.load.output),
-            Some(Command::Hold(held) | Command::Doctor(held)) => Some(&held.load.output),
+            Some(Command::Hold(held) | Command::Doctor(Examined { held, .. })) => Some(&held.load.output),
         }
     }
 }
@@ -78,9 +78,12 @@ pub(crate) enum Command {
     Hold(Held),
     /// Say what a run would need, what fits, and what would make more fit; nothing is run
     ///
-    /// Takes the options of the run that it is about. Exit code 0: it fits, 1: it does not.
-    #[command(after_help = "Examples:\n  loadgen doctor -c 1M\n  loadgen doctor 127.0.0.1:1234 -c 1M")]
-    Doctor(Held),
+    /// Takes the options of the run that it is about, whichever command that is: what does not matter to whether it fits,
+    /// such as -R or --html, is taken and not looked at. Exit code 0: it fits, 1: it does not.
+    #[command(
+        after_help = "Examples:\n  loadgen doctor -c 1M\n  loadgen doctor 127.0.0.1:1234 -c 1M\n  loadgen doctor 127.0.0.1:1234 -c 1M -R 20k -d 1h"
+    )]
+    Doctor(Examined),
     /// Compare the results in two JSON files: is the difference real, or chance?
     ///
     /// Each file is one `--json` of `rr` or `open`, best with `--runs 5`: without several runs nobody can tell chance from
@@ -130,7 +133,7 @@ pub(crate) struct Compare {
 }
 
 /// What every load has.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Load {
     /// How many connections
     #[arg(short = 'c', long, value_name = "N", default_value = "50", value_parser = parse_count)]
@@ -212,6 +215,20 @@ pub(crate) struct Held {
     pub(crate) heartbeat: Option<Duration>,
     #[command(flatten)]
     pub(crate) load: Load,
+}
+
+/// A run that is asked about: what any of them can be given.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Examined {
+    #[command(flatten)]
+    pub(crate) held: Held,
+    /// No rate makes a run fit or not
+    #[arg(short = 'R', long, hide = true, value_parser = parse_rate)]
+    rate: Option<f64>,
+    #[arg(long, hide = true, value_parser = parse_ramp, conflicts_with = "rate")]
+    ramp: Option<Rate>,
+    #[arg(long, hide = true, value_enum)]
+    arrival: Option<Arrival>,
 }
 
 /// An open loop: a load with a rate.
@@ -387,7 +404,10 @@ mod tests {
         let parses = |line: &str| Args::try_parse_from(line.split(' ')).is_ok();
         assert!(parses("loadgen") && parses("loadgen --quiet") && parses("loadgen rr localhost:1"));
         assert!(parses("loadgen rr a:1,b:2 c:3 --source 10.0.0.1,10.0.1.0/24 -c 5") && parses("loadgen hold -c 1M"));
-        assert!(parses("loadgen doctor h:1 -c 1M") && parses("loadgen serve --connections-max 1M"));
+        assert!(
+            parses("loadgen doctor h:1 -c 1M -R 20k --arrival constant --heartbeat 5s --html p --slo p99<1s")
+                && parses("loadgen serve --connections-max 1M")
+        );
         assert!(parses("loadgen open [::1]:1 -R 20k -c 1M -d 500ms -s 8MiB --connect-rate 5k"));
         for wrong in [
             "loadgen rr",

@@ -145,6 +145,6 @@ fn obey(args: Args) -> Result<Exit, Problem> {
             load::run(&targets, &load, &[Stage::Verify, hold, Stage::Verify])
         }
         Some(Command::Compare(compare)) => compare::run(&compare),
-        Some(Command::Doctor(Held { targets, load, .. })) => doctor::run(&targets, &load),
+        Some(Command::Doctor(examined)) => doctor::run(&examined.held.targets, &examined.held.load),
     }
 }

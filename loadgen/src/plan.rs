@@ -105,6 +105,16 @@ impl Plan {
         Ok(plan)
     }
 
+    /// What the plan would be for `connections`, made of the same `load` on the same `machine`.
+    ///
+    /// # Errors
+    /// More of them than any machine holds.
+    pub(crate) fn resized(&self, connections: u64, load: &Load, machine: &Machine) -> Result<Plan, Problem> {
+        let targets = if self.is_server_inside() { Vec::new() } else { self.targets.clone() };
+        let same = (self.name.clone(), targets, self.protocol.clone());
+        Plan::new(&Load { connections, ..load.clone() }, same, machine, self.seed)
+    }
+
     /// The same plan, now that the server inside listens at `address`.
     pub(crate) fn with_server(self, address: SocketAddr) -> Plan {
         Plan { targets: vec![address], ..self }
