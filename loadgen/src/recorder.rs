@@ -1,6 +1,6 @@
 //! What happened: counters, failures by kind, and latency histograms of one worker, which can be merged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::failure::Failure;
@@ -21,6 +21,8 @@ pub(crate) struct Recorder {
     pub(crate) established: u64,
     /// Connects that failed.
     pub(crate) connect_failures: Failures,
+    /// The indices of the destinations that each of these was met at.
+    pub(crate) unreached: BTreeMap<Failure, BTreeSet<usize>>,
     /// Connections that ended although no request was on its way.
     pub(crate) losses: Failures,
     /// Connections that were opened again, because the server had closed them in an orderly way.
@@ -80,6 +82,7 @@ impl Recorder {
             attempted: 0,
             established: 0,
             connect_failures: Failures::new(),
+            unreached: BTreeMap::new(),
             losses: Failures::new(),
             reopened: 0,
             lost: 0,
@@ -130,6 +133,9 @@ impl Recorder {
         }
         self.cpu_time += other.cpu_time;
         merge_failures(&mut self.connect_failures, &other.connect_failures);
+        for (failure, destinations) in &other.unreached {
+            self.unreached.entry(*failure).or_default().extend(destinations);
+        }
         merge_failures(&mut self.losses, &other.losses);
         merge_failures(&mut self.request_failures, &other.request_failures);
         self.latency.merge(&other.latency);

@@ -7,13 +7,15 @@ use std::fmt::{self, Display, Formatter};
 pub(crate) struct Strange {
     begin: Vec<u8>,
     is_cut: bool,
+    /// The index of the destination that sent it.
+    pub(crate) destination: usize,
 }
 
 impl Strange {
-    /// The beginning of `bytes`.
-    pub(crate) fn new(bytes: &[u8]) -> Strange {
+    /// The beginning of `bytes`, which came from the target with the index `destination`.
+    pub(crate) fn new(bytes: &[u8], destination: usize) -> Strange {
         let begin = &bytes[..bytes.len().min(BYTES_MAX)];
-        Strange { begin: begin.to_vec(), is_cut: begin.len() < bytes.len() }
+        Strange { begin: begin.to_vec(), is_cut: begin.len() < bytes.len(), destination }
     }
 }
 
@@ -42,9 +44,9 @@ mod tests {
 
     #[test]
     fn it_is_escaped_and_short() {
-        assert_eq!(Strange::new(b"220 welcome\r\n").to_string(), r#""220 welcome\r\n""#);
-        assert_eq!(Strange::new(b"\x1b[2J\"").to_string(), r#""\x1b[2J\"""#, "a terminal is not cleared by it");
-        assert_eq!(Strange::new(&[b'a'; 61]).to_string(), format!("\"{}\" ...", "a".repeat(60)));
-        assert_eq!(Strange::new(&[0; 60]).to_string(), format!("\"{}\" ...", r"\x00".repeat(15)));
+        assert_eq!(Strange::new(b"220 welcome\r\n", 0).to_string(), r#""220 welcome\r\n""#);
+        assert_eq!(Strange::new(b"\x1b[2J\"", 0).to_string(), r#""\x1b[2J\"""#, "a terminal is not cleared by it");
+        assert_eq!(Strange::new(&[b'a'; 61], 0).to_string(), format!("\"{}\" ...", "a".repeat(60)));
+        assert_eq!(Strange::new(&[0; 60], 0).to_string(), format!("\"{}\" ...", r"\x00".repeat(15)));
     }
 }

@@ -284,7 +284,7 @@ impl Worker {
             self.pending += 1;
             match outcome.and_then(|socket| self.register(socket, number, begun_ns)) {
                 Ok(client) => self.clients[number as usize] = Some(client),
-                Err(failure) => self.note_connect_failure(failure),
+                Err(failure) => self.note_connect_failure(number, failure),
             }
         }
     }
@@ -297,10 +297,12 @@ impl Worker {
         Ok(Client::new(socket, begun_ns))
     }
 
-    fn note_connect_failure(&mut self, failure: Failure) {
+    fn note_connect_failure(&mut self, slot: u32, failure: Failure) {
         self.pending -= 1;
         self.failed += 1;
         note(&mut self.recorder.connect_failures, failure);
+        let destination = self.destination(slot);
+        self.recorder.unreached.entry(failure).or_default().insert(destination);
         self.recorder.series.note_failed(self.now_ns, failure);
         if let Drive::Connect(connector) = &mut self.drive {
             connector.note_failure(self.recorder.established);
@@ -530,7 +532,7 @@ impl Worker {
         let _ = socket::reset_on_close(client.socket());
         self.responses.forget(slot);
         match (client.state(), &self.drive) {
-            (State::Connecting, Drive::Connect(_)) => return self.note_connect_failure(failure),
+            (State::Connecting, Drive::Connect(_)) => return self.note_connect_failure(slot, failure),
             (State::Connecting, _) => return self.note_reopen_failure(failure),
             _ => {}
         }
