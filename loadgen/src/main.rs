@@ -66,8 +66,8 @@ mod worker;
 use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use crate::args::{Aimed, Args, Command, Held, Output};
 use crate::problem::Problem;
@@ -115,15 +115,23 @@ fn refuse(error: &clap::Error) -> ! {
         let output = Output { json: Some("-".into()), ..Output::default() };
         output::write_problem(&output, &command, error.to_string().trim_end());
     }
-    if let (ErrorKind::InvalidSubcommand, Some(word)) = (error.kind(), command.get(1))
-        && word.parse::<Target>().is_ok()
-    {
-        // A target alone is no command: what to do with it is for the user to say.
-        let _ = stderr().write_all(
-            format!("tip: to measure it: `loadgen rr {word}`, or `loadgen open {word} -R 1k`\n\n").as_bytes(),
-        );
+    if let Some(tip) = tip(error.kind(), &command) {
+        let _ = stderr().write_all(tip.as_bytes());
     }
     error.exit()
+}
+
+/// What to say to somebody who gave a target but no command, as other tools have it: which one is for the user to choose.
+fn tip(kind: ErrorKind, command: &[String]) -> Option<String> {
+    let arguments = command.get(1..)?;
+    let is_command = |word: &String| Args::command().get_subcommands().any(|it| it.get_name() == word);
+    let is_strange = matches!(kind, ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
+    if !is_strange || arguments.iter().any(is_command) {
+        return None;
+    }
+    arguments.iter().find(|word| word.parse::<Target>().is_ok())?;
+    let all = arguments.join(" ");
+    Some(format!("tip: to measure it: `loadgen rr {all}`, or `loadgen open {all} -R 1k`\n\n"))
 }
 
 /// The arguments, the program's name included. They need not be UTF-8: a file's name, for one.
