@@ -239,7 +239,8 @@ pub(crate) struct Held {
     pub(crate) targets: Vec<Target>,
     /// A verified echo on each connection so often [default: silence]
     ///
-    /// All of them are spread evenly over that time, and each is timed from the moment at which it was due.
+    /// All of them are spread evenly over that time, and each is timed from the moment at which it was due: one whose
+    /// predecessor was still on its way then follows it, and has waited.
     #[arg(long, help_heading = LOAD, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) heartbeat: Option<Duration>,
     #[command(flatten)]

@@ -70,7 +70,7 @@ pub(crate) struct Recorder {
     pub(crate) busy_part: f64,
     /// The part of the stage for which it was ready to run and had no processor. Merged: that of the unluckiest.
     pub(crate) waited_part: f64,
-    /// Heartbeats that were left out because the one before them had not come back.
+    /// Heartbeats that were left out because their connection was just being opened again.
     pub(crate) skipped: u64,
 }
 

@@ -144,6 +144,11 @@ impl Beats {
         (due_ns < self.duration.as_nanos()).then_some(due_ns as u64)
     }
 
+    /// From one of a connection's to its next one.
+    pub(crate) fn interval_ns(&self) -> u64 {
+        self.interval.as_nanos() as u64
+    }
+
     /// Takes the connection whose turn it is.
     pub(crate) fn take(&mut self) -> Option<u32> {
         let slot = self.begun.checked_rem(u64::from(self.slots))?;

@@ -447,6 +447,15 @@ impl Worker {
         match &mut self.drive {
             Drive::Closed(_) if now_ns < self.end_ns => self.send(slot, due_ns, now_ns),
             Drive::Open(arrivals) => arrivals.note_free(slot),
+            Drive::Beat(beats) => {
+                // The heartbeat that fell due while the one before it was on its way: it waited, from then on.
+                let next_ns =
+                    self.clients[slot as usize].as_ref().map_or(u64::MAX, |it| it.due_ns() + beats.interval_ns());
+                if next_ns <= now_ns && next_ns < self.end_ns {
+                    self.recorder.lag.record(now_ns - next_ns);
+                    self.send(slot, next_ns, now_ns);
+                }
+            }
             _ => {}
         }
     }
@@ -472,11 +481,16 @@ impl Worker {
                 _ => return,
             };
             let Some(slot) = slot else { return };
-            // Connections that were lost keep their slot, and pass their turn on; so do those whose last heartbeat has not
-            // come back yet.
-            if self.clients[slot as usize].as_ref().is_none_or(|client| client.state() != State::Idle) {
-                let is_busy = self.clients[slot as usize].is_some();
-                self.recorder.skipped += u64::from(is_busy && matches!(self.drive, Drive::Beat(_)));
+            // Connections that were lost keep their slot, and pass their turn on.
+            let Some(client) = &self.clients[slot as usize] else { continue };
+            if let Drive::Beat(_) = self.drive {
+                // Being opened again it has no turn; and a heartbeat that followed a late one may have been this one.
+                self.recorder.skipped += u64::from(client.state() == State::Connecting);
+                if client.due_ns() >= due_ns {
+                    continue;
+                }
+            }
+            if client.state() != State::Idle {
                 continue;
             }
             if let Drive::Open(arrivals) = &mut self.drive {

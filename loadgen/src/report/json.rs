@@ -231,7 +231,7 @@ struct StageFacts {
     generator_busy_part: f64,
     /// The part of the time for which one of them was ready to run and had no processor.
     generator_waited_part: f64,
-    /// Heartbeats left out because the one before had not come back.
+    /// Heartbeats left out because their connection was just being opened again.
     heartbeats_skipped: u64,
     /// Answers in each third of the window.
     answered_in_thirds: [u64; 3],

@@ -199,7 +199,7 @@ fn held(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Res
     }
     let skipped = match recorder.skipped {
         0 => String::new(),
-        skipped => format!(", {} left out because the one before had not come back", count(skipped)),
+        skipped => format!(", {} left out while connections were opened again", count(skipped)),
     };
     let echoed = format!("{} of {} echoed every byte{skipped}", count(recorder.answered), count(recorder.due));
     row(f, "  heartbeats", &echoed)?;
