@@ -78,7 +78,7 @@ fn an_argument_need_not_be_utf_8() {
     let server = Server::good();
     let path = std::env::temp_dir().join(OsStr::from_bytes(b"loadgen-\xff-"));
     let path = path.with_extension(std::process::id().to_string());
-    let mut command = command(&format!("rr {} -c 1 -d 20ms --json", server.address));
+    let mut command = command(&format!("rr {} -c 1 -d 200ms --json", server.address));
     assert_eq!(command.arg(&path).output().unwrap().status.code(), Some(0));
     std::fs::remove_file(path).unwrap();
 }
@@ -102,10 +102,10 @@ fn a_fifo_gives_its_reader_the_results() {
     let server = Server::good();
     let path = std::env::temp_dir().join(format!("loadgen-fifo-read-{}", std::process::id()));
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let mut child = start(&format!("rr {} -c 1 -d 20ms --quiet --json {}", server.address, path.display()));
+    let mut child = start(&format!("rr {} -c 1 -d 200ms --quiet --json {}", server.address, path.display()));
     let results: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     std::fs::remove_file(&path).unwrap();
-    assert_eq!((child.wait().unwrap().code(), &results["is_ok"]), (Some(0), &true.into()));
+    assert_eq!((child.wait().unwrap().code(), &results["is_ok"]), (Some(0), &true.into()), "{results:#}");
 }
 
 /// Whether the process has a handler for SIGTERM: bit 14 of SigCgt, see proc_pid_status(5).
