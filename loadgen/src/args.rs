@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::address::UnixAddress;
+use crate::churn::{Churn, Close};
 use crate::listen_address::ListenAddress;
 use crate::quantity::{parse_count, parse_duration, parse_rate, parse_size};
 use crate::schedule::{Arrival, Rate};
@@ -36,7 +38,9 @@ impl Args {
             Some(Command::Serve(_) | Command::Compare(_)) => None,
             Some(Command::Rr(aimed)) => Some(&aimed.load.output),
             Some(Command::Open(open)) => Some(&open.aimed.load.output),
-            Some(Command::Hold(held) | Command::Doctor(Examined { held, .. })) => Some(&held.load.output),
+            Some(Command::Churn(churn)) => Some(&churn.aimed.load.output),
+            Some(Command::Doctor(doctor)) => Some(&doctor.held.load.output),
+            Some(Command::Hold(held)) => Some(&held.load.output),
         }
     }
 }
@@ -69,6 +73,14 @@ pub(crate) enum Command {
     /// each, for which it competes with a server on the same machine.
     #[command(after_help = OPEN_EXAMPLES)]
     Open(Open),
+    /// Connections that come and go: each connects, has one exchange, and closes
+    ///
+    /// In -c places, one at a time in each. Without -R a closed loop: each that is over is followed by the next. With -R they
+    /// are due at that rate, and their time counts from the moment at which they were due. Shown are the time of the whole,
+    /// until the reply is there, of the connect, and of the exchange; and how many there were at once, which is less than -c
+    /// where the server lets them go faster than loadgen opens them.
+    #[command(after_help = CHURN_EXAMPLES)]
+    Churn(Comings),
     /// Open connections and hold them: one verified echo on each, silence or heartbeats, and a verified echo again
     ///
     /// Without a target the server is in this process, and both ends of each connection are.
@@ -79,11 +91,11 @@ pub(crate) enum Command {
     /// Say what a run would need, what fits, and what would make more fit; nothing is run
     ///
     /// Takes the options of the run that it is about, whichever command that is: what does not matter to whether it fits,
-    /// such as -R or --html, is taken and not looked at. Exit code 0: it fits, 1: it does not.
+    /// such as the -R of `open` or --html, is taken and not looked at. Exit code 0: it fits, 1: it does not.
     #[command(
-        after_help = "Examples:\n  loadgen doctor -c 1M\n  loadgen doctor 127.0.0.1:1234 -c 1M\n  loadgen doctor 127.0.0.1:1234 -c 1M -R 20k -d 1h"
+        after_help = "Examples:\n  loadgen doctor -c 1M\n  loadgen doctor 127.0.0.1:1234 -c 1M\n  loadgen doctor 127.0.0.1:1234 -c 1M -R 20k -d 1h\n  loadgen doctor [::1]:1234 -c 100 -R 2k --close fin     a `churn`"
     )]
-    Doctor(Examined),
+    Doctor(Doctor),
     /// Compare the results in two JSON files: is the difference real, or chance?
     ///
     /// Each file is one `--json` of `rr` or `open`, best with `--runs 5`: without several runs nobody can tell chance from
@@ -168,6 +180,11 @@ pub(crate) struct Load {
     /// Just that, where * is any bytes up to what follows it, as in 'VERSION *\r\n' (\* is a star).
     #[arg(long, help_heading = LOAD, value_name = "TEXT", requires = "send", allow_hyphen_values = true)]
     pub(crate) expect: Option<String>,
+    /// Reach the servers of http:// targets over this Unix socket
+    ///
+    /// A path, or @name, as with curl.
+    #[arg(long, help_heading = LOAD, value_name = "PATH", value_parser = UnixAddress::new)]
+    pub(crate) unix_socket: Option<UnixAddress>,
     /// How long a connect, and a reply, may take
     ///
     /// What takes longer has failed, which is noticed up to a sixteenth of it late.
@@ -219,10 +236,10 @@ pub(crate) struct Load {
 /// A load on a server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Aimed {
-    /// The server: host:port or http://host:port/path
+    /// The server: host:port, http://host:port/path or unix:/path
     ///
     /// host:port or tcp://host:port, such as `127.0.0.1:1234` or `[::1]:1234`, which has to echo unless --send and --expect
-    /// say otherwise; or http://host:port/path. Connections are spread evenly over several.
+    /// say otherwise; or http://host:port/path; or unix:/path, unix:@name. Connections are spread evenly over several.
     #[arg(required = true, value_name = "TARGET", value_delimiter = ',')]
     pub(crate) targets: Vec<Target>,
     #[command(flatten)]
@@ -232,9 +249,9 @@ pub(crate) struct Aimed {
 /// A load on a server that may be in this process.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Held {
-    /// The server: host:port or http://host:port/path [default: one inside]
+    /// The server: host:port, http://… or unix:/path [default: one inside]
     ///
-    /// One or several: host:port, tcp://host:port or http://host:port/path; without one the server is in this process.
+    /// One or several: host:port, tcp://host:port, http://host:port/path or unix:/path; without one the server is in this process.
     #[arg(value_name = "TARGET", value_delimiter = ',')]
     pub(crate) targets: Vec<Target>,
     /// A verified echo on each connection so often [default: silence]
@@ -245,20 +262,6 @@ pub(crate) struct Held {
     pub(crate) heartbeat: Option<Duration>,
     #[command(flatten)]
     pub(crate) load: Load,
-}
-
-/// A run that is asked about: what any of them can be given.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Examined {
-    #[command(flatten)]
-    pub(crate) held: Held,
-    /// No rate makes a run fit or not
-    #[arg(short = 'R', long, hide = true, value_parser = parse_rate)]
-    rate: Option<f64>,
-    #[arg(long, hide = true, value_parser = parse_ramp, conflicts_with = "rate")]
-    ramp: Option<Rate>,
-    #[arg(long, hide = true, value_enum)]
-    arrival: Option<Arrival>,
 }
 
 /// An open loop: a load with a rate.
@@ -290,6 +293,60 @@ impl Open {
     }
 }
 
+/// Connections that come and go.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Comings {
+    /// Connections due per second, over all places [default: a closed loop]
+    #[arg(short = 'R', long, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) rate: Option<f64>,
+    /// How due moments lie: poisson or constant
+    #[arg(long, help_heading = LOAD, value_enum, default_value_t, hide_possible_values = true)]
+    pub(crate) arrival: Arrival,
+    /// How connections end: reset, fin or server
+    ///
+    /// Once their reply is there. reset: by a reset from this side, nothing is left of it on either; fin: by a FIN from this
+    /// side, which comes first, so that its source port waits 60 s in TIME_WAIT; server: by the server, whose FIN is waited
+    /// for (HTTP servers are asked for it, with `Connection: close`).
+    #[arg(long, help_heading = LOAD, value_enum, default_value_t, hide_possible_values = true)]
+    pub(crate) close: Close,
+    #[command(flatten)]
+    pub(crate) aimed: Aimed,
+}
+
+impl Comings {
+    /// The stage that it asks for.
+    pub(crate) fn stage(&self) -> Stage {
+        let arrivals = self.rate.map(|rate| (Rate::constant(rate), self.arrival));
+        Stage::Churn(Churn { duration: self.aimed.load.duration, arrivals, close: self.close })
+    }
+}
+
+/// A load to be examined.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// Of a `churn`, with --close: connections due per second
+    #[arg(short = 'R', long, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) rate: Option<f64>,
+    /// Of a `churn`: how its connections end: reset, fin or server
+    #[arg(long, help_heading = LOAD, value_enum, hide_possible_values = true)]
+    pub(crate) close: Option<Close>,
+    #[arg(long, hide = true, value_parser = parse_ramp, conflicts_with = "rate")]
+    ramp: Option<Rate>,
+    #[arg(long, hide = true, value_enum)]
+    arrival: Option<Arrival>,
+    #[command(flatten)]
+    pub(crate) held: Held,
+}
+
+impl Doctor {
+    /// The connections that come and go, if it is about some.
+    pub(crate) fn churn(&self) -> Option<Churn> {
+        let arrivals = self.rate.map(|rate| (Rate::constant(rate), Arrival::default()));
+        let close = self.close?;
+        Some(Churn { duration: self.held.load.duration, arrivals, close })
+    }
+}
+
 /// `1k:50k`: two rates.
 fn parse_ramp(text: &str) -> Result<Rate, String> {
     let (from, to) =
@@ -311,6 +368,21 @@ Examples:
 
 The verdict and the exit codes: `loadgen --help`";
 
+const CHURN_EXAMPLES: &str = "\
+Examples:
+  loadgen churn 127.0.0.1:1234 -c 50 -d 10s             how many connections a second?
+  loadgen churn 127.0.0.1:1234 -c 200 -R 1k             how long does each take, at that rate?
+  loadgen churn http://127.0.0.1/ -c 50 --close server  as browsers do without keep-alive
+
+How connections end decides what becomes of their source ports. Whoever closes first keeps the port in TIME_WAIT for 60 s. \
+By reset (the default) nobody does, and a port is free again at once. With --close fin it is this side: the kernel's 28,000 \
+ports then give no more than 470 connections a second to one target for as long as you like, and more only until they \
+have run out, which counts as failed connects. (Toward this machine itself it lets them go after 2 s: \
+net.ipv4.tcp_tw_reuse. Ports of --source need not wait, where both sides have TCP's timestamps. `loadgen doctor` with -R \
+and --close does the sum.) With --close server the ports wait at the server, where they cost memory, but nobody runs out \
+of them. Unix sockets have no ports: there --close reset and --close fin are the same.
+
+The verdict and the exit codes: `loadgen --help`";
 /// The options' groups in the help.
 const LOAD: &str = "Load";
 const THREADS: &str = "Sources and threads";
@@ -400,13 +472,17 @@ Examples:
   loadgen serve --listen 127.0.0.1:1234            an echo server to try the others on
   loadgen rr 127.0.0.1:1234 -c 1k -d 10s           as fast as 1,000 waiting clients go
   loadgen open 127.0.0.1:1234 -c 1k -R 20k         latency at 20,000 requests a second
+  loadgen churn 127.0.0.1:1234 -c 50               how many connections a second?
   loadgen hold 127.0.0.1:1234 -c 10k -d 1m         do 10,000 idle connections survive?
   loadgen hold -c 1M                               does this machine hold a million?
   loadgen doctor -c 1M                             and if not, why not?
   loadgen rr 127.0.0.1:1234 --json - --quiet       results for a script
   loadgen rr http://127.0.0.1:80/index.html -c 100 any HTTP/1.1 server: GET, status and length checked
   loadgen rr 127.0.0.1:6379 --send 'PING\\r\\n' --expect '+PONG\\r\\n'
-                                                   any protocol of requests and replies, here Redis's"
+                                                   any protocol of requests and replies, here Redis's
+  loadgen rr unix:/run/redis.sock --send 'PING\\r\\n' --expect '+PONG\\r\\n'
+                                                   the same over a Unix socket
+  loadgen rr http://localhost/ --unix-socket /run/app.sock"
     };
 }
 
@@ -444,7 +520,7 @@ was asked: 0.
 
 Connections come from where the kernel chooses (127.0.0.1 toward 127.0.0.1) as long as they are fewer than half of \
 its ports for each target, then from 127.0.0.1 and further addresses of 127.0.0.0/8, or from those of --source. \
-They end with a reset, so that none is left in TIME_WAIT."
+They end with a reset, so that none is left in TIME_WAIT; those of `churn` as --close says."
 );
 
 #[cfg(test)]
@@ -459,7 +535,7 @@ mod tests {
 
     #[test]
     fn the_short_help_has_a_line_for_each_option() {
-        for name in ["rr", "open", "hold", "doctor", "serve", "compare"] {
+        for name in ["rr", "open", "churn", "hold", "doctor", "serve", "compare"] {
             let mut command = Args::command().term_width(100);
             command.build();
             let help = command.find_subcommand_mut(name).unwrap().render_help().to_string();

@@ -70,6 +70,8 @@ pub(crate) enum State {
     Idle,
     /// A request is on its way.
     Busy,
+    /// The reply is there, and the server is to close the connection.
+    Closing,
 }
 
 impl Client {
@@ -128,6 +130,18 @@ impl Client {
         self.is_full = false;
     }
 
+    /// Its stream begins at `position`, not at the beginning: others before it had the bytes before that.
+    pub(crate) fn resume(&mut self, position: u64) {
+        self.begun = position;
+    }
+
+    /// The reply is whole, and the connection's end is waited for from now on.
+    pub(crate) fn await_end(&mut self, now_ns: u64) {
+        self.state = State::Closing;
+        // It may be there already, and its edge long gone.
+        (self.sent_ns, self.is_readable) = (now_ns, true);
+    }
+
     /// Begins a request of `size` bytes that was due at `due_ns`; [`flush`](Client::flush) sends it.
     pub(crate) fn begin(&mut self, size: u32, due_ns: u64, now_ns: u64) {
         self.begun = next_message(self.begun, self.size);
@@ -157,6 +171,7 @@ impl Client {
         match self.state {
             State::Connecting => Act::Connect,
             State::Idle => Act::Idle,
+            State::Closing => Act::Close,
             State::Busy if self.sent < self.size => Act::Send,
             State::Busy => Act::Reply,
         }
@@ -238,6 +253,23 @@ impl Client {
             }
         }
         Ok(fault)
+    }
+
+    /// Whether the server has closed the connection behind its reply.
+    ///
+    /// # Errors
+    /// What came instead: bytes, or a reset.
+    pub(crate) fn read_end(&mut self, scratch: &mut [u8]) -> Result<bool, Failure> {
+        while self.is_readable {
+            match (&self.socket).read(scratch) {
+                Ok(0) => return Ok(true),
+                Ok(_) => return Err(Failure::new(Act::Close, Kind::Surplus)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Failure::of(Act::Close, &error)),
+            }
+        }
+        Ok(false)
     }
 
     /// Whether there is more to read than the budget allowed.

@@ -182,8 +182,9 @@ impl Results {
             return Err(wrong("that run failed or was broken off: what it measured is no result".to_owned()));
         }
         let stages = results["stages"].take();
-        let is_run =
-            |stage: &&Value| matches!(stage["stage"].as_str(), Some("closed" | "open")) && stage["is_warmup"] != true;
+        let is_run = |stage: &&Value| {
+            matches!(stage["stage"].as_str(), Some("closed" | "open" | "churn")) && stage["is_warmup"] != true
+        };
         let runs: Vec<Value> = stages.as_array().into_iter().flatten().filter(is_run).cloned().collect();
         let first = runs.first().ok_or_else(|| wrong("it has no closed and no open loop".to_owned()))?;
         if runs.iter().any(|run| run["stage"] != first["stage"]) {

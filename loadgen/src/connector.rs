@@ -3,9 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 
-use esockets::socket;
 use socket2::Socket;
 
+use crate::address::Address;
 use crate::failure::{Act, Failure, Kind};
 use crate::gate::Gate;
 use crate::routes::Routes;
@@ -13,7 +13,7 @@ use crate::schedule::Pace;
 
 /// One worker's connects.
 pub(crate) struct Connector {
-    targets: Vec<SocketAddr>,
+    targets: Vec<Address>,
     routes: Routes,
     pace: Option<Pace>,
     gate: Gate,
@@ -30,7 +30,7 @@ impl Connector {
     /// `total` connects to `targets` on `routes`, begun from `begin_ns` on as `pace` says, or as fast as they succeed, and
     /// as `gate` lets them.
     pub(crate) fn new(
-        targets: Vec<SocketAddr>,
+        targets: Vec<Address>,
         routes: Routes,
         gate: Gate,
         (begin_ns, pace): (u64, Option<Pace>),
@@ -69,7 +69,7 @@ impl Connector {
         };
         let mut source = route.source;
         loop {
-            let failure = match socket::connect(self.targets[route.destination], source) {
+            let failure = match self.targets[route.destination].open(source) {
                 Ok(socket) => {
                     self.opened += 1;
                     return (number, Ok(socket));
@@ -113,12 +113,13 @@ const FAILURES_MAX: u64 = 128;
 mod tests {
     use super::*;
     use crate::routes::Sources;
+    use esockets::socket;
     use std::net::TcpListener;
 
     fn connector(target: SocketAddr, pace: Option<Pace>, total: u32) -> Connector {
         let sources = Sources::Given { addresses: [[127, 200, 1, 1].into()].into(), port_end: 1034 };
         let routes = Routes::new(sources, 1, (0, u64::from(total), u64::from(total)), (0, 1));
-        Connector::new(vec![target], routes, Gate::new(None, 1, 1_000_000_000), (5, pace), total)
+        Connector::new(vec![Address::Ip(target)], routes, Gate::new(None, 1, 1_000_000_000), (5, pace), total)
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Crew {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let seen = self.seen();
-                    let is_lonely = stage != Stage::Connect && seen.open == 0;
+                    let is_lonely = stage != Stage::Connect && stage.churn().is_none() && seen.open == 0;
                     if signals.came() {
                         self.halt.set(self.clock.now_ns());
                     } else if is_lonely {

@@ -51,6 +51,7 @@ fn plan(machine: &Machine, output: &Output) -> Result<Plan, Problem> {
         size: 64,
         send: None,
         expect: None,
+        unix_socket: None,
         timeout: Duration::from_secs(5),
         connect_rate: None,
         seed: None,
@@ -64,7 +65,7 @@ fn plan(machine: &Machine, output: &Output) -> Result<Plan, Problem> {
         latency: false,
         output: output.clone(),
     };
-    load::plan(&[], &load, machine)
+    load::plan(&[], &load, None, machine)
 }
 
 /// A quarter of what the closed loop reached, in round numbers: a rate at which a server that is well answers at once, and

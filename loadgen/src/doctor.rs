@@ -6,7 +6,9 @@ use std::io::{Write, stdout};
 use serde::Serialize;
 
 use crate::accept_queues::AcceptQueues;
+use crate::address::Address;
 use crate::args::Load;
+use crate::churn::Churn;
 use crate::layout;
 use crate::load;
 use crate::machine::Machine;
@@ -19,13 +21,13 @@ use crate::report::paragraph::paragraph;
 use crate::target::Target;
 use crate::terminal::report_columns;
 
-/// Examines this machine for a `load` on `targets`, and writes what it found. Returns whether the load fits.
+/// Examines this machine for a `load` on `targets`, whose connections may come and go, and writes what it found. Returns whether the load fits.
 ///
 /// # Errors
 /// What makes no sense in the command line, and a target without an address.
-pub(crate) fn run(targets: &[Target], load: &Load) -> Result<Exit, Problem> {
+pub(crate) fn run(targets: &[Target], load: &Load, churn: Option<Churn>) -> Result<Exit, Problem> {
     let machine = Machine::prepare();
-    let plan = load::plan(targets, load, &machine)?;
+    let plan = load::plan(targets, load, churn, &machine)?;
     let mut findings = preflight::findings(&plan, &machine);
     if !plan.is_server_inside() {
         findings.extend(server(&plan, &machine));
@@ -66,8 +68,11 @@ fn most(plan: &Plan, load: &Load, machine: &Machine) -> u64 {
 fn server(plan: &Plan, machine: &Machine) -> Vec<Finding> {
     let finding = |thing, sum, grade, remedy| Finding { thing, sum, fits: None, grade, remedy };
     let (connections, limit) = (plan.connections, machine.descriptors_max);
+    if plan.is_unix() {
+        return plan.targets.iter().filter_map(unix_listener).collect();
+    }
     let mut found = Vec::new();
-    if let Some(queues) = AcceptQueues::of(&plan.targets).and_then(|mut queues| queues.look()) {
+    if let Some(queues) = AcceptQueues::of(&plan.ips()).and_then(|mut queues| queues.look()) {
         let (listeners, backlog) = (counted(queues.listeners, "listener"), count(queues.backlog));
         let is_short = queues.backlog < BACKLOG_GOOD && connections > queues.backlog;
         found.push(finding(
@@ -87,6 +92,27 @@ fn server(plan: &Plan, machine: &Machine) -> Vec<Finding> {
     }
     found
 }
+
+/// Who listens at a Unix socket.
+fn unix_listener(address: &Address) -> Option<Finding> {
+    let Address::Unix(unix) = address else { return None };
+    let is_there = unix_listeners(&fs::read_to_string("/proc/net/unix").ok()?).any(|name| name == unix.name());
+    let (sum, grade) = match is_there {
+        true => (format!("one at {unix}; connects that find its queue full are tried again"), Grade::Fits),
+        false => (format!("none at {unix} now"), Grade::Doubtful),
+    };
+    let remedy = "start the server first; `ss -lx` shows who listens where".to_owned();
+    Some(Finding { thing: "listeners", sum, fits: None, grade, remedy })
+}
+
+/// The names of those who listen, of what /proc/net/unix says: see unix(7). A relative path stands there as it was bound.
+fn unix_listeners(table: &str) -> impl Iterator<Item = &str> {
+    let words = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    words.filter(|words| words.get(3) == Some(&SO_ACCEPTCON)).filter_map(|words| words.get(7).copied())
+}
+
+/// The flag of a socket that listens.
+const SO_ACCEPTCON: &str = "00010000";
 
 fn say(text: &str) {
     // Somebody like `head` has read enough.
@@ -191,6 +217,16 @@ mod tests {
         assert!(line.contains("ports") && line.contains("28,232"), "{page}");
         assert!(page.contains("for more: `--source`"), "{page}");
         assert!(page.ends_with("It does not fit: 28,232 connections would.\n"), "{page}");
+    }
+
+    #[test]
+    fn who_listens_at_a_unix_socket_stands_in_a_table() {
+        let table = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+                     0000000000000000: 00000002 00000000 00010000 0001 01  9214 /run/a.sock\n\
+                     0000000000000000: 00000003 00000000 00000000 0001 03  9215 /run/b.sock\n\
+                     0000000000000000: 00000002 00000000 00010000 0001 01  9216 @c\n\
+                     0000000000000000: 00000002 00000000 00010000 0001 01  9217\n";
+        assert_eq!(unix_listeners(table).collect::<Vec<_>>(), ["/run/a.sock", "@c"]);
     }
 
     #[test]

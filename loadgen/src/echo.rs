@@ -1,7 +1,7 @@
 //! The echo server, on the library beside this program: for the command `serve`, and inside a run.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use esockets::{Client, Cores, Error, Handler, Peer, Server};
 
@@ -78,7 +78,8 @@ fn cannot_start(error: &Error) -> String {
 /// Those of [`start`].
 pub(crate) fn start_inside(plan: Plan) -> Result<(Server, Plan), Problem> {
     let shards = plan.layout.shards.unwrap_or(1);
-    let server = start(plan.targets[0], shards, &CoreChoice::None, plan.layout.own_tables)?;
+    let address = plan.ips().first().copied().unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let server = start(address, shards, &CoreChoice::None, plan.layout.own_tables)?;
     let address = server.local_addr();
     Ok((server, plan.with_server(address)))
 }

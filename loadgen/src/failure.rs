@@ -28,6 +28,8 @@ pub(crate) enum Act {
     Reply,
     /// Keeping the connection open, with no request on its way.
     Idle,
+    /// Waiting for the server to close the connection, behind its reply.
+    Close,
 }
 
 /// What became of it.
@@ -69,6 +71,8 @@ pub(crate) enum Kind {
     OutOfPorts,
     /// This machine has no address from which the target could be reached.
     NoAddress,
+    /// No Unix socket has the target's name.
+    NoSocket,
     /// The kernel has no memory left for it.
     OutOfMemory,
     /// The kernel does not let this user do it, or a firewall of this machine forbids it.
@@ -97,6 +101,7 @@ impl Failure {
                 io::ErrorKind::TimedOut => Kind::TimedOut,
                 io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Kind::Reset,
                 io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => Kind::OutOfPorts,
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Kind::NoSocket,
                 io::ErrorKind::OutOfMemory => Kind::OutOfMemory,
                 io::ErrorKind::PermissionDenied => Kind::Forbidden,
                 _ => Kind::System,
@@ -114,6 +119,7 @@ impl Act {
             Act::Send => "send",
             Act::Reply => "reply",
             Act::Idle => "idle",
+            Act::Close => "close",
         }
     }
 }
@@ -145,6 +151,7 @@ impl Kind {
             Kind::OutOfDescriptors => "out of descriptors",
             Kind::OutOfPorts => "out of ports",
             Kind::NoAddress => "no address",
+            Kind::NoSocket => "no such socket",
             Kind::OutOfMemory => "out of memory",
             Kind::Forbidden => "forbidden",
             Kind::System => "system error",
@@ -195,6 +202,7 @@ mod tests {
         assert_eq!([kind(104), kind(32)], [Kind::Reset; 2]);
         assert_eq!([kind(12), kind(105)], [Kind::OutOfMemory; 2]);
         assert_eq!([kind(13), kind(1)], [Kind::Forbidden; 2]);
+        assert_eq!([kind(2), kind(20)], [Kind::NoSocket; 2]);
         assert_eq!(kind(100), Kind::System);
     }
 

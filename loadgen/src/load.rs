@@ -1,9 +1,10 @@
-//! The commands `rr`, `open` and `hold`: a load on somebody's server, from the command line to the report.
+//! The commands `rr`, `open`, `churn` and `hold`: a load on somebody's server, from the command line to the report.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::args::Load;
+use crate::churn::{Churn, Close};
 use crate::echo;
 use crate::machine::{Machine, is_own_address};
 use crate::output::Outlet;
@@ -27,7 +28,8 @@ use crate::target::Target;
 pub(crate) fn run(targets: &[Target], load: &Load, stages: &[Stage]) -> Result<Exit, Problem> {
     let signals = Signals::catch().map_err(Problem::Signals)?;
     let machine = Machine::prepare();
-    let plan = plan(targets, load, &machine)?;
+    let churn = stages.iter().find_map(|stage| stage.churn());
+    let plan = plan(targets, load, churn, &machine)?;
     preflight::check(&plan, &machine)?;
     let mut outlet = Outlet::open(&load.output, &signals)?;
     let (server, plan) = if plan.is_server_inside() {
@@ -37,7 +39,9 @@ pub(crate) fn run(targets: &[Target], load: &Load, stages: &[Stage]) -> Result<E
         (None, plan)
     };
     let mut run = Run::start(plan, machine, &signals, load.output.quiet)?;
-    run.stage(Stage::Connect)?;
+    if churn.is_none() {
+        run.stage(Stage::Connect)?;
+    }
     for stage in stages {
         if !stage.is_measured() {
             run.stage(*stage)?;
@@ -61,7 +65,13 @@ pub(crate) fn run(targets: &[Target], load: &Load, stages: &[Stage]) -> Result<E
 ///
 /// # Errors
 /// A target without an address, a source that is not this machine's, a wish that cannot be granted.
-pub(crate) fn plan(targets: &[Target], load: &Load, machine: &Machine) -> Result<Plan, Problem> {
+pub(crate) fn plan(targets: &[Target], load: &Load, churn: Option<Churn>, machine: &Machine) -> Result<Plan, Problem> {
+    if churn.is_some() && load.connect_rate.is_some() {
+        let sentence = "--connect-rate is for connections that stay; those that come and go have -R";
+        return Err(Problem::Usage(sentence.to_owned()));
+    }
+    let targets = by_unix_socket(targets, load).map_err(Problem::Usage)?;
+    let targets = targets.as_slice();
     let resolved: Result<Vec<_>, _> = targets.iter().map(|target| target.resolve(load.timeout)).collect();
     let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
     let name = if names.is_empty() { "an echo server in this process".to_owned() } else { names.join(", ") };
@@ -70,17 +80,29 @@ pub(crate) fn plan(targets: &[Target], load: &Load, machine: &Machine) -> Result
         let remedy = format!("`sudo ip address add {stranger} dev lo` would make it one, until the next start");
         return Err(Problem::Machine(format!("--source {stranger} is no address of this machine; {remedy}")));
     }
-    let protocol = protocol(targets, load).map_err(Problem::Usage)?;
-    Plan::new(
-        load,
-        (name, resolved.map_err(Problem::Resolve)?, protocol),
-        machine,
-        load.seed.unwrap_or_else(fresh_seed),
-    )
+    let closes = churn.is_some_and(|churn| churn.close == Close::Server);
+    let protocol = protocol(targets, load, closes).map_err(Problem::Usage)?;
+    let seed = load.seed.unwrap_or_else(fresh_seed);
+    let plan = Plan::new(load, (name, resolved.map_err(Problem::Resolve)?, protocol), machine, seed)?;
+    Ok(match churn {
+        Some(churn) => {
+            plan.with_churn(churn, load.warmup.unwrap_or_default() + load.duration * load.runs.into(), machine)
+        }
+        None => plan,
+    })
 }
 
-/// What `load` speaks with `targets`.
-fn protocol(targets: &[Target], load: &Load) -> Result<Protocol, String> {
+/// `targets`, over the Unix socket of `load` if it names one.
+fn by_unix_socket(targets: &[Target], load: &Load) -> Result<Vec<Target>, String> {
+    let Some(unix) = &load.unix_socket else { return Ok(targets.to_vec()) };
+    if targets.is_empty() || targets.iter().any(|target| target.path.is_none()) {
+        return Err(format!("--unix-socket is for http:// targets; for other servers the target itself is {unix}"));
+    }
+    Ok(targets.iter().map(|target| Target { unix: Some(unix.clone()), ..target.clone() }).collect())
+}
+
+/// What `load` speaks with `targets`; where it is HTTP, the server may be asked to close behind each response.
+fn protocol(targets: &[Target], load: &Load, closes: bool) -> Result<Protocol, String> {
     let paths: Vec<&str> = targets.iter().filter_map(|target| target.path.as_deref()).collect();
     let script = load.send.as_deref().zip(load.expect.as_deref());
     match (script, paths.len()) {
@@ -90,7 +112,7 @@ fn protocol(targets: &[Target], load: &Load) -> Result<Protocol, String> {
         (None, http) if http < targets.len() => {
             Err("some targets are http:// and others are not: measure one kind".to_owned())
         }
-        _ => Ok(Protocol::Http(Arc::new(Http::new(targets.iter().map(Target::authority).zip(paths))))),
+        _ => Ok(Protocol::Http(Arc::new(Http::new(targets.iter().map(Target::authority).zip(paths), closes)))),
     }
 }
 

@@ -45,6 +45,11 @@ pub(crate) struct System {
     pub(crate) orphans_max: Option<u64>,
     /// Connections that firewall rules can keep track of: `net.netfilter.nf_conntrack_max`.
     pub(crate) conntrack_max: Option<u64>,
+    /// Where ports in TIME_WAIT may be used again after a second: nowhere (0), everywhere (1), or toward this machine
+    /// itself (2): `net.ipv4.tcp_tw_reuse`.
+    pub(crate) time_wait_reuse: Option<u64>,
+    /// Whether TCP has timestamps, where the peer has them, too: `net.ipv4.tcp_timestamps`.
+    pub(crate) has_timestamps: bool,
 }
 
 impl System {
@@ -64,6 +69,8 @@ impl System {
             tcp_bytes_max: words("/proc/sys/net/ipv4/tcp_mem").get(2).map(|pages| pages * PAGE_BYTES),
             orphans_max: number("/proc/sys/net/ipv4/tcp_max_orphans"),
             conntrack_max: number("/proc/sys/net/netfilter/nf_conntrack_max"),
+            time_wait_reuse: number("/proc/sys/net/ipv4/tcp_tw_reuse"),
+            has_timestamps: number("/proc/sys/net/ipv4/tcp_timestamps").is_some_and(|value| value > 0),
         }
     }
 }
@@ -75,6 +82,21 @@ pub(crate) fn is_own_address(address: IpAddr) -> bool {
 }
 
 impl Machine {
+    /// How long a port of this machine stays in TIME_WAIT, as far as it keeps the next connection from being opened, toward
+    /// this machine itself or elsewhere.
+    ///
+    /// With TCP's timestamps a new connection is told from the old one. Then a program that binds the port by itself gets
+    /// it at once (tcp_twsk_unique() in the kernel's sources), and what the kernel chooses obeys `net.ipv4.tcp_tw_reuse`.
+    pub(crate) fn time_wait(&self, is_server_here: bool, is_kernels_choice: bool) -> Duration {
+        match self.system.time_wait_reuse {
+            _ if !self.system.has_timestamps => TIME_WAIT,
+            _ if !is_kernels_choice => Duration::ZERO,
+            Some(1) => TIME_WAIT_REUSED,
+            Some(2) if is_server_here => TIME_WAIT_REUSED,
+            _ => TIME_WAIT,
+        }
+    }
+
     /// Raises this process's descriptor limit as far as it goes, and reads all the rest.
     pub(crate) fn prepare() -> Machine {
         Machine {
@@ -117,6 +139,12 @@ pub(crate) fn thread_wait_time() -> Duration {
     let schedstat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     Duration::from_nanos(schedstat.split(' ').nth(1).and_then(|ns| ns.parse().ok()).unwrap_or(0))
 }
+
+/// TCP_TIMEWAIT_LEN of the kernel, which is not to be set.
+const TIME_WAIT: Duration = Duration::from_secs(60);
+
+/// A whole second of the clock has to have passed: up to two.
+const TIME_WAIT_REUSED: Duration = Duration::from_secs(2);
 
 /// What the kernel assumes when it cannot be asked; see ip(7).
 const PORTS_USUAL: PortRange = PortRange { first: 32768, last: 60999 };

@@ -1,18 +1,20 @@
 //! `loadgen`: opens very many connections and measures latency at scale, against any server.
 //!
-//! In reading order: `args` `target` `listen_address` `source_list` `quantity` what is asked for; `machine` `layout`
-//! `plan` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
-//! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `connector` `gate` `alarm`
+//! In reading order: `args` `target` `address` `listen_address` `source_list` `quantity` what is asked for; `machine` `layout`
+//! `plan` `churn` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo` `run` `crew`
+//! one run, from its first stage to its report; `worker` one thread's loop, with `stage` `places` `connector` `knocks` `gate` `alarm`
 //! `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said, and what is wrong with it; `recorder` `times`
 //! `timeline` `series` `failure` `errno` `strange` `netstat` `live` `halt` `standstill` `server_process` what happened; `slo` `verdict` what
 //! that is worth; `interval` `report` `terminal` `compare` what people and programs are told; `echo` `serve` the server, on the library beside
-//! this program. `layout`, `routes`, `schedule`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`,
+//! this program. `layout`, `churn`, `routes`, `schedule`, `places`, `knocks`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`,
 //! `interval` and `report` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
 mod accept_queues;
+mod address;
 mod alarm;
 mod args;
+mod churn;
 mod client;
 mod clock;
 mod compare;
@@ -27,6 +29,7 @@ mod failure;
 mod gate;
 mod halt;
 mod interval;
+mod knocks;
 mod layout;
 mod listen_address;
 mod live;
@@ -35,6 +38,7 @@ mod machine;
 mod netstat;
 mod output;
 mod payload;
+mod places;
 mod plan;
 mod preflight;
 mod problem;
@@ -148,11 +152,12 @@ fn obey(args: Args) -> Result<Exit, Problem> {
             load::run(&targets, &load, &[Stage::Closed { duration: load.duration }])
         }
         Some(Command::Open(open)) => load::run(&open.aimed.targets, &open.aimed.load, &[open.stage()]),
+        Some(Command::Churn(churn)) => load::run(&churn.aimed.targets, &churn.aimed.load, &[churn.stage()]),
         Some(Command::Hold(Held { targets, heartbeat, load })) => {
             let hold = Stage::Hold { duration: load.duration, heartbeat };
             load::run(&targets, &load, &[Stage::Verify, hold, Stage::Verify])
         }
         Some(Command::Compare(compare)) => compare::run(&compare),
-        Some(Command::Doctor(examined)) => doctor::run(&examined.held.targets, &examined.held.load),
+        Some(Command::Doctor(doctor)) => doctor::run(&doctor.held.targets, &doctor.held.load, doctor.churn()),
     }
 }

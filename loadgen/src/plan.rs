@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::args::{CoreChoice, Load};
+use crate::churn::Churn;
 use crate::layout::{Layout, Wish};
 use crate::machine::Machine;
 use crate::problem::Problem;
@@ -16,7 +18,7 @@ pub(crate) struct Plan {
     /// The targets as a person wrote them, for messages.
     pub(crate) name: String,
     /// Their addresses; connections are spread over them evenly.
-    pub(crate) targets: Vec<SocketAddr>,
+    pub(crate) targets: Vec<Address>,
     /// How many connections, over all workers.
     pub(crate) connections: u64,
     /// What is said on them.
@@ -34,6 +36,9 @@ pub(crate) struct Plan {
     pub(crate) cores: Vec<usize>,
     /// Who chooses source addresses and ports.
     pub(crate) sources: Sources,
+    /// Where connections come and go: how, and how many source ports wait in TIME_WAIT meanwhile; `None` for "as many as
+    /// there are connections", whose number nobody knows.
+    pub(crate) churn: Option<(Churn, Option<u64>)>,
     /// Processes of the server that are to be watched.
     pub(crate) server_pids: Vec<u32>,
     /// Sets this run's bytes apart from those of any other run.
@@ -65,17 +70,26 @@ impl Plan {
     /// The first wish that cannot be granted, by this machine or by any.
     pub(crate) fn new(
         load: &Load,
-        (name, targets, protocol): (String, Vec<SocketAddr>, Protocol),
+        (name, targets, protocol): (String, Vec<Address>, Protocol),
         machine: &Machine,
         seed: u64,
     ) -> Result<Plan, Problem> {
+        let is_unix = targets.iter().any(|target| target.ip().is_none());
+        if is_unix && targets.iter().any(|target| target.ip().is_some()) {
+            let sentence = "some targets are Unix sockets and others are not: measure one kind";
+            return Err(Problem::Usage(sentence.to_owned()));
+        }
+        if is_unix && load.source.is_some() {
+            let sentence = "--source is for TCP: a connection to a Unix socket has no source address, and needs none";
+            return Err(Problem::Usage(sentence.to_owned()));
+        }
         let given = load.source.as_ref().map(|list| list.addresses.as_slice());
         if let Some(stranger) = given.into_iter().flatten().find(|ip| !suits(**ip, &targets)) {
             let sentence = format!("--source {stranger} and {name} are not of one family, IPv4 or IPv6");
             return Err(Problem::Usage(sentence));
         }
         let is_inside = targets.is_empty();
-        let is_here = targets.iter().all(|target| target.ip().is_loopback());
+        let is_here = targets.iter().all(Address::is_here);
         // The server needs cores, too, where it is on this machine.
         let cores = machine.cores.len();
         let wish = Wish {
@@ -84,9 +98,9 @@ impl Plan {
             threads_usual: if is_here { cores.div_ceil(2) } else { cores },
             shards_usual: is_inside.then_some(cores),
         };
-        let targets = if is_inside { vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))] } else { targets };
+        let targets = if is_inside { vec![Address::Ip((Ipv4Addr::LOCALHOST, 0).into())] } else { targets };
         let plan = Plan {
-            sources: Sources::toward(&targets, load.connections, given, machine.ports, std::process::id()),
+            sources: Sources::toward(&ips(&targets), load.connections, given, machine.ports, std::process::id()),
             name,
             targets,
             connections: load.connections,
@@ -96,6 +110,7 @@ impl Plan {
             connect_rate: load.connect_rate,
             layout: Layout::new(&wish, machine.descriptors_max),
             cores: cores_of(&load.cores, machine).map_err(Problem::Machine)?,
+            churn: None,
             server_pids: load.server_pid.clone(),
             seed,
         };
@@ -112,12 +127,35 @@ impl Plan {
     pub(crate) fn resized(&self, connections: u64, load: &Load, machine: &Machine) -> Result<Plan, Problem> {
         let targets = if self.is_server_inside() { Vec::new() } else { self.targets.clone() };
         let same = (self.name.clone(), targets, self.protocol.clone());
-        Plan::new(&Load { connections, ..load.clone() }, same, machine, self.seed)
+        let plan = Plan::new(&Load { connections, ..load.clone() }, same, machine, self.seed)?;
+        Ok(match self.churn {
+            Some((churn, _)) => {
+                plan.with_churn(churn, load.warmup.unwrap_or_default() + load.duration * load.runs.into(), machine)
+            }
+            None => plan,
+        })
+    }
+
+    /// The same plan for connections that come and go, for `lasting` in all. Where their ports may be too many for the
+    /// kernel's range, sources are chosen as for as many connections at once.
+    pub(crate) fn with_churn(self, churn: Churn, lasting: Duration, machine: &Machine) -> Plan {
+        if self.is_unix() {
+            return Plan { churn: Some((churn, Some(0))), ..self };
+        }
+        let is_here = self.is_server_here();
+        let waiting = |is_kernels| churn.waiting_max(machine.time_wait(is_here, is_kernels), lasting);
+        let ports = self.connections.saturating_add(waiting(true).unwrap_or(u64::MAX));
+        let sources = match self.sources {
+            Sources::Kernel => Sources::toward(&self.ips(), ports, None, machine.ports, std::process::id()),
+            given => given,
+        };
+        let waiting = waiting(sources == Sources::Kernel);
+        Plan { sources, churn: Some((churn, waiting)), ..self }
     }
 
     /// The same plan, now that the server inside listens at `address`.
     pub(crate) fn with_server(self, address: SocketAddr) -> Plan {
-        Plan { targets: vec![address], ..self }
+        Plan { targets: vec![Address::Ip(address)], ..self }
     }
 
     /// Bytes of a request.
@@ -137,15 +175,29 @@ impl Plan {
 
     /// Whether the server is on this machine, in whatever process.
     pub(crate) fn is_server_here(&self) -> bool {
-        self.targets.iter().all(|target| target.ip().is_loopback())
+        self.targets.iter().all(Address::is_here)
     }
 
-    /// The sources that its connections use.
-    pub(crate) fn sources_used(&self) -> Used {
-        let used = self.sources.used(self.connections, self.targets.len());
+    /// Whether the targets are Unix sockets, which have no ports.
+    pub(crate) fn is_unix(&self) -> bool {
+        self.targets.iter().any(|target| target.ip().is_none())
+    }
+
+    /// The IP addresses and ports of the targets; none of Unix sockets.
+    pub(crate) fn ips(&self) -> Vec<SocketAddr> {
+        ips(&self.targets)
+    }
+
+    /// The sources that so many of its connections use.
+    pub(crate) fn sources_used(&self, connections: u64) -> Used {
+        if self.is_unix() {
+            return Used { chosen_by: "none", addresses: 0, first: None, last: None, ports: None };
+        }
+        let used = self.sources.used(connections, self.targets.len());
         // Toward loopback it is known what the kernel chooses; elsewhere its routes decide.
         let localhost = |ip: IpAddr| if ip.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { ip };
-        let first = used.first.or_else(|| self.is_server_here().then(|| localhost(self.targets[0].ip())));
+        let here = self.ips().first().copied().filter(|_| self.is_server_here());
+        let first = used.first.or(here.map(|target| localhost(target.ip())));
         Used { first, last: used.last.or(first), ..used }
     }
 
@@ -204,8 +256,12 @@ pub(crate) fn cores_of(choice: &CoreChoice, machine: &Machine) -> Result<Vec<usi
 }
 
 /// Whether connections to all of `targets` can come from `source`.
-fn suits(source: IpAddr, targets: &[SocketAddr]) -> bool {
-    targets.iter().all(|target| target.is_ipv4() == source.is_ipv4())
+fn suits(source: IpAddr, targets: &[Address]) -> bool {
+    ips(targets).iter().all(|target| target.is_ipv4() == source.is_ipv4())
+}
+
+fn ips(targets: &[Address]) -> Vec<SocketAddr> {
+    targets.iter().filter_map(Address::ip).collect()
 }
 
 #[cfg(test)]
@@ -283,9 +339,17 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_unix_socket_has_no_sources_and_is_here() {
+        let unix = plan("unix:/run/a.sock -c 100k").unwrap();
+        assert_eq!((unix.threads(), unix.is_server_here(), unix.sources_used(9).addresses), (6, true, 0));
+        assert!(plan("unix:/run/a.sock --source 127.0.0.1").unwrap_err().contains("no source address"));
+        assert!(plan("unix:/run/a.sock 127.0.0.1:1").unwrap_err().contains("one kind"));
+    }
+
+    #[test]
     fn connections_are_spread_over_the_targets() {
         let plan = plan("127.0.0.1:1,127.0.0.1:2 127.0.0.1:3 -c 30").unwrap();
-        let ports = plan.targets.iter().map(|target| target.port()).collect::<Vec<_>>();
+        let ports = plan.ips().iter().map(|target| target.port()).collect::<Vec<_>>();
         assert_eq!(ports, [1, 2, 3]);
         let mut reached = [0; 3];
         plan.shares().into_iter().flat_map(|share| share.routes).for_each(|route| reached[route.destination] += 1);

@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use thiserror::Error;
 
+use crate::churn::Close;
 use crate::echo::QUEUE_SIZE;
 use crate::layout::TABLES_MAX;
 use crate::machine::Machine;
@@ -75,16 +76,18 @@ pub(crate) fn check(plan: &Plan, machine: &Machine) -> Result<(), Shortage> {
 
 /// All that `plan` needs of `machine`, the likeliest to run short first.
 pub(crate) fn findings(plan: &Plan, machine: &Machine) -> Vec<Finding> {
+    let of_tcp = |finding: fn(&Plan, &Machine) -> Option<Finding>| finding(plan, machine).filter(|_| !plan.is_unix());
     let all = [
         Some(descriptors(plan, machine)),
-        Some(ports(plan, machine)),
+        of_tcp(|plan, machine| Some(ports(plan, machine))),
+        of_tcp(ports_waiting),
         Some(memory(plan, machine)),
         files(plan, machine),
         threads(plan, machine),
-        Some(backlog(plan, machine)),
-        bytes_under_way(plan, machine),
-        orphans(plan, machine),
-        tracked(plan, machine),
+        of_tcp(|plan, machine| Some(backlog(plan, machine))),
+        of_tcp(bytes_under_way),
+        of_tcp(orphans),
+        of_tcp(tracked),
     ];
     all.into_iter().flatten().collect()
 }
@@ -124,11 +127,8 @@ fn ports(plan: &Plan, machine: &Machine) -> Finding {
     let destinations = plan.targets.len();
     // What the kernel chooses for few connections, loadgen chooses for many.
     let is_kernels = plan.sources == Sources::Kernel;
-    let widest = if is_kernels {
-        Sources::toward(&plan.targets, u64::MAX, None, machine.ports, 0)
-    } else {
-        plan.sources.clone()
-    };
+    let widest =
+        if is_kernels { Sources::toward(&plan.ips(), u64::MAX, None, machine.ports, 0) } else { plan.sources.clone() };
     let fits = widest.capacity(destinations, machine.ports);
     let toward = counted(destinations as u64, "destination");
     let (sum, remedy) = if is_kernels && widest != Sources::Kernel {
@@ -149,6 +149,32 @@ fn ports(plan: &Plan, machine: &Machine) -> Finding {
         (format!("{product}; {} needed", some(needed)), "more addresses in `--source`")
     };
     graded("ports", plan, fits, sum, remedy.to_owned())
+}
+
+/// TIME_WAIT, see tcp(7): ports of connections that are over, where this side closes them.
+fn ports_waiting(plan: &Plan, machine: &Machine) -> Option<Finding> {
+    let (_, waiting) = plan.churn.filter(|(churn, _)| churn.close == Close::Fin)?;
+    let all = plan.sources.capacity(plan.targets.len(), machine.ports);
+    let wait_s = machine.time_wait(plan.is_server_here(), plan.sources == Sources::Kernel).as_secs();
+    let each = format!("each waits {wait_s} s in TIME_WAIT");
+    let (sum, grade) = match waiting {
+        Some(0) => {
+            ("none: with TCP's timestamps, those that loadgen chooses are used again at once".into(), Grade::Fits)
+        }
+        Some(waiting) => {
+            let needed = waiting.saturating_add(plan.connections);
+            let sum = format!("{each}: {} at this rate, of {}", count(needed), count(all));
+            (sum, if needed > all { Grade::Short } else { Grade::Fits })
+        }
+        None => {
+            let per_s = all / wait_s.max(1);
+            let sum = format!("{each}: {} are enough for {} connections/s, however long", count(all), count(per_s));
+            (sum, if per_s < FAST_PER_S { Grade::Doubtful } else { Grade::Fits })
+        }
+    };
+    let remedy = "`--close reset` or `--close server`, which keep no port; `--source` with addresses of this machine, whose \
+                  ports need not wait where both sides have TCP's timestamps; a lower -R";
+    Some(Finding { thing: "ports waiting", sum, fits: None, grade, remedy: remedy.to_owned() })
 }
 
 /// MemAvailable, see proc_meminfo(5).
@@ -257,6 +283,9 @@ fn doubtful_at_worst(grade: Grade) -> Grade {
 /// less than 100 bytes of the program that has it.
 const CONNECTION_END_BYTES: u64 = 4 * 1024 + 200;
 
+/// More connections a second than a machine opens and closes.
+const FAST_PER_S: u64 = 200_000;
+
 /// Messages of this size are echoed before many of them can be under way.
 const SMALL_BYTES: u32 = 4096;
 
@@ -301,6 +330,16 @@ mod tests {
         assert_eq!(short(&given, &machine()), [("ports", Some(63_488))]);
         let sentence = check(&plan("[::1]:1 -c 28233").unwrap(), &machine()).unwrap_err().to_string();
         assert!(sentence.contains("ip_local_port_range") && sentence.contains("--source"), "{sentence}");
+    }
+
+    #[test]
+    fn unix_sockets_need_no_ports() {
+        let unix = plan("unix:/run/a.sock -c 60k").unwrap();
+        let system =
+            System { tcp_bytes_max: Some(1), orphans_max: Some(1), conntrack_max: Some(1), ..System::default() };
+        let machine = Machine { system, ..machine() };
+        assert_eq!(findings(&unix, &machine).iter().map(|it| it.thing).collect::<Vec<_>>(), ["descriptors", "memory"]);
+        assert_eq!(check(&unix, &machine), Ok(()));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::churn::Churn;
 use crate::live::Seen;
 use crate::quantity::count;
 use crate::stage::Stage;
@@ -61,11 +62,13 @@ impl Progress {
             Stage::Verify => "verifying".to_owned(),
             Stage::Closed { .. } => "closed loop".to_owned(),
             Stage::Open { rate, .. } => format!("open loop at {rate}/s"),
+            Stage::Churn(Churn { arrivals: Some((rate, _)), .. }) => format!("churn at {rate}/s"),
+            Stage::Churn(_) => "churn".to_owned(),
             Stage::Hold { .. } => "holding".to_owned(),
         };
         let name = if is_warmup { format!("warming up, {name}") } else { name };
         self.begin_part(name, stage.duration());
-        self.drains = matches!(stage, Stage::Closed { .. } | Stage::Open { .. });
+        self.drains = stage.is_measured();
     }
 
     /// All connections are being closed.

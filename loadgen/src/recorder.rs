@@ -27,9 +27,13 @@ pub(crate) struct Recorder {
     pub(crate) losses: Failures,
     /// Connections that were opened again, because the server had closed them in an orderly way.
     pub(crate) reopened: u64,
+    /// The most connections that were under way at one moment, of those that come and go. Merged: the sum, of moments that
+    /// need not be the same.
+    pub(crate) at_once_max: u64,
     /// Connections that were open and are not any more, and not by the server's leave.
     pub(crate) lost: u64,
-    /// Requests that were due: in a closed loop those that were sent.
+    /// Requests that were due: in a closed loop those that were sent. Of connections that come and go each is one, from
+    /// its connect to its end.
     pub(crate) due: u64,
     /// Requests whose whole reply came back as it had to.
     pub(crate) answered: u64,
@@ -51,6 +55,10 @@ pub(crate) struct Recorder {
     pub(crate) service: Times,
     /// From the moment a request was due to sending it; nanoseconds.
     pub(crate) lag: Times,
+    /// Of connections that come and go: from the beginning of a connect to its end, and from sending the request to the
+    /// end of its reply; nanoseconds.
+    pub(crate) connect: Times,
+    pub(crate) exchange: Times,
     /// How long it took to open connections again; nanoseconds. In a closed loop a part of the latency.
     pub(crate) reconnect: Times,
     /// The latencies over time.
@@ -85,6 +93,7 @@ impl Recorder {
             unreached: BTreeMap::new(),
             losses: Failures::new(),
             reopened: 0,
+            at_once_max: 0,
             lost: 0,
             due: 0,
             answered: 0,
@@ -98,6 +107,8 @@ impl Recorder {
             service: times(),
             lag: times(),
             reconnect: times(),
+            connect: times(),
+            exchange: times(),
             timeline: Timeline::new(0),
             series: Series::default(),
             window_ns: 0,
@@ -115,6 +126,7 @@ impl Recorder {
         self.attempted += other.attempted;
         self.established += other.established;
         self.reopened += other.reopened;
+        self.at_once_max += other.at_once_max;
         self.lost += other.lost;
         self.due += other.due;
         self.answered += other.answered;
@@ -142,6 +154,8 @@ impl Recorder {
         self.service.merge(&other.service);
         self.lag.merge(&other.lag);
         self.reconnect.merge(&other.reconnect);
+        self.connect.merge(&other.connect);
+        self.exchange.merge(&other.exchange);
         self.timeline.merge(&other.timeline);
         self.series.merge(&other.series);
     }

@@ -143,7 +143,7 @@ impl Sources {
 /// The sources that a run uses, for its report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Used {
-    /// `kernel`, `loadgen` or `user`.
+    /// `kernel`, `loadgen` or `user`; `none` where connections have no source.
     pub(crate) chosen_by: &'static str,
     /// How many addresses.
     pub(crate) addresses: u64,
@@ -158,6 +158,7 @@ pub(crate) struct Used {
 impl Display for Used {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match (self.first, self.last, self.ports) {
+            _ if self.addresses == 0 => f.write_str("no address: Unix sockets need none"),
             (Some(first), Some(_), Some((low, high))) if self.addresses == 1 => {
                 write!(f, "{first}, ports {low} to {high}")
             }
@@ -234,6 +235,40 @@ impl Iterator for Routes {
         }
         self.next += 1;
         Some(Route { destination: destination as usize, source: self.sources.pair(pair) })
+    }
+}
+
+/// One worker's sources for connections that come and go, over and over, and toward each destination by itself: the next
+/// one is always that which has been at rest for longest. Those of different workers are disjoint.
+#[derive(Debug, Clone)]
+pub(crate) struct Rotation {
+    sources: Sources,
+    /// How many of them there are, of which this worker has every so-manieth.
+    pairs: u64,
+    worker: u64,
+    workers: u64,
+    /// How many were taken toward each destination.
+    taken: Vec<u64>,
+}
+
+impl Rotation {
+    /// The sources of worker number `worker` of `workers` toward so many destinations.
+    pub(crate) fn new(sources: Sources, destinations: usize, (worker, workers): (usize, usize)) -> Rotation {
+        let pairs = sources.addresses() * sources.ports();
+        Rotation { sources, pairs, worker: worker as u64, workers: workers as u64, taken: vec![0; destinations] }
+    }
+
+    /// The next source toward the destination of this index; `None` where the kernel chooses.
+    pub(crate) fn next(&mut self, destination: usize) -> Option<SocketAddr> {
+        let turn = self.taken[destination] % self.len().max(1);
+        self.taken[destination] += 1;
+        // More workers than sources share them: the kernel then says which of them are in use.
+        self.sources.pair((self.worker + turn * self.workers) % self.pairs.max(1))
+    }
+
+    /// How many sources it has toward each destination; 0 where the kernel chooses.
+    pub(crate) fn len(&self) -> u64 {
+        self.pairs.saturating_sub(self.worker).div_ceil(self.workers)
     }
 }
 
@@ -378,6 +413,23 @@ mod tests {
             assert_eq!(spares.len() as u64, SPARES);
             assert!(spares.into_iter().all(|spare| used.insert(spare)));
         }
+    }
+
+    #[test]
+    fn a_rotation_takes_every_source_once_before_it_takes_one_again() {
+        let sources = Sources::Given { addresses: [[10, 0, 0, 2].into(), [10, 0, 0, 9].into()].into(), port_end: 1029 };
+        let mut seen = Vec::new();
+        for worker in 0..3 {
+            let mut rotation = Rotation::new(sources.clone(), 2, (worker, 3));
+            let first: Vec<SocketAddr> = (0..rotation.len()).map(|_| rotation.next(0).unwrap()).collect();
+            assert_eq!(rotation.next(0), Some(first[0]));
+            assert_eq!(rotation.next(1), Some(first[0]), "each destination has its own turn");
+            seen.extend(first);
+        }
+        assert_eq!((seen.len(), seen.iter().collect::<HashSet<_>>().len()), (10, 10));
+        let mut crowded = Rotation::new(sources, 1, (12, 13));
+        assert_eq!(crowded.next(0), Some("10.0.0.2:1026".parse().unwrap()));
+        assert_eq!(Rotation::new(Sources::Kernel, 1, (0, 1)).next(0), None);
     }
 
     #[test]

@@ -108,7 +108,9 @@ impl<'a> Run<'a> {
         let server_cpu_time =
             self.server_cpu_time().zip(server_cpu_before).map(|(now, before)| now.saturating_sub(before));
         let (elapsed, resident_bytes) = (begun_at.elapsed(), resident_bytes());
-        let netstat = Netstat::now().since(netstat_before);
+        // What it counts is TCP's.
+        let is_unix = self.report.plan.is_unix();
+        let netstat = if is_unix { Netstat::default() } else { Netstat::now().since(netstat_before) };
         let result = StageResult {
             stage,
             is_warmup,

@@ -16,6 +16,8 @@ pub(crate) struct Part {
     pub(crate) failed: Failures,
     /// Connections that were open and are not any more, with or without a request on its way.
     pub(crate) lost: Failures,
+    /// Connections that ended as they had to, of those that come and go.
+    pub(crate) ended: u64,
 }
 
 /// The tenths of a second of a run in which something happened to connections, counted from its beginning.
@@ -43,6 +45,11 @@ impl Series {
     /// An open connection was lost.
     pub(crate) fn note_lost(&mut self, now_ns: u64, failure: Failure) {
         note(&mut self.at(now_ns).lost, failure);
+    }
+
+    /// A connection that comes and goes has gone.
+    pub(crate) fn note_ended(&mut self, now_ns: u64) {
+        self.at(now_ns).ended += 1;
     }
 
     /// Adds what `other` has, each to its own time.
@@ -80,6 +87,7 @@ impl Part {
     fn add(&mut self, other: &Part) {
         self.attempted += other.attempted;
         self.established += other.established;
+        self.ended += other.ended;
         merge_failures(&mut self.failed, &other.failed);
         merge_failures(&mut self.lost, &other.lost);
     }
@@ -88,7 +96,7 @@ impl Part {
 fn with_open(parts: &BTreeMap<u64, Part>) -> Vec<(u64, Part, u64)> {
     let mut open = 0u64;
     let mut count = |(at, what): (&u64, &Part)| {
-        open = (open + what.established).saturating_sub(total(&what.lost));
+        open = (open + what.established).saturating_sub(total(&what.lost) + what.ended);
         (*at, what.clone(), open)
     };
     parts.iter().map(&mut count).collect()
@@ -111,11 +119,12 @@ mod tests {
         two.note_established(0);
         two.note_attempt(S);
         two.note_lost(4 * S, lost);
+        one.note_ended(4 * S);
         two.note_failed(4 * S, Failure::new(Act::Connect, Kind::Refused));
         one.merge(&two);
         let seconds: Vec<(u64, u64, u64)> =
             one.seconds().into_iter().map(|(second, what, open)| (second, what.established, open)).collect();
-        assert_eq!(seconds, [(0, 4, 4), (1, 0, 4), (4, 0, 3)]);
+        assert_eq!(seconds, [(0, 4, 4), (1, 0, 4), (4, 0, 2)]);
         let (_, last, _) = one.seconds().pop().unwrap();
         assert_eq!((&last.lost, total(&last.failed)), (&Failures::from([(lost, 1)]), 1));
     }

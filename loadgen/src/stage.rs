@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::churn::Churn;
 use crate::connector::Connector;
+use crate::places::Places;
 use crate::schedule::{Arrival, Rate, Schedule};
 
 /// One part of a run, which all workers do at the same time.
@@ -27,6 +29,8 @@ pub(crate) enum Stage {
         /// How their moments lie.
         arrival: Arrival,
     },
+    /// Connections come and go, each with one exchange.
+    Churn(Churn),
     /// Nothing is sent but heartbeats, and nothing else may come.
     Hold {
         /// How long.
@@ -39,7 +43,21 @@ pub(crate) enum Stage {
 impl Stage {
     /// Whether it is one that a server is measured by.
     pub(crate) fn is_measured(self) -> bool {
-        matches!(self, Stage::Closed { .. } | Stage::Open { .. })
+        matches!(self, Stage::Closed { .. } | Stage::Open { .. } | Stage::Churn(_))
+    }
+
+    /// How many requests, or connections, are due a second, and how their moments lie; of an open loop.
+    pub(crate) fn arrivals(self) -> Option<(Rate, Arrival)> {
+        match self {
+            Stage::Open { rate, arrival, .. } => Some((rate, arrival)),
+            Stage::Churn(churn) => churn.arrivals,
+            _ => None,
+        }
+    }
+
+    /// The same, if it is one of connections that come and go.
+    pub(crate) fn churn(self) -> Option<Churn> {
+        if let Stage::Churn(churn) = self { Some(churn) } else { None }
     }
 
     /// The same for another duration, if it has one. A rate that changes keeps to where it begins.
@@ -49,6 +67,10 @@ impl Stage {
             Stage::Closed { .. } => Stage::Closed { duration },
             Stage::Open { rate, arrival, .. } => {
                 Stage::Open { duration, rate: Rate::constant(rate.from_per_s), arrival }
+            }
+            Stage::Churn(churn) => {
+                let arrivals = churn.arrivals.map(|(rate, arrival)| (Rate::constant(rate.from_per_s), arrival));
+                Stage::Churn(Churn { duration, arrivals, ..churn })
             }
             Stage::Hold { heartbeat, .. } => Stage::Hold { duration, heartbeat },
         }
@@ -61,6 +83,7 @@ impl Stage {
             Stage::Verify => "verify",
             Stage::Closed { .. } => "closed",
             Stage::Open { .. } => "open",
+            Stage::Churn(_) => "churn",
             Stage::Hold { .. } => "hold",
         }
     }
@@ -70,6 +93,7 @@ impl Stage {
         match self {
             Stage::Connect | Stage::Verify => None,
             Stage::Closed { duration } | Stage::Open { duration, .. } | Stage::Hold { duration, .. } => Some(duration),
+            Stage::Churn(churn) => Some(churn.duration),
         }
     }
 }
@@ -84,6 +108,8 @@ pub(crate) enum Drive {
     Closed(Cursor),
     /// Requests that fall due.
     Open(Arrivals),
+    /// Connections, in the places that are free.
+    Churn(Box<Places>),
     /// Nothing.
     Hold,
     /// Heartbeats, one connection after the other.

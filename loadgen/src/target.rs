@@ -6,21 +6,25 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A target as it was written: a host, by name or by number, and a port.
+use crate::address::{Address, UnixAddress};
+
+/// A target as it was written: a host, by name or by number, and a port; or a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     /// A name or an address, an IPv6 one without its brackets.
     pub(crate) host: String,
-    /// The TCP port, never 0.
+    /// The TCP port, never 0 where there is a host.
     pub(crate) port: u16,
     /// The path, with its query, of an HTTP target.
     pub(crate) path: Option<String>,
+    /// The Unix socket where the server is, whatever host and port say, which are empty without one.
+    pub(crate) unix: Option<UnixAddress>,
 }
 
 impl Target {
     /// What HTTP calls the authority: the host, and the port unless it is 80.
     pub(crate) fn authority(&self) -> String {
-        let whole = Target { path: None, ..self.clone() }.to_string();
+        let whole = Target { path: None, unix: None, ..self.clone() }.to_string();
         whole.strip_suffix(":80").map_or(whole.clone(), str::to_owned)
     }
 
@@ -30,15 +34,18 @@ impl Target {
     ///
     /// # Errors
     /// A sentence that says which name could not be resolved, and why.
-    pub(crate) fn resolve(&self, timeout: Duration) -> Result<SocketAddr, String> {
+    pub(crate) fn resolve(&self, timeout: Duration) -> Result<Address, String> {
+        if let Some(unix) = &self.unix {
+            return Ok(Address::Unix(unix.clone()));
+        }
         let failed = |error: io::Error| format!("cannot find the address of '{}': {error}", self.host);
         let addresses: Vec<SocketAddr> = (self.host.as_str(), self.port).to_socket_addrs().map_err(failed)?.collect();
         match addresses.as_slice() {
             [] => Err(format!("'{}' has no address", self.host)),
-            [only] => Ok(*only),
+            [only] => Ok(Address::Ip(*only)),
             [first, ..] => {
                 let answers = |address: &&SocketAddr| TcpStream::connect_timeout(address, timeout).is_ok();
-                Ok(*addresses.iter().find(answers).unwrap_or(first))
+                Ok(Address::Ip(*addresses.iter().find(answers).unwrap_or(first)))
             }
         }
     }
@@ -46,14 +53,17 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_some() {
-            f.write_str("http://")?;
+        match (&self.unix, &self.path) {
+            (Some(unix), None) => return unix.fmt(f),
+            (_, Some(_)) => f.write_str("http://")?,
+            (None, None) => {}
         }
         match self.host.contains(':') {
             true => write!(f, "[{}]:{}", self.host, self.port)?,
             false => write!(f, "{}:{}", self.host, self.port)?,
         }
-        f.write_str(self.path.as_deref().unwrap_or_default())
+        f.write_str(self.path.as_deref().unwrap_or_default())?;
+        self.unix.as_ref().map_or(Ok(()), |unix| write!(f, " by {unix}"))
     }
 }
 
@@ -61,9 +71,13 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Target, String> {
-        let example = "give host:port, such as 127.0.0.1:1234, [::1]:1234, tcp://example.org:1234, or http://host/path";
+        let example = "give host:port, such as 127.0.0.1:1234, [::1]:1234, tcp://example.org:1234, http://host/path, or unix:/path";
         if let Some(rest) = text.strip_prefix("http://") {
             return http_target(rest);
+        }
+        if let Some(name) = text.strip_prefix("unix:") {
+            let unix = Some(UnixAddress::new(name)?);
+            return Ok(Target { host: String::new(), port: 0, path: None, unix });
         }
         let rest = text.strip_prefix("tcp://").unwrap_or(text);
         if let Some((scheme, _)) = rest.split_once("://") {
@@ -80,7 +94,7 @@ impl FromStr for Target {
             return Err(format!("no host in '{text}': {example}"));
         }
         match port.parse() {
-            Ok(port @ 1..) => Ok(Target { host: host.to_owned(), port, path: None }),
+            Ok(port @ 1..) => Ok(Target { host: host.to_owned(), port, path: None, unix: None }),
             _ => Err(format!("'{port}' is not a port from 1 to 65535: {example}")),
         }
     }
@@ -142,6 +156,17 @@ mod tests {
     #[test]
     fn a_number_resolves_to_itself() {
         let target: Target = "[::1]:7".parse().unwrap();
-        assert_eq!(target.resolve(Duration::from_secs(1)), Ok("[::1]:7".parse().unwrap()));
+        assert_eq!(target.resolve(Duration::from_secs(1)), Ok(Address::Ip("[::1]:7".parse().unwrap())));
+    }
+
+    #[test]
+    fn unix_sockets_are_targets_by_themselves_or_by_the_side_of_a_host() {
+        let redis: Target = "unix:/run/redis.sock".parse().unwrap();
+        assert_eq!(redis.to_string(), "unix:/run/redis.sock");
+        let unix = UnixAddress::new("@a").unwrap();
+        let http = Target { unix: Some(unix.clone()), .."http://h/x".parse().unwrap() };
+        assert_eq!((http.to_string().as_str(), http.authority().as_str()), ("http://h:80/x by unix:@a", "h"));
+        assert_eq!(http.resolve(Duration::from_secs(1)), Ok(Address::Unix(unix)));
+        assert!("unix:".parse::<Target>().is_err() && "unix:@".parse::<Target>().is_err());
     }
 }

@@ -6,7 +6,6 @@ use crate::quantity::{count, rate_text, span};
 use crate::recorder::total;
 use crate::report::percentiles::Percentiles;
 use crate::report::{Ending, Report, StageResult};
-use crate::stage::Stage;
 
 /// What can be said of the figures of a run that was measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +64,7 @@ fn is_judged(result: &StageResult) -> bool {
 
 fn reasons(result: &StageResult) -> Vec<String> {
     let mut reasons = Vec::new();
-    if let Stage::Open { rate, .. } = result.stage {
+    if let Some((rate, _)) = result.stage.arrivals() {
         reasons.extend(rate_not_achieved(result, rate.mean_per_s()));
         reasons.extend(sent_late(result));
     }
@@ -140,7 +139,7 @@ fn waited(result: &StageResult) -> Option<String> {
 /// Answers in the first third of the window against those in the last, beyond what chance makes of such numbers.
 fn unsteady(result: &StageResult) -> Option<String> {
     let [first, _, last] = result.recorder.thirds.map(|answers| answers as f64);
-    if let Stage::Open { rate, .. } = result.stage
+    if let Some((rate, _)) = result.stage.arrivals()
         && rate.from_per_s != rate.to_per_s
     {
         return None;
@@ -206,6 +205,7 @@ mod tests {
     use super::*;
     use crate::report::tests::report;
     use crate::schedule::{Arrival, Rate};
+    use crate::stage::Stage;
     use crate::times::Times;
 
     /// A stage of 3 s in which 1,000 requests took 1 to 1,000 us.

@@ -1,32 +1,37 @@
-//! One thread's loop: wait, note, connect, serve, due, sweep. Its connections, poll and histograms are its own.
+//! One thread's loop: wait, note, connect, knock, serve, due, sweep. Its connections, poll and histograms are its own.
+
+mod churn;
+mod knock;
 
 use std::collections::VecDeque;
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use esockets::{socket, sys};
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 
 use crate::accept_queues::AcceptQueues;
+use crate::address::Address;
 use crate::alarm::Alarm;
+use crate::churn::Churn;
 use crate::client::{Client, Speech, State};
 use crate::clock::Clock;
 use crate::connector::Connector;
 use crate::failure::{Act, Failure, Kind};
 use crate::gate::Gate;
 use crate::halt::Halt;
+use crate::knocks::Knocks;
 use crate::live::{Live, Seen};
 use crate::machine::thread_wait_time;
 use crate::payload::Stream;
+use crate::places::Places;
 use crate::plan::{Plan, Share};
 use crate::protocol::http::Responses;
 use crate::recorder::{Recorder, note};
-use crate::routes::Sources;
-use crate::schedule::{Pace, Schedule};
+use crate::routes::{Rotation, Sources};
+use crate::schedule::{Arrival, Pace, Rate, Schedule};
 use crate::stage::{Arrivals, Beats, Cursor, Drive, Stage};
 use crate::standstill::Standstill;
 use crate::timeline::Timeline;
@@ -48,6 +53,11 @@ pub(crate) struct Worker {
     /// HTTP responses of which not all has come.
     responses: Responses,
     drive: Drive,
+    /// The stage, if its connections come and go, and where they come from.
+    churn: Option<Churn>,
+    rotation: Rotation,
+    /// Connects that wait for room in the queue of a Unix socket.
+    knocks: Knocks,
     /// Stages begun so far.
     stages: u64,
     /// When the stage's window opens and closes; the latter is the end of time for a stage without a duration.
@@ -83,6 +93,7 @@ impl Worker {
     /// Those of epoll_create1(2): EMFILE or ENFILE when descriptors have run out.
     pub(crate) fn new(plan: Plan, share: Share, clock: Clock, halt: Arc<Halt>, live: Arc<Live>) -> io::Result<Worker> {
         let recorder = Recorder::new(plan.latency_ns_max());
+        let part = (share.worker, share.workers);
         Ok(Worker {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_MAX),
@@ -91,6 +102,9 @@ impl Worker {
             scratch: vec![0; (plan.size() as usize * 2).clamp(*SCRATCH_BYTES.start(), *SCRATCH_BYTES.end())],
             responses: Responses::default(),
             drive: Drive::Hold,
+            churn: None,
+            rotation: Rotation::new(plan.sources.clone(), plan.targets.len(), part),
+            knocks: Knocks::new(plan.targets.len()),
             stages: 0,
             begin_ns: 0,
             end_ns: 0,
@@ -124,6 +138,7 @@ impl Worker {
             self.wait();
             self.note();
             self.connect();
+            self.knock();
             self.serve();
             self.due();
             self.sweep();
@@ -153,6 +168,10 @@ impl Worker {
     }
 
     fn begin(&mut self, stage: Stage, begin_ns: u64) {
+        self.churn = stage.churn();
+        if self.churn.is_some() {
+            self.clients.resize_with(self.share.connections as usize, || None);
+        }
         let slots = self.clients.len() as u32;
         let (worker, workers) = (self.share.worker, self.share.workers);
         self.stages += 1;
@@ -163,7 +182,7 @@ impl Worker {
             Stage::Connect => {
                 let pace = self.plan.connect_rate.map(|rate| Pace::new(rate, worker, workers));
                 let (targets, routes) = (self.plan.targets.clone(), self.share.routes.clone());
-                let gate = Gate::new(AcceptQueues::of(&targets), workers, self.timeout_ns());
+                let gate = Gate::new(AcceptQueues::of(&self.plan.ips()), workers, self.timeout_ns());
                 let when = (begin_ns, pace);
                 Drive::Connect(Box::new(Connector::new(targets, routes, gate, when, self.share.connections)))
             }
@@ -171,10 +190,11 @@ impl Worker {
             Stage::Closed { .. } => Drive::Closed(Cursor::new(slots)),
             Stage::Open { duration, rate, arrival } => {
                 let free = (0..slots).filter(|slot| self.clients[*slot as usize].is_some()).collect();
-                // Each stage has chances of its own.
-                let seed = self.plan.seed.wrapping_add(self.stages);
-                let schedule = Schedule::new(rate, duration.as_secs_f64(), arrival, seed, (worker, workers));
-                Drive::Open(Arrivals::new(schedule, duration, free))
+                Drive::Open(self.arrivals(duration, (rate, arrival), free))
+            }
+            Stage::Churn(Churn { duration, arrivals, .. }) => {
+                let arrivals = arrivals.map(|arrivals| self.arrivals(duration, arrivals, (0..slots).collect()));
+                Drive::Churn(Box::new(Places::new(arrivals, slots, (begin_ns, self.end_ns), self.timeout_ns())))
             }
             Stage::Hold { heartbeat: None, .. } => Drive::Hold,
             Stage::Hold { duration, heartbeat: Some(interval) } => {
@@ -184,6 +204,14 @@ impl Worker {
             }
         };
         self.tell();
+    }
+
+    /// What falls due for this worker in a stage of `duration`, and the `free` slots for it.
+    fn arrivals(&self, duration: Duration, (rate, arrival): (Rate, Arrival), free: VecDeque<u32>) -> Arrivals {
+        // Each stage has chances of its own.
+        let seed = self.plan.seed.wrapping_add(self.stages);
+        let part = (self.share.worker, self.share.workers);
+        Arrivals::new(Schedule::new(rate, duration.as_secs_f64(), arrival, seed, part), duration, free)
     }
 
     fn is_over(&self) -> bool {
@@ -198,6 +226,8 @@ impl Worker {
             Drive::Verify(cursor) => cursor.is_done() && is_at_rest,
             Drive::Closed(_) => is_closed && is_at_rest,
             Drive::Beat(beats) => is_closed && is_at_rest && (beats.next_ns().is_none() || self.open == 0),
+            // Whatever is under way ends by itself, be it by a timeout.
+            Drive::Churn(places) => self.pending == 0 && places.is_done(self.now_ns),
             Drive::Open(_) if !is_closed => false,
             Drive::Open(arrivals) => {
                 let is_all_given = arrivals.next_ns().is_none() || self.open == 0;
@@ -241,6 +271,7 @@ impl Worker {
             Drive::Closed(cursor) => ((!cursor.is_done() && now_ns < self.end_ns).then_some(self.begin_ns), false),
             Drive::Open(arrivals) if arrivals.has_free() => (arrivals.next_ns().map(|ns| self.begin_ns + ns), true),
             Drive::Beat(beats) => (beats.next_ns().map(|ns| self.begin_ns + ns), false),
+            Drive::Churn(places) => (places.next_ns(now_ns), places.arrivals().is_some()),
             Drive::Open(_) | Drive::Hold => (None, false),
         };
         let until_ns = next_ns.unwrap_or(u64::MAX).saturating_sub(now_ns);
@@ -249,10 +280,11 @@ impl Worker {
         }
         // A poll sleeps whole milliseconds, rounded up: wake early enough to spin through the rest.
         let until_ns = if is_precise { until_ns - SPIN_NS / 2 } else { until_ns };
+        let until_knock_ns = self.knocks.next_ns().map_or(u64::MAX, |next_ns| next_ns.saturating_sub(now_ns));
         let until_end_ns = if now_ns < self.end_ns { self.end_ns - now_ns } else { u64::MAX };
         let until_sweep_ns =
             if self.pending + self.reopening > 0 { self.sweep_ns.saturating_sub(now_ns) } else { u64::MAX };
-        Duration::from_nanos(until_ns.min(until_end_ns).min(until_sweep_ns).min(LOOK_UP_NS))
+        Duration::from_nanos(until_ns.min(until_knock_ns).min(until_end_ns).min(until_sweep_ns).min(LOOK_UP_NS))
     }
 
     fn note(&mut self) {
@@ -289,14 +321,6 @@ impl Worker {
         }
     }
 
-    fn register(&self, socket: socket2::Socket, number: u32, begun_ns: u64) -> Result<Client, Failure> {
-        let both = Interest::READABLE | Interest::WRITABLE;
-        let registered =
-            self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(number as usize), both);
-        registered.map_err(|error| Failure::of(Act::Connect, &error))?;
-        Ok(Client::new(socket, begun_ns))
-    }
-
     fn note_connect_failure(&mut self, slot: u32, failure: Failure) {
         self.pending -= 1;
         self.failed += 1;
@@ -318,6 +342,7 @@ impl Worker {
             match client.state() {
                 State::Connecting => self.settle(slot),
                 State::Idle | State::Busy => self.exchange(slot),
+                State::Closing => self.await_end(slot),
             }
         }
     }
@@ -331,18 +356,25 @@ impl Worker {
                 let now_ns = self.clock.now_ns();
                 let took_ns = now_ns - client.sent_ns();
                 client.connected();
-                if let Drive::Connect(connector) = &mut self.drive {
-                    self.open += 1;
-                    connector.note_established(took_ns, now_ns);
-                    self.recorder.latency.record(took_ns);
-                    self.recorder.established += 1;
-                    self.recorder.series.note_established(now_ns);
-                    self.pending -= 1;
-                } else {
-                    self.reopening -= 1;
-                    self.recorder.reconnect.record(took_ns);
-                    // Whoever waits for the next reply of a closed loop waits for the new connection, too.
-                    self.go_on(slot, now_ns - took_ns, now_ns);
+                match &mut self.drive {
+                    Drive::Connect(connector) => {
+                        self.open += 1;
+                        connector.note_established(took_ns, now_ns);
+                        self.recorder.latency.record(took_ns);
+                        self.recorder.established += 1;
+                        self.recorder.series.note_established(now_ns);
+                        self.pending -= 1;
+                    }
+                    Drive::Churn(_) => {
+                        self.open += 1;
+                        self.begin_exchange(slot, now_ns);
+                    }
+                    _ => {
+                        self.reopening -= 1;
+                        self.recorder.reconnect.record(took_ns);
+                        // Whoever waits for the next reply of a closed loop waits for the new connection, too.
+                        self.go_on(slot, now_ns - took_ns, now_ns);
+                    }
                 }
             }
             // Not ended after all: its edge is still to come.
@@ -363,12 +395,12 @@ impl Worker {
         let received = (&mut recorder.bytes_received, &mut recorder.strange);
         let outcome = sent.and_then(|_| client.receive(&mut speech, scratch, received));
         let (is_answered, is_last) = (client.is_answered(), client.is_last());
+        if self.churn.is_some() {
+            return self.go_on_or_close(slot, outcome);
+        }
         match outcome {
             Ok(fault) => {
-                if client.wants_turn() && !client.is_queued {
-                    client.is_queued = true;
-                    self.ready.push_back(slot);
-                }
+                self.queue_again(slot);
                 if is_answered {
                     let now_ns = self.answered(slot, fault);
                     if is_last { self.reopen(slot) } else { self.go_on(slot, now_ns, now_ns) }
@@ -386,6 +418,15 @@ impl Worker {
         }
     }
 
+    /// Gives the client another turn if it has not read all that there is.
+    fn queue_again(&mut self, slot: u32) {
+        let Some(client) = &mut self.clients[slot as usize] else { return };
+        if client.wants_turn() && !client.is_queued {
+            client.is_queued = true;
+            self.ready.push_back(slot);
+        }
+    }
+
     /// Counts a whole reply, an answer if it has no fault; returns the moment at which it was complete.
     fn answered(&mut self, slot: u32, fault: Option<Kind>) -> u64 {
         let now_ns = self.clock.now_ns();
@@ -397,13 +438,6 @@ impl Worker {
             note(&mut self.recorder.request_failures, Failure::new(Act::Reply, kind));
             return now_ns;
         }
-        self.recorder.answered += 1;
-        if now_ns < self.end_ns {
-            self.recorder.answered_in_window += 1;
-            let third_ns = (self.end_ns - self.begin_ns) / 3;
-            let third = usize::from(now_ns >= self.begin_ns + third_ns) + usize::from(now_ns >= self.end_ns - third_ns);
-            self.recorder.thirds[third] += 1;
-        }
         let latency_ns = now_ns - client.due_ns();
         self.recorder.latency.record(latency_ns);
         // A verification ends with its last echo: it has no course, and a histogram for each of many workers costs memory.
@@ -413,18 +447,30 @@ impl Worker {
         if matches!(self.drive, Drive::Open(_) | Drive::Beat(_)) {
             self.recorder.service.record(now_ns - client.sent_ns());
         }
+        self.note_answered(now_ns);
         now_ns
+    }
+
+    /// Counts an answer that was complete at `now_ns`.
+    fn note_answered(&mut self, now_ns: u64) {
+        self.recorder.answered += 1;
+        if now_ns < self.end_ns {
+            self.recorder.answered_in_window += 1;
+            let third_ns = (self.end_ns - self.begin_ns) / 3;
+            let third = usize::from(now_ns >= self.begin_ns + third_ns) + usize::from(now_ns >= self.end_ns - third_ns);
+            self.recorder.thirds[third] += 1;
+        }
     }
 
     /// Opens a connection again that the server closes as it has said: its place is taken by a new one, from a source that
     /// is free.
     fn reopen(&mut self, slot: u32) {
-        let (target, destination) = (&self.plan.targets, self.destination(slot));
+        let destination = self.destination(slot);
         let source = self.share.routes.spare();
         self.clients[slot as usize] = None;
         self.recorder.reopened += 1;
         let begun_ns = self.clock.now_ns();
-        let opened = socket::connect(target[destination], source).map_err(|error| Failure::of(Act::Connect, &error));
+        let opened = self.plan.targets[destination].open(source).map_err(|error| Failure::of(Act::Connect, &error));
         self.reopening += 1;
         match opened.and_then(|socket| self.register(socket, slot, begun_ns)) {
             Ok(client) => self.clients[slot as usize] = Some(client),
@@ -462,6 +508,9 @@ impl Worker {
 
     /// Begins what is to be begun by now, a budget a turn so that replies are not kept waiting.
     fn due(&mut self) {
+        if self.churn.is_some() {
+            return self.open_due();
+        }
         let verifying_max = self.verifying_max();
         for _ in 0..BEGIN_BUDGET {
             let now_ns = self.clock.now_ns();
@@ -504,12 +553,17 @@ impl Worker {
     }
 
     fn send(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
+        self.pending += 1;
+        self.recorder.due += 1;
+        self.request(slot, due_ns, now_ns);
+    }
+
+    /// Sends a request that counts already.
+    fn request(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
         let (stream, destination) = (self.stream(slot), self.destination(slot));
         let Worker { plan, clients, responses, scratch, recorder, .. } = self;
         let Some(client) = &mut clients[slot as usize] else { return };
         client.begin(plan.protocol.request_len(destination), due_ns, now_ns);
-        self.pending += 1;
-        recorder.due += 1;
         let speech =
             Speech { protocol: &plan.protocol, responses, slot, destination, stream, connections: plan.connections };
         match client.flush(&speech, scratch) {
@@ -546,6 +600,7 @@ impl Worker {
         let _ = socket::reset_on_close(client.socket());
         self.responses.forget(slot);
         match (client.state(), &self.drive) {
+            (state, Drive::Churn(_)) => return self.note_churn_failure(slot, state, failure),
             (State::Connecting, Drive::Connect(_)) => return self.note_connect_failure(slot, failure),
             (State::Connecting, _) => return self.note_reopen_failure(failure),
             _ => {}
@@ -573,16 +628,23 @@ impl Worker {
         if !matches!(self.drive, Drive::Connect(_)) {
             self.recorder.unfinished = self.pending;
         }
-        if let Drive::Open(arrivals) = &self.drive {
+        let arrivals = match &self.drive {
+            Drive::Open(arrivals) => Some(arrivals),
+            Drive::Churn(places) => places.arrivals(),
+            _ => None,
+        };
+        if let Some(arrivals) = arrivals {
             // Requests that fell due while no connection was free for them were never sent.
             let due = arrivals.due(window_ns).max(self.recorder.due);
             self.recorder.unfinished += due - self.recorder.due;
             self.recorder.due = due;
         }
-        let is_connect = matches!(self.drive, Drive::Connect(_));
+        let is_opening = matches!(self.drive, Drive::Connect(_) | Drive::Churn(_));
         for client in &mut self.clients {
-            if client.take_if(|client| client.state() != State::Idle).is_some() && !is_connect {
-                self.open -= 1;
+            if let Some(client) = client.take_if(|client| client.state() != State::Idle) {
+                let _ = socket::reset_on_close(client.socket());
+                // What is being opened again counts as open; what was never opened does not.
+                self.open -= u64::from(client.state() != State::Connecting || !is_opening);
             }
         }
         (self.pending, self.reopening) = (0, 0);
@@ -623,7 +685,7 @@ impl Worker {
 /// choose just that port as a source, and TCP then connects the socket to itself (RFC 9293, simultaneous open).
 fn is_own_echo(plan: &Plan, client: &Client) -> bool {
     let is_possible = plan.sources == Sources::Kernel && plan.is_server_here();
-    is_possible && socket::local_addr(client.socket()).is_ok_and(|here| plan.targets.contains(&here))
+    is_possible && socket::local_addr(client.socket()).is_ok_and(|here| plan.targets.contains(&Address::Ip(here)))
 }
 
 /// The alarm's events; connections are numbered from 0.

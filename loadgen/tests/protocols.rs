@@ -55,6 +55,7 @@ fn redis() {
     if let Some((_server, address)) = start("redis-server", free_port(0), arguments) {
         is_measured(&format!("rr {address} -c 8 -d 200ms --send PING\\r\\n --expect +PONG\\r\\n"));
         is_measured(&format!("open {address} -c 8 -R 500 -d 200ms --send PING\\r\\n --expect +PONG\\r\\n"));
+        is_measured(&format!("churn {address} -c 8 -d 200ms --send PING\\r\\n --expect +PONG\\r\\n"));
         is_measured(&format!("hold {address} -c 8 -d 50ms --send PING\\r\\n --expect +PONG\\r\\n"));
         let outcome = loadgen(&format!("rr {address} -c 2 -d 100ms --send PING\\r\\n --expect +PONK\\r\\n"));
         assert_eq!(outcome.code, Some(1));
@@ -86,6 +87,9 @@ fn nginx() {
     std::fs::write(&config, text).unwrap();
     if let Some((_server, address)) = start("nginx", port, &format!("-e stderr -c {}", config.display())) {
         is_measured(&format!("rr http://{address}/page.txt -c 8 -d 300ms"));
+        for close in ["reset", "fin", "server"] {
+            is_measured(&format!("churn http://{address}/page.txt -c 8 -d 300ms --close {close}"));
+        }
         let (code, results) = measure(&format!("rr http://{address}/none -c 2 -d 100ms"));
         assert_eq!(code, Some(1));
         let closed = stage(&results, "closed");

@@ -12,11 +12,14 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// A GET for each pair of authority (the Host header) and path.
-    pub(crate) fn new<'a>(targets: impl Iterator<Item = (String, &'a str)>) -> Http {
+    /// A GET for each pair of authority (the Host header) and path, which may ask the server to close behind its response.
+    pub(crate) fn new<'a>(targets: impl Iterator<Item = (String, &'a str)>, closes: bool) -> Http {
         let version = env!("CARGO_PKG_VERSION");
+        let close = if closes { "Connection: close\r\n" } else { "" };
         let request = |(authority, path): (String, &str)| {
-            format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: loadgen/{version}\r\nAccept: */*\r\n\r\n")
+            format!(
+                "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: loadgen/{version}\r\nAccept: */*\r\n{close}\r\n"
+            )
         };
         Http { requests: targets.map(request).map(String::into_bytes).collect() }
     }

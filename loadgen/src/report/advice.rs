@@ -3,13 +3,18 @@
 use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 
-use crate::failure::{EINVAL, Failure, Kind};
+use crate::address::Address;
+use crate::churn::Close;
+use crate::failure::{Act, EINVAL, Failure, Kind};
 use crate::protocol::Protocol;
 use crate::quantity::{count, span};
 use crate::recorder::{Failures, Recorder};
 use crate::report::percentiles::Percentiles;
 use crate::report::{Ending, Report, StageResult};
 use crate::stage::Stage;
+
+const NOT_CLOSED: &str = "The server did not close connections behind its replies, in time and with a FIN, as --close server wants \
+                          it to: --close reset and --close fin close them from this side.";
 
 /// Sentences about `report`, the most urgent first, each once; none when there is nothing to say. What stands in backticks
 /// is a command to be copied.
@@ -19,13 +24,17 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
         recorders().find_map(|recorder| about_stranger(report, recorder)).into_iter().collect();
     let is_strange = !sentences.is_empty();
     for recorder in recorders() {
+        // Of connections that come and go a connect that failed is one of their failures.
+        let failures = recorder.connect_failures.keys().chain(recorder.request_failures.keys());
+        let of_connects = failures.filter(|failure| failure.act == Act::Connect);
         let about = |failure: &Failure| about_connect(report, *failure, recorder.unreached.get(failure));
-        sentences.extend(recorder.connect_failures.keys().map(about));
+        sentences.extend(of_connects.map(about));
     }
     let all = |of: fn(&Recorder) -> &Failures| recorders().flat_map(of).collect::<Vec<_>>();
     let mut kinds: Vec<Kind> = all(|recorder| &recorder.request_failures)
         .into_iter()
         .chain(all(|recorder| &recorder.losses))
+        .filter(|(failure, _)| !matches!(failure.act, Act::Connect | Act::Close))
         .map(|(failure, _)| failure.kind)
         .collect();
     kinds.sort_unstable();
@@ -34,9 +43,13 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
         !is_strange || !matches!(kind, Kind::Corrupted | Kind::Surplus | Kind::Unexpected | Kind::Malformed)
     };
     sentences.extend(kinds.into_iter().filter(is_riddle).filter_map(|kind| about_exchange(report, kind)));
+    if all(|recorder| &recorder.request_failures).iter().any(|(failure, _)| failure.act == Act::Close) {
+        sentences.push(NOT_CLOSED.to_owned());
+    }
     sentences.extend(report.stages.iter().filter_map(|result| match result.stage {
         Stage::Connect => about_slow_connects(report, result),
         Stage::Open { .. } => about_overload(result),
+        Stage::Churn(_) => about_slow_connects(report, result).or_else(|| about_overload(result)),
         _ => None,
     }));
     if report.ending == Ending::AllLost {
@@ -66,9 +79,12 @@ fn about_stranger(report: &Report, recorder: &Recorder) -> Option<String> {
 /// What to do about `failure`, which was met at the targets with the indices `unreached`.
 fn about_connect(report: &Report, failure: Failure, unreached: Option<&BTreeSet<usize>>) -> String {
     let (plan, fitted) = (&report.plan, count(report.established()));
-    let met = unreached.into_iter().flatten().filter_map(|index| plan.targets.get(*index).copied());
-    let some = Some(met.collect::<Vec<SocketAddr>>()).filter(|some| !some.is_empty()).unwrap_or(plan.targets.clone());
+    let met = unreached.into_iter().flatten().filter_map(|index| plan.targets.get(*index).cloned());
+    let some = Some(met.collect::<Vec<Address>>()).filter(|some| !some.is_empty()).unwrap_or(plan.targets.clone());
     let address = some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if let Some(sentence) = about_unix(report, failure) {
+        return sentence;
+    }
     match failure.kind {
         Kind::Refused if report.established() > 0 && some.len() < plan.targets.len() => {
             format!(
@@ -91,7 +107,7 @@ fn about_connect(report: &Report, failure: Failure, unreached: Option<&BTreeSet<
         Kind::Unreachable if failure.errno == Some(EINVAL) => format!(
             "{address} is unreachable: a route of this machine throws away what goes there (a black hole). \
              `ip route get {}` shows it.",
-            some[0].ip()
+            some[0].ip().map_or(String::new(), |target| target.ip().to_string())
         ),
         Kind::Unreachable => {
             format!("{address} is unreachable: this machine has no route to it, or the network says it is not there.")
@@ -107,11 +123,8 @@ fn about_connect(report: &Report, failure: Failure, unreached: Option<&BTreeSet<
             count(report.machine.descriptors_max),
             report.machine.descriptors_max.max(plan.connections.saturating_mul(2))
         ),
-        Kind::OutOfPorts => format!(
-            "Out of ports toward {address}: {fitted} connections fitted. For more: \
-             `sudo sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"`, or wait a minute for ports in TIME_WAIT."
-        ),
-        Kind::NoAddress => no_address(&some),
+        Kind::OutOfPorts => out_of_ports(report, &address, &fitted),
+        Kind::NoAddress => no_address(&plan.ips()),
         Kind::OutOfMemory => {
             format!("The kernel ran out of memory for sockets: {fitted} connections fitted. Try fewer.")
         }
@@ -130,8 +143,54 @@ fn about_connect(report: &Report, failure: Failure, unreached: Option<&BTreeSet<
         | Kind::Status(_)
         | Kind::Length
         | Kind::Malformed
+        | Kind::NoSocket
         | Kind::System => format!("Connecting to {address} failed: {failure}."),
     }
+}
+
+/// What a Unix socket has words of its own for.
+fn about_unix(report: &Report, failure: Failure) -> Option<String> {
+    let (Address::Unix(unix), timeout) = (&report.plan.targets[0], report.plan.timeout) else { return None };
+    let (addresses, path) = (report.plan.addresses(), unix.name());
+    Some(match failure.kind {
+        Kind::NoSocket => {
+            format!(
+                "There is no {addresses}: nothing has that path. Start the server first; `ss -lx` shows who listens where."
+            )
+        }
+        Kind::Refused if report.established() > 0 => {
+            format!("{addresses} refused connections after others: its server ended.")
+        }
+        Kind::Refused => format!(
+            "{addresses} refused: nobody listens there, though something has that name: a server that ended may have left \
+             its file behind. Start it again; `ss -lx` shows who listens where."
+        ),
+        Kind::Forbidden => format!(
+            "This user may not connect to {addresses}: that takes the permission to write to the socket, and to pass \
+             through its directories. `namei -l {path}` shows them."
+        ),
+        Kind::TimedOut => format!(
+            "The queue of {addresses} had no room within {}: its server does not accept, or connections come faster than it \
+             does. Try a lower -c, a longer --timeout, or a longer backlog at the server.",
+            span(timeout.as_nanos() as u64)
+        ),
+        _ => return None,
+    })
+}
+
+fn out_of_ports(report: &Report, address: &str, fitted: &str) -> String {
+    let wider = "`sudo sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"`";
+    if report.plan.churn.is_some_and(|(churn, _)| churn.close == Close::Fin) {
+        return format!(
+            "Out of ports toward {address}: with --close fin each port waits in TIME_WAIT when its connection is over, and \
+             after {fitted} connections none was left. Close by reset, or let the server close (--close server). For more \
+             ports: `--source` with addresses of this machine, more targets, or {wider}."
+        );
+    }
+    format!(
+        "Out of ports toward {address}: {fitted} connections fitted. For more: {wider}, or wait a minute for ports in \
+         TIME_WAIT."
+    )
 }
 
 fn no_address(targets: &[SocketAddr]) -> String {
@@ -181,7 +240,12 @@ fn about_exchange(report: &Report, kind: Kind) -> Option<String> {
 
 /// A SYN, or its answer, that is lost is sent again after 1 s, then after 3 s in all: steps that nothing else explains.
 fn about_slow_connects(report: &Report, result: &StageResult) -> Option<String> {
-    let longest = Percentiles::of(&result.recorder.latency).max_ns.filter(|max_ns| *max_ns >= 1_000_000_000)?;
+    if report.plan.is_unix() {
+        return None;
+    }
+    let recorder = &result.recorder;
+    let times = if result.stage.churn().is_some() { &recorder.connect } else { &recorder.latency };
+    let longest = Percentiles::of(times).max_ns.filter(|max_ns| *max_ns >= 1_000_000_000)?;
     let counted = match (result.netstat.syn_retransmits, result.netstat.listen_overflows) {
         // Toward this machine every packet that is sent again is counted: then it was the processor that was short.
         (0, 0) if report.plan.is_server_here() => return None,
@@ -192,9 +256,10 @@ fn about_slow_connects(report: &Report, result: &StageResult) -> Option<String> 
             count(dropped)
         ),
     };
+    let slower = if result.stage.churn().is_some() { "a lower -c or -R" } else { "--connect-rate" };
     Some(format!(
         "Some connects took up to {}: their first packets were dropped, which is what a full accept queue \
-         does{counted}. Try --connect-rate, or a longer backlog at the server.",
+         does{counted}. Try {slower}, or a longer backlog at the server.",
         span(longest)
     ))
 }
@@ -262,7 +327,8 @@ mod tests {
     #[test]
     fn of_several_targets_the_one_is_named_that_it_is_about() {
         let mut report = report();
-        report.plan.targets = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"].map(|it| it.parse().unwrap()).into();
+        report.plan.targets =
+            ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"].map(|it| Address::Ip(it.parse().unwrap())).into();
         let refused = Failure::new(Act::Connect, Kind::Refused);
         note(&mut report.stages[0].recorder.connect_failures, refused);
         report.stages[0].recorder.unreached.insert(refused, BTreeSet::from([1]));

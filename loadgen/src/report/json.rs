@@ -116,7 +116,7 @@ struct PlanFacts<'a> {
 /// Source addresses and ports.
 #[derive(Debug, Serialize)]
 struct SourceFacts {
-    /// `kernel`, `loadgen` or `user` (by `--source`).
+    /// `kernel`, `loadgen`, `user` (by `--source`), or `none` (Unix sockets have no source).
     chosen_by: &'static str,
     /// How many addresses were used.
     addresses: u64,
@@ -177,7 +177,7 @@ struct ServerFacts<'a> {
 /// One stage.
 #[derive(Debug, Serialize)]
 struct StageFacts {
-    /// `connect`, `verify`, `closed`, `open` or `hold`.
+    /// `connect`, `verify`, `closed`, `open`, `churn` or `hold`.
     stage: &'static str,
     /// Whether it is left out of the figures.
     is_warmup: bool,
@@ -188,6 +188,8 @@ struct StageFacts {
     rate_target_range_per_s: Option<[f64; 2]>,
     /// `poisson` or `constant`, of an open loop.
     arrival: Option<&'static str>,
+    /// How connections end that come and go: `reset`, `fin` or `server`.
+    close: Option<&'static str>,
     /// How often each connection that is held was to echo.
     heartbeat_s: Option<f64>,
     /// From its order to its last record.
@@ -203,7 +205,11 @@ struct StageFacts {
     connections_reopened: u64,
     /// How long that took each time. In a closed loop it is a part of the latency of the request behind it.
     reconnect: Option<PercentileFacts>,
-    /// due = answered + the sum of `request_failures` + unfinished.
+    /// The most that were under way at one moment, of the stage `churn`: fewer than there are places where loadgen opens them
+    /// more slowly than the server lets them go.
+    connections_at_once_max: Option<u64>,
+    /// due = answered + the sum of `request_failures` + unfinished. Of the stage `churn` these are connections, each from
+    /// its connect to its end; a connect that failed is a `request_failures` of act `connect`.
     requests_due: u64,
     requests_answered: u64,
     /// Those answered before the window closed, which `answered_per_s` counts.
@@ -221,7 +227,10 @@ struct StageFacts {
     /// From due to answered, of requests that were answered: those that were not would be above. Of the stage `connect`,
     /// how long connects took.
     latency: PercentileFacts,
-    /// From sent to answered; of an open loop, and of heartbeats.
+    /// How long connects took, and from sending the request to the end of its reply; of the stage `churn`.
+    connect_time: Option<PercentileFacts>,
+    exchange: Option<PercentileFacts>,
+    /// From sent (or, of the stage `churn`, from the connect's beginning) to answered; of an open loop, and of heartbeats.
     service: Option<PercentileFacts>,
     /// From due to sent; of an open loop, and of heartbeats.
     send_lag: Option<PercentileFacts>,
@@ -288,6 +297,8 @@ struct SecondFacts {
     failed: Vec<FailureFacts>,
     /// Connections that were open and are not any more.
     lost: Vec<FailureFacts>,
+    /// Connections that ended as they had to, of those that come and go.
+    ended: u64,
     /// Connections that were open at its end.
     open: u64,
 }
@@ -308,7 +319,7 @@ struct KernelFacts {
 /// How often one thing failed in one way.
 #[derive(Debug, Serialize)]
 struct FailureFacts {
-    /// `connect`, `send`, `reply` or `idle` (no request was on its way).
+    /// `connect`, `send`, `reply`, `idle` (no request was on its way) or `close` (the server's end of it was waited for).
     act: &'static str,
     /// Such as `refused`, `timed out`, `bytes lost`, `HTTP status 404`.
     kind: Cow<'static, str>,
@@ -384,7 +395,7 @@ impl Document<'_> {
                 target: &plan.name,
                 addresses: plan.targets.iter().map(ToString::to_string).collect(),
                 address: plan.targets[0].to_string(),
-                sources: sources(plan.sources_used()),
+                sources: sources(plan.sources_used(report.sources_taken())),
                 server_inside: plan.is_server_inside(),
                 connections: plan.connections,
                 protocol: plan.protocol.name(),
@@ -443,10 +454,8 @@ fn slo(Outcome { condition, measured, is_met }: Outcome) -> SloFacts {
 
 fn stage(result: &StageResult, run: Option<usize>) -> StageFacts {
     let recorder: &Recorder = &result.recorder;
-    let (rate, arrival) = match result.stage {
-        Stage::Open { rate, arrival, .. } => (Some(rate), Some(arrival)),
-        _ => (None, None),
-    };
+    let (rate, arrival) = result.stage.arrivals().unzip();
+    let churn = result.stage.churn();
     let heartbeat_s = match result.stage {
         Stage::Hold { heartbeat, .. } => heartbeat.map(|interval| interval.as_secs_f64()),
         _ => None,
@@ -459,6 +468,7 @@ fn stage(result: &StageResult, run: Option<usize>) -> StageFacts {
         rate_target_per_s: rate.map(Rate::mean_per_s),
         rate_target_range_per_s: rate.map(|rate| [rate.from_per_s, rate.to_per_s]),
         arrival: arrival.map(Arrival::name),
+        close: churn.map(|churn| churn.close.name()),
         heartbeat_s,
         elapsed_s: result.elapsed.as_secs_f64(),
         window_s: recorder.window_ns as f64 / 1e9,
@@ -468,6 +478,7 @@ fn stage(result: &StageResult, run: Option<usize>) -> StageFacts {
         losses: failures(&recorder.losses),
         connections_reopened: recorder.reopened,
         reconnect: (recorder.reopened > 0).then(|| percentiles(&recorder.reconnect)),
+        connections_at_once_max: churn.map(|_| recorder.at_once_max),
         requests_due: recorder.due,
         requests_answered: recorder.answered,
         requests_answered_in_window: recorder.answered_in_window,
@@ -479,6 +490,8 @@ fn stage(result: &StageResult, run: Option<usize>) -> StageFacts {
         bytes_sent: recorder.bytes_sent,
         bytes_received: recorder.bytes_received,
         latency: percentiles(&recorder.latency),
+        connect_time: churn.map(|_| percentiles(&recorder.connect)),
+        exchange: churn.map(|_| percentiles(&recorder.exchange)),
         service: has_due_moments.then(|| percentiles(&recorder.service)),
         send_lag: has_due_moments.then(|| percentiles(&recorder.lag)),
         generator_cpu_s: recorder.cpu_time.as_secs_f64(),
@@ -528,6 +541,7 @@ fn second((second, what, open): (u64, Part, u64)) -> SecondFacts {
         established: what.established,
         failed: failures(&what.failed),
         lost: failures(&what.lost),
+        ended: what.ended,
         open,
     }
 }

@@ -112,6 +112,12 @@ impl Report {
         self.stages.iter().map(|result| result.recorder.established).sum()
     }
 
+    /// How many times a source was taken: for each connection once, also where they come and go.
+    pub(crate) fn sources_taken(&self) -> u64 {
+        let taken = self.stages.iter().filter(|result| result.stage.churn().is_some());
+        taken.map(|result| result.recorder.attempted).sum::<u64>().max(self.plan.connections)
+    }
+
     /// Whether all that was asked for was done, something was measured, nothing failed and nothing was lost. A script must
     /// not take what was broken off for a result: an interrupted run is not ok.
     pub(crate) fn is_ok(&self) -> bool {

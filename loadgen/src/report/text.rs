@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
+use crate::churn::{Churn, Close};
 use crate::netstat::Netstat;
 use crate::protocol::Protocol;
 use crate::quantity::{bytes, count, counted, rate_text, span};
@@ -65,7 +66,7 @@ impl Display for Page<'_> {
                 _ if runs.is_some() && result.is_measured() => {}
                 Stage::Connect => connections(f, report, result, columns)?,
                 Stage::Verify => verified(f, report, &result.recorder)?,
-                Stage::Closed { .. } | Stage::Open { .. } => exchanges(f, report, result, columns)?,
+                Stage::Closed { .. } | Stage::Open { .. } | Stage::Churn(_) => exchanges(f, report, result, columns)?,
                 Stage::Hold { .. } => held(f, report, &result.recorder)?,
             }
         }
@@ -99,6 +100,7 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let has = |wanted: fn(&Stage) -> bool| report.stages.iter().any(|result| wanted(&result.stage));
     let has_open = has(|stage| matches!(stage, Stage::Open { .. }));
     let kind = match (has(|stage| matches!(stage, Stage::Closed { .. })), has_open) {
+        _ if report.plan.churn.is_some() => "Churn",
         (true, true) => "Closed loop, then open loop",
         (true, false) => "Closed loop",
         (false, true) => "Open loop",
@@ -106,7 +108,8 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
         (false, false) => "Connections",
     };
     let plan = &report.plan;
-    let connections = counted(plan.connections, "connection");
+    let thing = if plan.churn.is_some() { "place" } else { "connection" };
+    let connections = counted(plan.connections, thing);
     let message = match plan.protocol {
         Protocol::Echo { size } => format!("{} a message", bytes(size.into())),
         Protocol::Script(_) => format!("{} a request", bytes(plan.size().into())),
@@ -132,7 +135,7 @@ fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult, col
     row(f, "Connections", &format!("{} of {} opened, in {elapsed}", count(recorder.established), count(wanted)))?;
     if recorder.established > 0 {
         row(f, "  connect", &times(&recorder.latency))?;
-        row(f, "  from", &plan.sources_used().to_string())?;
+        row(f, "  from", &plan.sources_used(plan.connections).to_string())?;
     }
     if recorder.attempted < wanted {
         row(f, "  not tried", &count(wanted - recorder.attempted))?;
@@ -140,12 +143,17 @@ fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult, col
     over_time(f, &report.series(), columns)?;
     // A connect that was begun twice is called out, and a hold says that there was none.
     let is_hold = report.stages.iter().any(|result| matches!(result.stage, Stage::Hold { .. }));
-    if is_hold || result.netstat != Netstat::default() {
-        let counts: Vec<String> =
-            result.netstat.rows().iter().map(|(name, number)| format!("{name} +{}", count(*number))).collect();
-        row(f, "  kernel", &format!("{} (all programs here)", counts.join(" · ")))?;
-    }
-    Ok(())
+    if is_hold { kernel(f, result.netstat) } else { kernel_if_any(f, result.netstat) }
+}
+
+fn kernel_if_any(f: &mut Formatter<'_>, netstat: Netstat) -> fmt::Result {
+    if netstat == Netstat::default() { Ok(()) } else { kernel(f, netstat) }
+}
+
+fn kernel(f: &mut Formatter<'_>, netstat: Netstat) -> fmt::Result {
+    let counts: Vec<String> =
+        netstat.rows().iter().map(|(name, number)| format!("{name} +{}", count(*number))).collect();
+    row(f, "  kernel", &format!("{} (all programs here)", counts.join(" · ")))
 }
 
 /// Connects that succeeded, second by second, as a picture; only where there was more than one.
@@ -225,7 +233,8 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, colum
         Protocol::Echo { size } => format!("{}/s each way", bytes((rate * f64::from(size)) as u64)),
         _ => format!("{out}/s out, {back}/s back"),
     };
-    let throughput = format!("{} answers/s · {ways}", rate_text(rate));
+    let (what, were) = if result.stage.churn().is_some() { ("connections", "done") } else { ("answers", "answered") };
+    let throughput = format!("{} {what}/s · {ways}", rate_text(rate));
     writeln!(f)?;
     match result.stage {
         Stage::Open { rate, arrival, .. } => {
@@ -233,16 +242,21 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, colum
             row(f, "Open loop", &format!("{rate} requests/s due, {} arrivals{seed}", arrival.name()))?;
             row(f, "  achieved", &throughput)?;
         }
+        Stage::Churn(churn) => {
+            row(f, "Churn", &throughput)?;
+            row(f, "  loop", &churn_sentence(report, churn))?;
+            row(f, "  from", &report.plan.sources_used(report.sources_taken()).to_string())?;
+        }
         _ => row(f, "Closed loop", &throughput)?,
     }
     let failed = crate::recorder::total(&recorder.request_failures);
     let (due, answered, unfinished) = (count(recorder.due), count(recorder.answered), count(recorder.unfinished));
-    let sum = format!("{due} due = {answered} answered + {} failed + {unfinished} unfinished", count(failed));
-    row(f, "  requests", &sum)?;
+    let sum = format!("{due} due = {answered} {were} + {} failed + {unfinished} unfinished", count(failed));
+    row(f, if were == "done" { "  connections" } else { "  requests" }, &sum)?;
     // The rate above counts only those in the window: else the sum and the rate would contradict each other.
     let (within, after) = (recorder.answered_in_window, recorder.answered - recorder.answered_in_window);
     let window = span(recorder.window_ns);
-    row(f, "  answered", &format!("{} in the window of {window} + {} after it", count(within), count(after)))?;
+    row(f, &format!("  {were}"), &format!("{} in the window of {window} + {} after it", count(within), count(after)))?;
     if recorder.reopened > 0 {
         let reopened = count(recorder.reopened);
         let sentence = format!("{reopened} connections, which the server had closed behind a response, as it had said");
@@ -250,11 +264,16 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, colum
         let is_part = if matches!(result.stage, Stage::Open { .. }) { "" } else { " (a part of the latency)" };
         row(f, "  reconnect", &format!("{}{is_part}", times(&recorder.reconnect)))?;
     }
+    if result.stage.churn().is_some() {
+        let (most, places) = (count(recorder.at_once_max), count(report.plan.connections));
+        row(f, "  at once", &format!("{most} at most, of {places} places"))?;
+        kernel_if_any(f, result.netstat)?;
+    }
     if recorder.latency.len() == 0 {
         return Ok(());
     }
     writeln!(f)?;
-    latencies(f, recorder, matches!(result.stage, Stage::Open { .. }), columns)?;
+    latencies(f, result, columns)?;
     // What an interruption left unanswered need not have been slow.
     let unfinished = if report.ending == Ending::Interrupted { 0 } else { recorder.unfinished };
     let missing = failed + unfinished;
@@ -278,16 +297,18 @@ fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs, columns: usize) 
         Some(Stage::Open { rate, arrival, .. }) => {
             format!("Open loop, {rate} requests/s due, {} arrivals", arrival.name())
         }
+        Some(Stage::Churn(churn)) => format!("Churn, {}", churn_sentence(report, churn)),
         _ => "Closed loop".to_owned(),
     };
+    let (what, were) = if report.plan.churn.is_some() { ("connections", "done") } else { ("answers", "answered") };
     let sum = |of: fn(&Recorder) -> u64| count(report.measured().map(|result| of(&result.recorder)).sum());
     writeln!(f, "\n{kind}: {} runs of {}", runs.count, span(report.plan.duration.as_nanos() as u64))?;
     let failed = |recorder: &Recorder| crate::recorder::total(&recorder.request_failures);
     let (due, answered, unfinished) = (sum(|it| it.due), sum(|it| it.answered), sum(|it| it.unfinished));
     row(
         f,
-        "  requests",
-        &format!("{due} due = {answered} answered + {} failed + {unfinished} unfinished", sum(failed)),
+        if were == "done" { "  connections" } else { "  requests" },
+        &format!("{due} due = {answered} {were} + {} failed + {unfinished} unfinished", sum(failed)),
     )?;
     // Where a line has no room for all of it, interval and extremes have lines of their own.
     let is_wide = columns >= RUNS_COLUMNS;
@@ -296,7 +317,7 @@ fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs, columns: usize) 
     for figure in runs.rows() {
         let (name, show): (_, fn(f64) -> String) = match figure.name.strip_suffix("_ns") {
             Some(name) => (name.replace('_', "."), |ns| span(ns as u64)),
-            None => ("answers/s".to_owned(), rate_text),
+            None => (format!("{what}/s"), rate_text),
         };
         let range = figure.range.map(|[low, high]| format!("{} … {}", show(low.max(0.0)), show(high)));
         let known = || figure.values.iter().copied().flatten();
@@ -305,36 +326,62 @@ fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs, columns: usize) 
             (range.unwrap_or_else(|| "-".to_owned()), figure.median.map_or_else(|| "-".to_owned(), show));
         let extremes = format!("{} … {}", show(least), show(most));
         if is_wide {
-            writeln!(f, "  {name:<10}{median:>12}  {range:<26}{extremes}")?;
+            writeln!(f, "  {name:<13}{median:>9}  {range:<26}{extremes}")?;
         } else {
-            writeln!(f, "  {name:<10}{median:>12}\n    95 % of mean  {range}\n    extremes      {extremes}")?;
+            writeln!(f, "  {name:<13}{median:>9}\n    95 % of mean  {range}\n    extremes      {extremes}")?;
         }
     }
     Ok(())
 }
 
-fn latencies(f: &mut Formatter<'_>, recorder: &Recorder, is_open: bool, columns: usize) -> fmt::Result {
+/// A table of the latencies, with the times beside them that explain them, and a picture.
+fn latencies(f: &mut Formatter<'_>, result: &StageResult, columns: usize) -> fmt::Result {
+    let recorder = &result.recorder;
     let latency = Percentiles::of(&recorder.latency);
-    let (service, lag) = (Percentiles::of(&recorder.service), Percentiles::of(&recorder.lag));
-    let numbers = if is_open { vec![latency, service, lag] } else { vec![latency] };
-    let names = ["latency", "service", "send lag"];
+    let mut numbers = match result.stage {
+        Stage::Churn(_) => vec![
+            ("whole", latency),
+            ("connect", Percentiles::of(&recorder.connect)),
+            ("exchange", Percentiles::of(&recorder.exchange)),
+        ],
+        Stage::Open { .. } => vec![("latency", latency), ("service", Percentiles::of(&recorder.service))],
+        _ => vec![("latency", latency)],
+    };
+    if result.stage.arrivals().is_some() {
+        numbers.push(("send lag", Percentiles::of(&recorder.lag)));
+    }
     // Where not even the numbers have room they stand closer, and the picture is left out.
     let width = TABLE_NAME_COLUMNS + numbers.len() * TABLE_CELL_COLUMNS;
     let (gap, name_columns) = if width > columns { ("", 7) } else { (" ", 8) };
-    let line = |name: &str, cells: &[String], picture: &str| {
-        let cells: String = cells.iter().map(|cell| format!("{cell:>10}{gap}")).collect();
+    let line = |name: &str, cell: &dyn Fn(&(&str, Percentiles)) -> String, picture: &str| {
+        let cells: String = numbers.iter().map(|column| format!("{:>10}{gap}", cell(column))).collect();
         format!("  {name:<name_columns$}{cells} {picture}").trim_end().to_owned()
     };
     let scale = Scale::of(&latency, columns.saturating_sub(width + 1));
-    let heads: Vec<String> = names[..numbers.len()].iter().map(|name| (*name).to_owned()).collect();
-    writeln!(f, "{}", line("", &heads, &scale.caption()))?;
+    writeln!(f, "{}", line("", &|(name, _)| (*name).to_owned(), &scale.caption()))?;
     for (index, (name, value)) in latency.rows().into_iter().enumerate() {
-        let cells: Vec<String> = numbers.iter().map(|times| shown(times.rows()[index].1)).collect();
-        writeln!(f, "{}", line(name, &cells, &scale.bar(value)))?;
+        writeln!(f, "{}", line(name, &|(_, times)| shown(times.rows()[index].1), &scale.bar(value)))?;
     }
-    writeln!(f, "{}", line("samples", &[count(latency.samples)], ""))?;
-    let has_gap = numbers.iter().any(|times| times.rows().iter().any(|(_, ns)| ns.is_none()));
+    writeln!(f, "{}", line("samples", &|(_, times)| count(times.samples), ""))?;
+    let has_gap = numbers.iter().any(|(_, times)| times.rows().iter().any(|(_, ns)| ns.is_none()));
     if has_gap { writeln!(f, "  -: too few samples, fewer than ten beyond it") } else { Ok(()) }
+}
+
+/// How connections come and go.
+fn churn_sentence(report: &Report, churn: Churn) -> String {
+    let end = match churn.close {
+        Close::Reset | Close::Fin if report.plan.is_unix() => "each closed by this side",
+        Close::Reset => "each closed by a reset",
+        Close::Fin => "each closed by this side's FIN, its port then in TIME_WAIT",
+        Close::Server => "each closed by the server",
+    };
+    match churn.arrivals {
+        Some((rate, Arrival::Poisson)) => {
+            format!("open, {rate} connections/s due, poisson arrivals, seed {}; {end}", report.plan.seed)
+        }
+        Some((rate, arrival)) => format!("open, {rate} connections/s due, {} arrivals; {end}", arrival.name()),
+        None => format!("closed, in {} places; {end}", count(report.plan.connections)),
+    }
 }
 
 /// A logarithmic scale from the power of ten below the median to the one above the longest.
@@ -400,6 +447,7 @@ fn processor(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
         let name = match result.stage {
             Stage::Closed { .. } => "closed loop",
             Stage::Open { .. } => "open loop",
+            Stage::Churn(_) => "churn",
             _ => "held",
         };
         let server = result.server_cpu_time.map(|time| time.as_secs_f64() / seconds);
@@ -415,7 +463,7 @@ fn memory(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let whose = if report.plan.is_server_inside() { "server and generator, one process" } else { "generator" };
     let mut text = format!("{} resident: {whose}", bytes(most));
     // With few of them it would be the program that is counted, not they.
-    if report.established() >= MEMORY_CONNECTIONS {
+    if report.plan.churn.is_none() && report.established() >= MEMORY_CONNECTIONS {
         let (begin, established) = (report.resident_begin_bytes, report.established() as f64);
         let (all, more) = (most as f64 / established, most.saturating_sub(begin) as f64 / established);
         text += &format!("; {all:.0} bytes a connection, {more:.0} without the {} before the first", bytes(begin));
@@ -439,7 +487,7 @@ fn server_processes(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let resident = most(|used| used.most.resident_bytes);
     let mut parts: Vec<String> = cores.collect();
     parts.push(format!("{} resident at most", bytes(resident)));
-    if report.established() >= MEMORY_CONNECTIONS {
+    if report.plan.churn.is_none() && report.established() >= MEMORY_CONNECTIONS {
         let each = resident as f64 / report.established() as f64;
         parts.push(format!("{each:.0} bytes a connection, beside what the kernel takes for its socket"));
     }
@@ -503,6 +551,9 @@ fn result(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let sentence = match (report.ending, report.is_ok()) {
         (Ending::Interrupted, _) if report.is_clean() => interrupted,
         (Ending::Interrupted, _) => "INTERRUPTED, and FAILED before that",
+        (Ending::Complete, true) if report.plan.churn.is_some() => {
+            "OK: every reply was right, and every connection ended as it had to"
+        }
         (Ending::Complete, true) if matches!(report.plan.protocol, Protocol::Echo { .. }) => {
             "OK: every byte came back, and no connection was lost"
         }

@@ -7,6 +7,7 @@ mod server;
 use std::fmt::Write;
 
 use self::chart::{Axis, Chart};
+use crate::churn::Churn;
 use crate::quantity::{bytes, count, rate_text, span};
 use crate::recorder::Recorder;
 use crate::report::percentiles::Percentiles;
@@ -92,6 +93,8 @@ fn section(report: &Report, result: &StageResult, number: Option<(usize, usize)>
             format!("Open loop, {rate} requests/s due, as a Poisson process")
         }
         Stage::Open { rate, .. } => format!("Open loop, {rate} requests/s due, evenly spaced"),
+        Stage::Churn(Churn { arrivals: Some((rate, _)), .. }) => format!("Churn, {rate} connections/s due"),
+        Stage::Churn(_) => "Churn, closed loop".to_owned(),
         Stage::Hold { .. } => "Heartbeats".to_owned(),
         Stage::Connect | Stage::Verify => result.stage.name().to_owned(),
     };
@@ -103,7 +106,10 @@ fn section(report: &Report, result: &StageResult, number: Option<(usize, usize)>
     let shown = |ns: Option<u64>| ns.map_or_else(|| "–".to_owned(), span);
     let failed = recorder.failed() + recorder.unfinished;
     let figures: String = [
-        ("answers a second", rate_text(recorder.answered_per_s())),
+        (
+            if result.stage.churn().is_some() { "connections a second" } else { "answers a second" },
+            rate_text(recorder.answered_per_s()),
+        ),
         ("median latency", shown(times.p50_ns)),
         ("99th percentile", shown(times.p99_ns)),
         ("longest", shown(times.max_ns)),
@@ -124,11 +130,19 @@ fn figure(title: &str, chart: Chart) -> String {
 
 /// Each kind of time over the part of the requests that took no longer.
 fn percentiles(recorder: &Recorder) -> String {
-    let kinds = [
-        ("blue", "latency", &recorder.latency),
-        ("teal", "service", &recorder.service),
-        ("amber", "send lag", &recorder.lag),
-    ];
+    let kinds = if recorder.exchange.len() > 0 {
+        [
+            ("blue", "whole", &recorder.latency),
+            ("teal", "connect", &recorder.connect),
+            ("amber", "exchange", &recorder.exchange),
+        ]
+    } else {
+        [
+            ("blue", "latency", &recorder.latency),
+            ("teal", "service", &recorder.service),
+            ("amber", "send lag", &recorder.lag),
+        ]
+    };
     let kinds: Vec<_> = kinds.into_iter().filter(|(_, _, times)| times.len() > 0).collect();
     let curve = |times: &Times| -> Vec<(f64, f64)> {
         let last = times.len() as f64;
@@ -196,10 +210,7 @@ fn throughput(report: &Report, result: &StageResult) -> String {
         // In the last one, which the window's end cuts, there are fewer for no fault of the server's.
         .filter(|(at_s, _)| at_s + 0.5 * seconds <= result.recorder.window_ns as f64 / 1e9 + 1e-6)
         .collect();
-    let rate = match result.stage {
-        Stage::Open { rate, .. } => Some(rate),
-        _ => None,
-    };
+    let rate = result.stage.arrivals().map(|(rate, _)| rate);
     let most = points
         .iter()
         .map(|(_, per_s)| *per_s)
@@ -249,7 +260,8 @@ fn connections(report: &Report) -> String {
     let most = open.iter().map(|(_, number)| *number).fold(0.0, f64::max);
     let mut held = Chart::new("Connections open", "over the whole run", x(), Axis::linear(most, short));
     held.area("teal", &open);
-    let connects = report.stages.first().filter(|result| result.recorder.established > 0);
+    let connects =
+        report.stages.first().filter(|result| result.stage == Stage::Connect && result.recorder.established > 0);
     let connects = connects.map_or_else(String::new, |result| {
         let mut times = Recorder::new(u64::MAX >> 1);
         times.latency = result.recorder.latency.clone();
@@ -261,7 +273,13 @@ fn connections(report: &Report) -> String {
 }
 
 fn table(recorder: &Recorder) -> String {
-    let columns = [("latency", &recorder.latency), ("service", &recorder.service), ("send lag", &recorder.lag)];
+    let columns = [
+        (if recorder.exchange.len() > 0 { "whole" } else { "latency" }, &recorder.latency),
+        ("connect", &recorder.connect),
+        ("exchange", &recorder.exchange),
+        ("service", &recorder.service),
+        ("send lag", &recorder.lag),
+    ];
     let columns: Vec<_> = columns
         .into_iter()
         .filter(|(_, times)| times.len() > 0)
@@ -311,7 +329,12 @@ fn settings(report: &Report) -> String {
         ("Protocol", format!("{}, {} a request", plan.protocol.name(), bytes(plan.size().into()))),
         (
             "Connections",
-            format!("{} by {} threads, from {}", count(plan.connections), plan.threads(), plan.sources_used()),
+            format!(
+                "{} by {} threads, from {}",
+                count(plan.connections),
+                plan.threads(),
+                plan.sources_used(report.sources_taken())
+            ),
         ),
         (
             "Duration",
