@@ -24,7 +24,7 @@ use crate::target::Target;
 /// suit this machine, measures a closed and an open loop with every byte verified, and explains what it found. That
 /// takes about 15 seconds.
 #[derive(Debug, Parser)]
-#[command(name = "loadgen", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(name = "loadgen", version, after_help = EXAMPLES, after_long_help = EXAMPLES_AND_MORE, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -59,6 +59,9 @@ pub(crate) enum Command {
     ///
     /// Shows the throughput that the server reaches when every client waits for it. A server that stands still is asked
     /// nothing meanwhile, so for latency at a given rate use `open`.
+    ///
+    /// Where an HTTP server closes a connection behind a response, as it may say, the connection is opened again, and that
+    /// is a part of the next request's latency.
     #[command(
         after_help = "Example:\n  loadgen rr 127.0.0.1:1234 -c 1k -d 10s -s 64\n\nThe verdict and the exit codes: `loadgen --help`"
     )]
@@ -90,9 +93,10 @@ pub(crate) enum Command {
     Hold(Held),
     /// Say what a run would need, what fits, and what would make more fit; nothing is run
     ///
-    /// Takes the options of the run that it is about. Exit code 0: it fits, 1: it does not.
+    /// Takes the options of the run that it is about, whichever command that is: what does not matter to whether it fits,
+    /// such as the -R of `open` or --html, is taken and not looked at. Exit code 0: it fits, 1: it does not.
     #[command(
-        after_help = "Examples:\n  loadgen doctor -c 1M\n  loadgen doctor 127.0.0.1:1234 -c 1M\n  loadgen doctor [::1]:1234 -c 100 -R 2k --close fin     a `churn`"
+        after_help = "Examples:\n  loadgen doctor -c 1M\n  loadgen doctor 127.0.0.1:1234 -c 1M\n  loadgen doctor 127.0.0.1:1234 -c 1M -R 20k -d 1h\n  loadgen doctor [::1]:1234 -c 100 -R 2k --close fin     a `churn`"
     )]
     Doctor(Doctor),
     /// Compare the results in two JSON files: is the difference real, or chance?
@@ -117,18 +121,21 @@ pub(crate) enum Command {
     after_help = "Examples:\n  loadgen serve --listen 127.0.0.1:1234 --shards 2 --cores all\n  loadgen serve --connections-max 1M"
 )]
 pub(crate) struct Serve {
-    /// Where to listen: a port, :port or host:port [the host is 127.0.0.1 when there is none]; port 0 lets the kernel
-    /// choose one
+    /// Where to listen: a port, :port or host:port
+    ///
+    /// The host is 127.0.0.1 when there is none; port 0 lets the kernel choose one.
     #[arg(long, value_name = "ADDR", default_value_t)]
     pub(crate) listen: ListenAddress,
-    /// Reactor threads, each with its own listener and connections [default: one per core]
+    /// Reactor threads, each with a listener [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) shards: Option<u16>,
-    /// Pin shards to these cores: a list such as 0,2,4-7, or all, or none
+    /// Pin shards to cores: a list as 0,2,4-7, all, or none
     #[arg(long, value_name = "LIST|all|none", default_value = "none")]
     pub(crate) cores: CoreChoice,
-    /// How many connections it will have to hold: as many shards as the descriptor limit demands for them, each with a
-    /// descriptor table of its own when one is not enough
+    /// How many connections it will have to hold
+    ///
+    /// It then has as many shards as the descriptor limit demands for them, each with a descriptor table of its own when
+    /// one is not enough.
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) connections_max: Option<u64>,
 }
@@ -142,7 +149,7 @@ pub(crate) struct Compare {
     /// Results from after it, or of the other server
     #[arg(value_name = "B.json")]
     pub(crate) after: PathBuf,
-    /// By how many percent something may be worse, really, before that counts
+    /// By how many percent a figure may be worse
     #[arg(long, value_name = "PERCENT", default_value = "2")]
     pub(crate) tolerance: f64,
     /// Write JSON to standard output instead of the text
@@ -171,73 +178,99 @@ impl Merge {
 }
 
 /// What every load has.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Load {
     /// How many connections
-    #[arg(short = 'c', long, value_name = "N", default_value = "50", value_parser = parse_count)]
+    #[arg(short = 'c', long, help_heading = LOAD, value_name = "N", default_value = "50", value_parser = parse_count)]
     pub(crate) connections: u64,
-    /// How long to measure (or to hold)
-    #[arg(short = 'd', long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    /// How long to measure, or to hold
+    ///
+    /// A bare number is seconds; -z and -D mean the same.
+    #[arg(short = 'd', short_aliases = ['z', 'D'], long, help_heading = LOAD, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(crate) duration: Duration,
-    /// Run the load for so long before it is measured, and leave that out of the figures [default: not at all]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    /// Load for so long before, out of the figures [default: not at all]
+    #[arg(long, help_heading = LOAD, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) warmup: Option<Duration>,
-    /// Measure so many times, one after the other, on the same connections; the figures then are medians, with a 95 %
-    /// confidence interval. `compare` wants five
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    /// Measure so often, for medians and intervals
+    ///
+    /// The runs follow each other on the same connections; the figures then are medians, with a 95 % confidence interval.
+    /// `compare` wants five.
+    #[arg(long, help_heading = LOAD, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) runs: u16,
     /// Bytes in a message
-    #[arg(short = 's', long, value_name = "BYTES", default_value = "64", value_parser = parse_size)]
+    #[arg(short = 's', long, help_heading = LOAD, value_name = "BYTES", default_value = "64", value_parser = parse_size)]
     pub(crate) size: u32,
-    /// Send this instead of messages that the server echoes, such as 'PING\r\n'; escapes: \r \n \t \0 \\ \xHH
-    #[arg(long, value_name = "TEXT", requires = "expect", conflicts_with = "size", allow_hyphen_values = true)]
+    /// Send this, such as 'PING\r\n', instead of messages to be echoed
+    ///
+    /// Escapes: \r \n \t \0 \\ \xHH
+    #[arg(long, help_heading = LOAD, value_name = "TEXT", requires = "expect", conflicts_with = "size", allow_hyphen_values = true)]
     pub(crate) send: Option<String>,
-    /// What has to come back, such as '+PONG\r\n' or 'VERSION *\r\n': just that, where * is any bytes up to what follows
-    /// it (\* is a star)
-    #[arg(long, value_name = "TEXT", requires = "send", allow_hyphen_values = true)]
+    /// What has to come back, such as '+PONG\r\n'; * is any bytes
+    ///
+    /// Just that, where * is any bytes up to what follows it, as in 'VERSION *\r\n' (\* is a star).
+    #[arg(long, help_heading = LOAD, value_name = "TEXT", requires = "send", allow_hyphen_values = true)]
     pub(crate) expect: Option<String>,
-    /// Reach the servers of http:// targets over this Unix socket: a path, or @name, as with curl
-    #[arg(long, value_name = "PATH", value_parser = UnixAddress::new)]
+    /// Reach the servers of http:// targets over this Unix socket
+    ///
+    /// A path, or @name, as with curl.
+    #[arg(long, help_heading = LOAD, value_name = "PATH", value_parser = UnixAddress::new)]
     pub(crate) unix_socket: Option<UnixAddress>,
-    /// How long a connect, and how long a reply, may take before it has failed; noticed up to a sixteenth late
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    /// How long a connect, and a reply, may take
+    ///
+    /// What takes longer has failed, which is noticed up to a sixteenth of it late.
+    #[arg(long, help_heading = LOAD, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
     /// Connects begun per second [default: as fast as they succeed]
-    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    #[arg(long, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) connect_rate: Option<f64>,
-    /// What the run has to keep to, such as 'p99<2ms,err<0.01%': any percentile (p95, p99.9), max<1s, err, rate>10k. Exit
-    /// code 3 if it does not. With err, failures count against that and are not by themselves a failed run. `hold` is
-    /// judged by its echoes
-    #[arg(long, value_name = "CONDITIONS")]
-    pub(crate) slo: Option<Slo>,
-    /// What decides where chance does: the bytes that are sent, and the moments of arrival. The same seed, connections and
-    /// threads give the same load again [default: another one each time, told in the results]
-    #[arg(long, value_name = "N")]
+    /// What decides where chance does [default: another one each time]
+    ///
+    /// Chance decides on the bytes that are sent, and on the moments of arrival. The same seed, connections and threads give
+    /// the same load again; the results tell which it was.
+    #[arg(long, help_heading = LOAD, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Which part of the load this process is to generate: shard I of N, from 0, with I left out where Kubernetes says it
-    /// (JOB_COMPLETION_INDEX). It takes its part of connections, rates and sources, which are given for all shards alike,
-    /// and so is --seed; `merge` adds the results [default: all of it]
-    #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE, hide_default_value = true)]
+    /// Which part of the load this process generates: shard I of N, from 0
+    ///
+    /// I is left out where Kubernetes says it (JOB_COMPLETION_INDEX). It takes its part of connections, rates and sources,
+    /// which are given for all shards alike, and so is --seed; `merge` adds the results [default: all of it].
+    #[arg(long, help_heading = LOAD, value_name = "I/N", default_value_t = Shard::WHOLE, hide_default_value = true)]
     pub(crate) shard: Shard,
-    /// When the (first) measurement begins, by this machine's clock, connections being open and warmed up before, such as
-    /// 2026-11-25T10:00:00Z or seconds since 1970: lines up shards [default: as soon as connections are open]
-    #[arg(long, value_name = "MOMENT", value_parser = parse_moment)]
+    /// When to begin to measure: 2026-11-25T10:00:00Z, or Unix seconds
+    ///
+    /// By this machine's clock; connections are open and warmed up before. It lines up shards [default: as soon as connections
+    /// are open].
+    #[arg(long, help_heading = LOAD, value_name = "MOMENT", value_parser = parse_moment)]
     pub(crate) start_at: Option<SystemTime>,
-    /// Source addresses, such as 10.0.0.2,10.0.1.0/24: each gives some 30,000 connections to each target more [default:
-    /// the kernel's choice; toward 127.0.0.0/8, beyond half of its ports, 127.0.0.1 and then others of 127.0.0.0/8]
-    #[arg(long, value_name = "LIST|CIDR")]
+    /// Source addresses, such as 10.0.0.2,10.0.1.0/24
+    ///
+    /// Each gives some 30,000 connections to each target more [default: the kernel's choice; toward 127.0.0.0/8, beyond half
+    /// of its ports, 127.0.0.1 and then others of 127.0.0.0/8].
+    #[arg(long, help_heading = THREADS, value_name = "LIST|CIDR")]
     pub(crate) source: Option<SourceList>,
-    /// Worker threads [default: one per core; half as many when the target is this machine; as many as the descriptor
-    /// limit demands]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// Worker threads
+    ///
+    /// [default: one per core; half as many when the target is this machine; as many as the descriptor limit demands]
+    #[arg(short = 't', long, help_heading = THREADS, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
-    /// Pin workers to these cores: a list such as 0,2,4-7, or all, or none
-    #[arg(long, value_name = "LIST|all|none", default_value = "none")]
+    /// Pin workers to cores: a list as 0,2,4-7, all, or none
+    #[arg(long, help_heading = THREADS, value_name = "LIST|all|none", default_value = "none")]
     pub(crate) cores: CoreChoice,
-    /// Processes of the server, on this machine: their processor time, memory, descriptors and threads stand beside the
-    /// results. Descriptors of threads with a table of their own are not counted
-    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    /// Exit code 3 unless that holds, such as 'p99<2ms,err<0.01%'
+    ///
+    /// Conditions: any percentile (p95, p99.9), max<1s, err<0.01%, rate>10k. With err, failures count against that and are
+    /// not by themselves a failed run. `hold` is judged by its echoes, and err is the part of its connections that failed
+    /// to open, were lost, or answered wrongly.
+    #[arg(long, help_heading = RESULTS, value_name = "CONDITIONS")]
+    pub(crate) slo: Option<Slo>,
+    /// The server's processes, to be watched on this machine
+    ///
+    /// Their processor time, memory, descriptors and threads stand beside the results. Descriptors of threads with a table of
+    /// their own are not counted.
+    #[arg(long, help_heading = RESULTS, value_name = "PID", value_delimiter = ',')]
     pub(crate) server_pid: Vec<u32>,
+    /// As wrk has it; latencies are always shown
+    #[arg(long, hide = true)]
+    pub(crate) latency: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -245,9 +278,10 @@ pub(crate) struct Load {
 /// A load on a server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Aimed {
-    /// The server: host:port or tcp://host:port, such as `127.0.0.1:1234` or `[::1]:1234`, which has to echo unless --send
-    /// and --expect say otherwise; or http://host:port/path; or unix:/path, unix:@name; connections are spread evenly over
-    /// several
+    /// The server: host:port, http://host:port/path or unix:/path
+    ///
+    /// host:port or tcp://host:port, such as `127.0.0.1:1234` or `[::1]:1234`, which has to echo unless --send and --expect
+    /// say otherwise; or http://host:port/path; or unix:/path, unix:@name. Connections are spread evenly over several.
     #[arg(required = true, value_name = "TARGET", value_delimiter = ',')]
     pub(crate) targets: Vec<Target>,
     #[command(flatten)]
@@ -257,13 +291,16 @@ pub(crate) struct Aimed {
 /// A load on a server that may be in this process.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Held {
-    /// The server, or several: host:port, tcp://host:port, http://host:port/path or unix:/path [default: one in this
-    /// process]
+    /// The server: host:port, http://… or unix:/path [default: one inside]
+    ///
+    /// One or several: host:port, tcp://host:port, http://host:port/path or unix:/path; without one the server is in this process.
     #[arg(value_name = "TARGET", value_delimiter = ',')]
     pub(crate) targets: Vec<Target>,
-    /// During the hold, a verified echo on each connection so often, all of them spread evenly over that time [default:
-    /// silence]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    /// A verified echo on each connection so often [default: silence]
+    ///
+    /// All of them are spread evenly over that time, and each is timed from the moment at which it was due: one whose
+    /// predecessor was still on its way then follows it, and has waited.
+    #[arg(long, help_heading = LOAD, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) heartbeat: Option<Duration>,
     #[command(flatten)]
     pub(crate) load: Load,
@@ -273,13 +310,18 @@ pub(crate) struct Held {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Open {
     /// Requests due per second, over all connections
-    #[arg(short = 'R', long, value_name = "RATE", value_parser = parse_rate, required_unless_present = "ramp")]
+    #[arg(short = 'R', long, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate, required_unless_present = "ramp")]
     pub(crate) rate: Option<f64>,
-    /// In place of -R, a rate that changes evenly from A to B while it is measured, such as 1k:50k
-    #[arg(long, value_name = "A:B", value_parser = parse_ramp, conflicts_with = "rate")]
+    /// In place of -R, a rate that changes evenly, such as 1k:50k
+    ///
+    /// From A to B, while it is measured.
+    #[arg(long, help_heading = LOAD, value_name = "A:B", value_parser = parse_ramp, conflicts_with = "rate")]
     pub(crate) ramp: Option<Rate>,
-    /// How the moments lie at which requests are due
-    #[arg(long, value_enum, default_value_t)]
+    /// How due moments lie: poisson or constant
+    ///
+    /// poisson: independent of each other, as those of many people are, so that some come close together; constant: evenly
+    /// spaced.
+    #[arg(long, help_heading = LOAD, value_enum, default_value_t, hide_possible_values = true)]
     pub(crate) arrival: Arrival,
     #[command(flatten)]
     pub(crate) aimed: Aimed,
@@ -297,13 +339,17 @@ impl Open {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Comings {
     /// Connections due per second, over all places [default: a closed loop]
-    #[arg(short = 'R', long, value_name = "RATE", value_parser = parse_rate)]
+    #[arg(short = 'R', long, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) rate: Option<f64>,
-    /// How the moments lie at which connections are due
-    #[arg(long, value_enum, default_value_t)]
+    /// How due moments lie: poisson or constant
+    #[arg(long, help_heading = LOAD, value_enum, default_value_t, hide_possible_values = true)]
     pub(crate) arrival: Arrival,
-    /// How connections end, once their reply is there
-    #[arg(long, value_enum, default_value_t)]
+    /// How connections end: reset, fin or server
+    ///
+    /// Once their reply is there. reset: by a reset from this side, nothing is left of it on either; fin: by a FIN from this
+    /// side, which comes first, so that its source port waits 60 s in TIME_WAIT; server: by the server, whose FIN is waited
+    /// for (HTTP servers are asked for it, with `Connection: close`).
+    #[arg(long, help_heading = LOAD, value_enum, default_value_t, hide_possible_values = true)]
     pub(crate) close: Close,
     #[command(flatten)]
     pub(crate) aimed: Aimed,
@@ -320,12 +366,16 @@ impl Comings {
 /// A load to be examined.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Doctor {
-    /// Of a `churn`: connections due per second
-    #[arg(short = 'R', long, value_name = "RATE", value_parser = parse_rate)]
+    /// Of a `churn`, with --close: connections due per second
+    #[arg(short = 'R', long, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) rate: Option<f64>,
-    /// Of a `churn`: how its connections end
-    #[arg(long, value_enum)]
+    /// Of a `churn`: how its connections end: reset, fin or server
+    #[arg(long, help_heading = LOAD, value_enum, hide_possible_values = true)]
     pub(crate) close: Option<Close>,
+    #[arg(long, hide = true, value_parser = parse_ramp, conflicts_with = "rate")]
+    ramp: Option<Rate>,
+    #[arg(long, hide = true, value_enum)]
+    arrival: Option<Arrival>,
     #[command(flatten)]
     pub(crate) held: Held,
 }
@@ -334,7 +384,7 @@ impl Doctor {
     /// The connections that come and go, if it is about some.
     pub(crate) fn churn(&self) -> Option<Churn> {
         let arrivals = self.rate.map(|rate| (Rate::constant(rate), Arrival::default()));
-        let close = self.close.or(self.rate.map(|_| Close::default()))?;
+        let close = self.close?;
         Some(Churn { duration: self.held.load.duration, arrivals, close })
     }
 }
@@ -384,35 +434,48 @@ and --close does the sum.) With --close server the ports wait at the server, whe
 of them. Unix sockets have no ports: there --close reset and --close fin are the same.
 
 The verdict and the exit codes: `loadgen --help`";
+/// The options' groups in the help.
+const LOAD: &str = "Load";
+const THREADS: &str = "Sources and threads";
+const RESULTS: &str = "Results";
 
 /// Where results go.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Output {
-    /// Write the results as JSON to FILE too, or to standard output with `-` (then instead of the text)
+    /// Write the results as JSON to FILE, or with - to standard output
     ///
-    /// One object: what ran (version, command, machine, limits), then `stages`, each with its connections, requests
-    /// (due = answered + failed + unfinished), failures by kind and errno, latency percentiles, processor time; and
-    /// `connections`: attempted, established, failed and lost in each second. Every number's name ends in its unit; a
-    /// percentile with fewer than ten samples beyond it is null. `histogram` beside percentiles holds all samples, as
-    /// HdrHistogram's compressed V2 format in base64: add those of several runs, never their percentiles. When nothing could
-    /// be run it has `is_ok` false and the `problem`. A FIFO is waited for until somebody reads it.
-    #[arg(long, value_name = "FILE")]
+    /// With - instead of the text. One object: what ran (version, command, machine, limits), then `stages`, each with its
+    /// connections, requests (due = answered + failed + unfinished), failures by kind and errno, latency percentiles,
+    /// processor time; and `connections`: attempted, established, failed and lost in each second. Every number's name ends
+    /// in its unit; a percentile with fewer than ten samples beyond it is null. `histogram` beside percentiles holds all
+    /// samples, as HdrHistogram's compressed V2 format in base64: add those of several runs, never their percentiles. When
+    /// nothing could be run it has `is_ok` false and the `problem`. A FIFO is waited for until somebody reads it.
+    #[arg(long, help_heading = RESULTS, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Write the latencies' percentiles to FILE, in HdrHistogram's text format and milliseconds
-    #[arg(long, value_name = "FILE")]
+    /// Write the latencies' percentiles to FILE, for HdrHistogram
+    ///
+    /// In its text format and milliseconds: of all runs together; of `hold`, of its echoes, verifications and heartbeats.
+    #[arg(long, help_heading = RESULTS, value_name = "FILE")]
     pub(crate) hgrm: Option<PathBuf>,
-    /// Write a histogram of each interval to FILE, in HdrHistogram's V2 log format and nanoseconds, tagged with the stage
-    #[arg(long, value_name = "FILE")]
+    /// Write a histogram of each interval to FILE, for HdrHistogram
+    ///
+    /// In its V2 log format and nanoseconds, tagged with the stage (of several runs closed-1, closed-2 and so on).
+    #[arg(long, help_heading = RESULTS, value_name = "FILE")]
     pub(crate) hlog: Option<PathBuf>,
-    /// Write the run over time to FILE, one line for each quarter of a second (one second, in runs of more than 30 s)
-    #[arg(long, value_name = "FILE")]
+    /// Write the run over time to FILE, for spreadsheets
+    ///
+    /// One line for each quarter of a second (one second, in runs of more than 30 s); the last column is the number of the
+    /// run.
+    #[arg(long, help_heading = RESULTS, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
-    /// Write a page with pictures to FILE: percentiles, latency and throughput over time, settings, verdict; it needs no
-    /// network, and can be mailed as it is
-    #[arg(long, value_name = "FILE")]
+    /// Write a page with pictures to FILE
+    ///
+    /// Percentiles, latency and throughput over time, the server's processes, settings, verdict; it needs no network, and
+    /// can be mailed as it is.
+    #[arg(long, help_heading = RESULTS, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
     /// Show no progress on standard error
-    #[arg(short = 'q', long)]
+    #[arg(short = 'q', long, help_heading = RESULTS)]
     pub(crate) quiet: bool,
 }
 
@@ -451,8 +514,10 @@ fn core_range(text: &str) -> Option<Vec<usize>> {
     (first <= last && last < 65_536).then(|| (first..=last).collect())
 }
 
-/// The help's end. Each paragraph is one line, which clap breaks where the terminal ends.
-const EXAMPLES: &str = "\
+/// Examples, at the end of the short help and of the long one.
+macro_rules! examples {
+    () => {
+        "\
 Examples:
   loadgen                                          the demonstration
   loadgen serve --listen 127.0.0.1:1234            an echo server to try the others on
@@ -469,10 +534,29 @@ Examples:
                                                    any protocol of requests and replies, here Redis's
   loadgen rr unix:/run/redis.sock --send 'PING\\r\\n' --expect '+PONG\\r\\n'
                                                    the same over a Unix socket
-  loadgen rr http://localhost/ --unix-socket /run/app.sock
+  loadgen rr http://localhost/ --unix-socket /run/app.sock"
+    };
+}
+
+const EXAMPLES: &str =
+    concat!(examples!(), "\n\nThe verdict, the exit codes, and what other tools call it: `loadgen --help`");
+
+/// The long help's end. Each paragraph is one line, which clap breaks where the terminal ends.
+const EXAMPLES_AND_MORE: &str = concat!(
+    examples!(),
+    "
 
 Without those, any TCP server that echoes will do:
   socat TCP-LISTEN:1234,fork,reuseaddr,bind=127.0.0.1 EXEC:cat
+
+Coming from another tool:
+  wrk -t2 -c100 -d30s --latency URL     loadgen rr URL -t2 -c100 -d30s
+  wrk2 -t2 -c100 -d30s -R2000 URL       loadgen open URL -t2 -c100 -d30s -R2000
+  hey -z 30s -c 100 URL                 loadgen rr URL -z 30s -c 100
+  oha -z 30s -c 100 -q 2000 URL         loadgen open URL -z 30s -c 100 -R 2000
+  h2load --h1 -D 30 -c 100 -t 2 URL     loadgen rr URL -D 30 -c 100 -t 2
+  redis-benchmark -t ping               as in the last example above
+A run lasts for a time, so -n, a number of requests, has no counterpart. -q is --quiet, and -d a duration.
 
 Failures: a connect that failed, a connection lost, a byte that was not the one sent, a request without an answer.
 Verdict: SUSPECT, where the figures may not be the server's: less than 99 % of the rate achieved, requests sent so late \
@@ -488,7 +572,8 @@ was asked: 0.
 
 Connections come from where the kernel chooses (127.0.0.1 toward 127.0.0.1) as long as they are fewer than half of \
 its ports for each target, then from 127.0.0.1 and further addresses of 127.0.0.0/8, or from those of --source. \
-They end with a reset, so that none is left in TIME_WAIT; those of `churn` as --close says.";
+They end with a reset, so that none is left in TIME_WAIT; those of `churn` as --close says."
+);
 
 #[cfg(test)]
 mod tests {
@@ -498,6 +583,31 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_short_help_has_a_line_for_each_option() {
+        for name in ["rr", "open", "churn", "hold", "doctor", "serve", "compare"] {
+            let mut command = Args::command().term_width(100);
+            command.build();
+            let help = command.find_subcommand_mut(name).unwrap().render_help().to_string();
+            let options = help.lines().filter(|line| line.trim_start().starts_with('-')).count();
+            // An option's second line would begin where its words do, or deeper than its name.
+            let more =
+                help.lines().filter(|line| line.starts_with("          ") && !line.trim_start().starts_with('-'));
+            assert_eq!((options > 2, more.collect::<Vec<_>>()), (true, Vec::<&str>::new()), "{name}: {help}");
+        }
+    }
+
+    #[test]
+    fn what_other_tools_call_it_is_understood() {
+        let load = |line: &str| match Args::try_parse_from(line.split(' ')).unwrap().command {
+            Some(Command::Rr(Aimed { load, .. })) => (load.threads, load.connections, load.duration.as_secs()),
+            _ => panic!("{line}"),
+        };
+        for line in ["-t2 -c100 -d30s", "-t 2 -c 100 -z 30s", "-D 30 -c 100 -t 2", "-c100 -t2 -d30 --latency"] {
+            assert_eq!(load(&format!("loadgen rr http://h/ {line}")), (Some(2), 100, 30), "{line}");
+        }
     }
 
     #[test]
@@ -515,7 +625,10 @@ mod tests {
         let parses = |line: &str| Args::try_parse_from(line.split(' ')).is_ok();
         assert!(parses("loadgen") && parses("loadgen --quiet") && parses("loadgen rr localhost:1"));
         assert!(parses("loadgen rr a:1,b:2 c:3 --source 10.0.0.1,10.0.1.0/24 -c 5") && parses("loadgen hold -c 1M"));
-        assert!(parses("loadgen doctor h:1 -c 1M") && parses("loadgen serve --connections-max 1M"));
+        assert!(
+            parses("loadgen doctor h:1 -c 1M -R 20k --arrival constant --heartbeat 5s --html p --slo p99<1s")
+                && parses("loadgen serve --connections-max 1M")
+        );
         assert!(parses("loadgen open [::1]:1 -R 20k -c 1M -d 500ms -s 8MiB --connect-rate 5k"));
         for wrong in [
             "loadgen rr",

@@ -236,7 +236,7 @@ impl Client {
                     fault = self.verify(speech, &scratch[..len]).inspect_err(|failure| {
                         // Bytes of this run say that it is an echo server, of a sort.
                         if is_first && !matches!(failure.kind, Kind::Swapped | Kind::Lost | Kind::Doubled) {
-                            strange.get_or_insert_with(|| Strange::new(&scratch[..len]));
+                            strange.get_or_insert_with(|| Strange::new(&scratch[..len], speech.destination));
                         }
                     })?;
                     *bytes += len as u64;
@@ -451,7 +451,7 @@ mod tests {
             }
             strange
         };
-        assert_eq!(strange_after(0), Some(Strange::new(b"-DENIED")));
+        assert_eq!(strange_after(0), Some(Strange::new(b"-DENIED", 0)));
         assert_eq!(strange_after(1), None, "an echo server that corrupts");
     }
 

@@ -65,6 +65,7 @@ fn plan(machine: &Machine, output: &Output) -> Result<Plan, Problem> {
         threads: None,
         cores: CoreChoice::None,
         server_pid: Vec::new(),
+        latency: false,
         output: output.clone(),
     };
     load::plan(&[], &load, None, machine)

@@ -13,38 +13,55 @@ use crate::layout;
 use crate::load;
 use crate::machine::Machine;
 use crate::plan::Plan;
-use crate::preflight::{Finding, Grade, findings};
+use crate::preflight::{self, Finding, Grade};
 use crate::problem::Problem;
 use crate::quantity::{count, counted};
 use crate::report::Exit;
+use crate::report::paragraph::paragraph;
 use crate::target::Target;
+use crate::terminal::report_columns;
 
 /// Examines this machine for a `load` on `targets`, whose connections may come and go, and writes what it found. Returns whether the load fits.
 ///
 /// # Errors
 /// What makes no sense in the command line, and a target without an address.
 pub(crate) fn run(targets: &[Target], load: &Load, churn: Option<Churn>) -> Result<Exit, Problem> {
-    let output = &load.output;
-    if [&output.hgrm, &output.hlog, &output.csv, &output.html].into_iter().any(Option::is_some) {
-        return Err(Problem::Usage("doctor measures nothing: of the formats it has only --json".to_owned()));
-    }
     let machine = Machine::prepare();
     let plan = load::plan(targets, load, churn, &machine)?;
-    let mut findings = findings(&plan, &machine);
+    let mut findings = preflight::findings(&plan, &machine);
     if !plan.is_server_inside() {
         findings.extend(server(&plan, &machine));
     }
-    let fits = findings.iter().all(|finding| finding.grade != Grade::Short);
+    let fits = !is_short(&findings);
+    let most = most(&plan, load, &machine);
+    let (page, json) = (page(&plan, &findings, most, report_columns()), json(&plan, &findings, (fits, most)));
     match &load.output.json {
         Some(path) if path.as_os_str() != "-" => {
             let wrong = |error| Problem::Output { name: path.display().to_string(), error };
-            fs::write(path, json(&plan, &findings, fits)).map_err(wrong)?;
-            say(&page(&plan, &findings));
+            fs::write(path, json).map_err(wrong)?;
+            say(&page);
         }
-        Some(_) => say(&json(&plan, &findings, fits)),
-        None => say(&page(&plan, &findings)),
+        Some(_) => say(&json),
+        None => say(&page),
     }
     Ok(if fits { Exit::Ok } else { Exit::Failed })
+}
+
+fn is_short(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.grade == Grade::Short)
+}
+
+/// How many connections of this kind the machine has room for, laid out as so many would be: found by halving.
+fn most(plan: &Plan, load: &Load, machine: &Machine) -> u64 {
+    let fits = |connections| {
+        plan.resized(connections, load, machine).is_ok_and(|plan| !is_short(&preflight::findings(&plan, machine)))
+    };
+    let (mut low, mut high) = (0, CONNECTIONS_END);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        (low, high) = if fits(middle) { (middle, high) } else { (low, middle) };
+    }
+    low
 }
 
 /// The listeners at the target, as they are now, and what a server of loadgen's would need there.
@@ -108,6 +125,8 @@ struct Diagnosis<'a> {
     connections: u64,
     target: &'a str,
     fits: bool,
+    /// How many would fit, laid out as so many need it.
+    connections_max: u64,
     findings: Vec<Fact<'a>>,
 }
 
@@ -116,13 +135,13 @@ struct Fact<'a> {
     thing: &'static str,
     /// `fits`, `perhaps` or `short`.
     grade: &'static str,
-    /// For how many connections it is enough; null where it does not come down to a number.
+    /// For how many connections it is enough, laid out as for those that were asked for; null where it does not come down to a number.
     connections_max: Option<u64>,
     sum: &'a str,
     remedy: &'a str,
 }
 
-fn json(plan: &Plan, findings: &[Finding], fits: bool) -> String {
+fn json(plan: &Plan, findings: &[Finding], (fits, connections_max): (bool, u64)) -> String {
     let grade = |grade| match grade {
         Grade::Fits => "fits",
         Grade::Doubtful => "perhaps",
@@ -135,11 +154,12 @@ fn json(plan: &Plan, findings: &[Finding], fits: bool) -> String {
         sum: &it.sum,
         remedy: &it.remedy,
     });
-    let diagnosis = Diagnosis { connections: plan.connections, target: &plan.name, fits, findings: facts.collect() };
+    let (connections, target, findings) = (plan.connections, plan.name.as_str(), facts.collect());
+    let diagnosis = Diagnosis { connections, target, fits, connections_max, findings };
     serde_json::to_string_pretty(&diagnosis).expect("numbers and strings can always be written as JSON") + "\n"
 }
 
-fn page(plan: &Plan, findings: &[Finding]) -> String {
+fn page(plan: &Plan, findings: &[Finding], most: u64, columns: usize) -> String {
     let mut page = format!("{} to {}:\n", counted(plan.connections, "connection"), plan.name);
     for finding in findings {
         let (mark, remedy) = match finding.grade {
@@ -147,19 +167,29 @@ fn page(plan: &Plan, findings: &[Finding]) -> String {
             Grade::Doubtful => ("PERHAPS", Some(&finding.remedy)),
             Grade::Short => ("SHORT", Some(&finding.remedy)),
         };
-        page += &format!("  {mark:<7}  {:<15}  {}\n", finding.thing, finding.sum);
+        let remedy = remedy.map(|remedy| format!("for more: {remedy}"));
+        if columns < ROWS_MIN {
+            page += &format!("  {mark:<7}  {}\n", finding.thing);
+            for text in [Some(&finding.sum), remedy.as_ref()].into_iter().flatten() {
+                page += &paragraph("   ", text, columns);
+            }
+            continue;
+        }
+        page += &paragraph(&format!("  {mark:<7}  {:<15} ", finding.thing), &finding.sum, columns);
         if let Some(remedy) = remedy {
-            page += &format!("  {:<7}  {:<15}  for more: {remedy}\n", "", "");
+            page += &paragraph(&" ".repeat(27), &remedy, columns);
         }
     }
-    let fits = findings.iter().filter_map(|finding| finding.fits).min().unwrap_or(u64::MAX);
-    let is_short = findings.iter().any(|finding| finding.grade == Grade::Short);
-    page + &if is_short {
-        format!("It does not fit: {} would.\n", counted(fits.min(plan.connections), "connection"))
-    } else {
-        format!("It fits; up to {} would.\n", counted(fits, "connection"))
-    }
+    let closing = if is_short(findings) { "It does not fit:" } else { "It fits; up to" };
+    let closing = paragraph("", &format!("{closing} {} would.", counted(most, "connection")), columns);
+    page + &closing.lines().map(|line| line.trim_start().to_owned() + "\n").collect::<String>()
 }
+
+/// Columns below which what was found stands under its name, not beside it.
+const ROWS_MIN: usize = 60;
+
+/// More connections than any machine holds.
+const CONNECTIONS_END: u64 = 1 << 32;
 
 /// A backlog that a load generator does not overflow in the time in which a busy server is not scheduled.
 const BACKLOG_GOOD: u64 = 1024;
@@ -167,12 +197,21 @@ const BACKLOG_GOOD: u64 = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::{Args, Command};
     use crate::plan::tests::{machine, plan};
+    use clap::Parser;
+
+    /// The page for `loadgen rr` with these arguments on a machine of the tests.
+    fn page_of(arguments: &str, columns: usize) -> String {
+        let line = format!("loadgen rr {arguments}");
+        let Some(Command::Rr(rr)) = Args::parse_from(line.split_whitespace()).command else { panic!("{line}") };
+        let (plan, machine) = (plan(arguments).unwrap(), machine());
+        page(&plan, &preflight::findings(&plan, &machine), most(&plan, &rr.load, &machine), columns)
+    }
 
     #[test]
     fn what_is_short_is_said_with_what_fits_and_what_helps() {
-        let plan = plan("[::1]:1 -c 30k").unwrap();
-        let page = page(&plan, &findings(&plan, &machine()));
+        let page = page_of("[::1]:1 -c 30k", 200);
         assert!(page.starts_with("30,000 connections to [::1]:1:\n  fits"), "{page}");
         let line = page.lines().find(|line| line.contains("SHORT")).unwrap();
         assert!(line.contains("ports") && line.contains("28,232"), "{page}");
@@ -191,10 +230,26 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_said_with_its_sum() {
-        let plan = plan("127.0.0.1:1 -c 100k").unwrap();
-        let page = page(&plan, &findings(&plan, &machine()));
+    fn what_fits_is_said_with_its_sum_and_the_machines_bound_whatever_was_asked_for() {
+        let page = page_of("127.0.0.1:1 -c 100k", 200);
         assert!(page.contains("6 tables × 19,936 = 119,616 for 100,000"), "{page}");
-        assert!(page.contains("It fits; up to 119,616 connections would."), "{page}");
+        // 4 GiB are enough for so many, both ends of each.
+        for connections in ["10", "100k", "400k"] {
+            let page = page_of(&format!("127.0.0.1:1 -c {connections}"), 200);
+            assert!(page.ends_with("It fits; up to 499,879 connections would.\n"), "{connections}: {page}");
+        }
+        let one = page_of("127.0.0.1:1 -c 10 --threads 1", 200);
+        assert!(one.ends_with("It fits; up to 19,936 connections would.\n"), "{one}");
+    }
+
+    #[test]
+    fn it_fits_the_terminal_but_for_commands() {
+        for columns in [40, 80, 120] {
+            let page = page_of("[::1]:1 -c 30k", columns);
+            for line in page.lines().filter(|line| !line.contains('`')) {
+                assert!(line.chars().count() <= columns, "{columns}: {line}");
+            }
+            assert!(page.contains("ip_local_port_range=\"1024 65535\"`"), "a command is one line: {page}");
+        }
     }
 }

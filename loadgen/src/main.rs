@@ -3,7 +3,7 @@
 //! In reading order: `args` `target` `address` `listen_address` `source_list` `quantity` `moment` what is asked for; `machine`
 //! `layout` `plan` `churn` `shard` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `demo`
 //! `timetable` `run` `crew` one run, from its first stage to its report; `worker` one thread's loop, with `stage` `places`
-//! `connector` `knocks` `gate` `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said, and what is wrong with it;
+//! `connector` `knocks` `gate` `alarm` `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said, and what is wrong with it;
 //! `recorder` `times` `timeline` `series` `failure` `errno` `strange` `netstat` `live` `halt` `standstill` `server_process` what
 //! happened; `slo` `verdict` what that is worth; `interval` `report` `terminal` `compare` `results` `parts` `merge` what people
 //! and programs are told; `echo` `serve` the server, on the library beside this program. `layout`, `churn`, `shard`, `routes`,
@@ -13,6 +13,7 @@
 
 mod accept_queues;
 mod address;
+mod alarm;
 mod args;
 mod churn;
 mod client;
@@ -76,8 +77,8 @@ mod worker;
 use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use crate::args::{Aimed, Args, Command, Held, Output};
 use crate::problem::Problem;
@@ -125,15 +126,23 @@ fn refuse(error: &clap::Error) -> ! {
         let output = Output { json: Some("-".into()), ..Output::default() };
         output::write_problem(&output, &command, error.to_string().trim_end());
     }
-    if let (ErrorKind::InvalidSubcommand, Some(word)) = (error.kind(), command.get(1))
-        && word.parse::<Target>().is_ok()
-    {
-        // A target alone is no command: what to do with it is for the user to say.
-        let _ = stderr().write_all(
-            format!("tip: to measure it: `loadgen rr {word}`, or `loadgen open {word} -R 1k`\n\n").as_bytes(),
-        );
+    if let Some(tip) = tip(error.kind(), &command) {
+        let _ = stderr().write_all(tip.as_bytes());
     }
     error.exit()
+}
+
+/// What to say to somebody who gave a target but no command, as other tools have it: which one is for the user to choose.
+fn tip(kind: ErrorKind, command: &[String]) -> Option<String> {
+    let arguments = command.get(1..)?;
+    let is_command = |word: &String| Args::command().get_subcommands().any(|it| it.get_name() == word);
+    let is_strange = matches!(kind, ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
+    if !is_strange || arguments.iter().any(is_command) {
+        return None;
+    }
+    arguments.iter().find(|word| word.parse::<Target>().is_ok())?;
+    let all = arguments.join(" ");
+    Some(format!("tip: to measure it: `loadgen rr {all}`, or `loadgen open {all} -R 1k`\n\n"))
 }
 
 /// The arguments, the program's name included. They need not be UTF-8: a file's name, for one.

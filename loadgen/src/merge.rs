@@ -81,7 +81,7 @@ fn sum(mut reports: Vec<Report>) -> Result<Report, String> {
 fn count_from(report: &mut Report, begun_at: SystemTime) {
     let later = report.begun_at.duration_since(begun_at).unwrap_or_default();
     report.begun_at = begun_at;
-    report.server_looks.iter_mut().for_each(|(at, _)| *at += later);
+    report.server_looks.iter_mut().for_each(|look| look.at += later);
     for result in &mut report.stages {
         result.begun_after += later;
         let series = std::mem::take(&mut result.recorder.series);
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn times_count_from_the_first_that_began() {
         let whole = sum(shards(2, |_, report| report.stages[0].recorder.series.note_attempt(0))).unwrap();
-        assert_eq!(whole.series().seconds().map(|(second, ..)| second).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(whole.series().seconds().into_iter().map(|(second, ..)| second).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(whole.begun_at, SystemTime::UNIX_EPOCH + Duration::from_secs(1000));
         assert_eq!(whole.stages[1].begun_after, Duration::from_secs(5));
     }

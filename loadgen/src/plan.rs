@@ -139,6 +139,22 @@ impl Plan {
         Ok(plan)
     }
 
+    /// What the plan would be for `connections`, made of the same `load` on the same `machine`.
+    ///
+    /// # Errors
+    /// More of them than any machine holds.
+    pub(crate) fn resized(&self, connections: u64, load: &Load, machine: &Machine) -> Result<Plan, Problem> {
+        let targets = if self.is_server_inside() { Vec::new() } else { self.targets.clone() };
+        let same = (self.name.clone(), targets, self.protocol.clone());
+        let plan = Plan::new(&Load { connections, ..load.clone() }, same, machine, self.seed)?;
+        Ok(match self.churn {
+            Some((churn, _)) => {
+                plan.with_churn(churn, load.warmup.unwrap_or_default() + load.duration * load.runs.into(), machine)
+            }
+            None => plan,
+        })
+    }
+
     /// The same plan for connections that come and go, for `lasting` in all. Where their ports may be too many for the
     /// kernel's range, sources are chosen as for as many connections at once.
     pub(crate) fn with_churn(self, churn: Churn, lasting: Duration, machine: &Machine) -> Plan {

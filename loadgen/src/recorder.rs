@@ -1,6 +1,6 @@
 //! What happened: counters, failures by kind, and latency histograms of one worker, which can be merged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::failure::Failure;
@@ -21,6 +21,8 @@ pub(crate) struct Recorder {
     pub(crate) established: u64,
     /// Connects that failed.
     pub(crate) connect_failures: Failures,
+    /// The indices of the destinations that each of these was met at.
+    pub(crate) unreached: BTreeMap<Failure, BTreeSet<usize>>,
     /// Connections that ended although no request was on its way.
     pub(crate) losses: Failures,
     /// Connections that were opened again, because the server had closed them in an orderly way.
@@ -57,7 +59,9 @@ pub(crate) struct Recorder {
     /// end of its reply; nanoseconds.
     pub(crate) connect: Times,
     pub(crate) exchange: Times,
-    /// The same latencies over time.
+    /// How long it took to open connections again; nanoseconds. In a closed loop a part of the latency.
+    pub(crate) reconnect: Times,
+    /// The latencies over time.
     pub(crate) timeline: Timeline,
     /// What became of connections, second by second of the run.
     pub(crate) series: Series,
@@ -74,7 +78,7 @@ pub(crate) struct Recorder {
     pub(crate) busy_part: f64,
     /// The part of the stage for which it was ready to run and had no processor. Merged: that of the unluckiest.
     pub(crate) waited_part: f64,
-    /// Heartbeats that were left out because the one before them had not come back.
+    /// Heartbeats that were left out because their connection was just being opened again.
     pub(crate) skipped: u64,
 }
 
@@ -86,6 +90,7 @@ impl Recorder {
             attempted: 0,
             established: 0,
             connect_failures: Failures::new(),
+            unreached: BTreeMap::new(),
             losses: Failures::new(),
             reopened: 0,
             at_once_max: 0,
@@ -101,6 +106,7 @@ impl Recorder {
             latency: times(),
             service: times(),
             lag: times(),
+            reconnect: times(),
             connect: times(),
             exchange: times(),
             timeline: Timeline::new(0),
@@ -139,11 +145,15 @@ impl Recorder {
         }
         self.cpu_time += other.cpu_time;
         merge_failures(&mut self.connect_failures, &other.connect_failures);
+        for (failure, destinations) in &other.unreached {
+            self.unreached.entry(*failure).or_default().extend(destinations);
+        }
         merge_failures(&mut self.losses, &other.losses);
         merge_failures(&mut self.request_failures, &other.request_failures);
         self.latency.merge(&other.latency);
         self.service.merge(&other.service);
         self.lag.merge(&other.lag);
+        self.reconnect.merge(&other.reconnect);
         self.connect.merge(&other.connect);
         self.exchange.merge(&other.exchange);
         self.timeline.merge(&other.timeline);

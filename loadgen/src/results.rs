@@ -22,8 +22,8 @@ use crate::recorder::{Failures, Recorder};
 use crate::report::{Ending, Report, StageResult};
 use crate::routes::{PortRange, Sources, Used};
 use crate::schedule::{Arrival, Rate};
-use crate::series::{Second, Series};
-use crate::server_process::{Sample, ServerUse};
+use crate::series::{self, Series};
+use crate::server_process::{Look, Sample, ServerUse};
 use crate::shard::Shard;
 use crate::stage::Stage;
 use crate::strange::Strange;
@@ -181,6 +181,7 @@ struct StageFacts {
     latency: TimesFacts,
     connect_time: Option<TimesFacts>,
     exchange: Option<TimesFacts>,
+    reconnect: Option<TimesFacts>,
     service: Option<TimesFacts>,
     send_lag: Option<TimesFacts>,
     generator_cpu_s: f64,
@@ -205,7 +206,9 @@ struct UseFacts {
     resident_bytes_max: u64,
     descriptors_max: Option<u64>,
     threads_max: u64,
+    has_own_descriptor_tables: bool,
     gone_pids: Vec<u32>,
+    gone_at_s: Vec<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -215,6 +218,7 @@ struct LookFacts {
     resident_bytes: u64,
     descriptors: Option<u64>,
     threads: u64,
+    generator_cpu_total_s: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -251,11 +255,11 @@ impl File {
         let stages: Result<Vec<StageResult>, String> =
             self.stages.into_iter().map(|stage| stage.result(begun_at, duration)).collect();
         let mut stages = stages?;
-        let seconds: Result<Vec<(u64, Second)>, String> =
+        let seconds: Result<Vec<(u64, series::Part)>, String> =
             self.connections.into_iter().map(SecondFacts::second).collect();
         // A series is that of a whole run: which stage has it makes no difference.
         if let Some(first) = stages.first_mut() {
-            first.recorder.series = Series::of(seconds?);
+            first.recorder.series = Series::of_seconds(seconds?);
         }
         Ok(Report {
             command: self.command,
@@ -446,6 +450,7 @@ impl StageFacts {
             latency: self.latency.times()?,
             connect: times(self.connect_time)?,
             exchange: times(self.exchange)?,
+            reconnect: times(self.reconnect)?,
             service: times(self.service)?,
             lag: times(self.send_lag)?,
             window_ns: span(self.window_s)?.as_nanos() as u64,
@@ -478,22 +483,28 @@ impl UseFacts {
             resident_bytes: self.resident_bytes_max,
             descriptors: self.descriptors_max,
             threads: self.threads_max,
+            has_own_tables: self.has_own_descriptor_tables,
         };
-        Ok(ServerUse { cpu_time: span(self.cpu_s)?, most, gone: self.gone_pids.clone() })
+        let moments: Vec<Duration> = self.gone_at_s.iter().map(|at| span(*at)).collect::<Result<_, _>>()?;
+        let gone = self.gone_pids.iter().copied().zip(moments).collect();
+        Ok(ServerUse { cpu_time: span(self.cpu_s)?, most, gone })
     }
 }
 
 impl LookFacts {
-    fn look(self) -> Result<(Duration, Sample), String> {
-        let LookFacts { at_s, cpu_total_s, resident_bytes, descriptors, threads } = self;
-        Ok((span(at_s)?, Sample { cpu_time: span(cpu_total_s)?, resident_bytes, descriptors, threads }))
+    fn look(self) -> Result<Look, String> {
+        let LookFacts { at_s, cpu_total_s, resident_bytes, descriptors, threads, generator_cpu_total_s } = self;
+        // Each stage says that for itself.
+        let has_own_tables = false;
+        let server = Sample { cpu_time: span(cpu_total_s)?, resident_bytes, descriptors, threads, has_own_tables };
+        Ok(Look { at: span(at_s)?, server, generator_cpu_time: span(generator_cpu_total_s)? })
     }
 }
 
 impl SecondFacts {
-    fn second(self) -> Result<(u64, Second), String> {
+    fn second(self) -> Result<(u64, series::Part), String> {
         let SecondFacts { second, attempted, established, failed, lost, ended } = self;
-        Ok((second, Second { attempted, established, failed: failures(failed)?, lost: failures(lost)?, ended }))
+        Ok((second, series::Part { attempted, established, failed: failures(failed)?, lost: failures(lost)?, ended }))
     }
 }
 
@@ -543,7 +554,7 @@ mod tests {
         let reset = Failure::of(Act::Idle, &io::Error::from_raw_os_error(104));
         note(&mut recorder.request_failures, Failure { act: Act::Send, ..reset });
         note(&mut recorder.losses, reset);
-        recorder.strange = Some(Strange::new(b"\x1b[2J\""));
+        recorder.strange = Some(Strange::new(b"\x1b[2J\"", 0));
         run.stages[0].recorder.series.note_attempt(0);
         run.stages[0].recorder.series.note_lost(3_000_000_000, reset);
         run

@@ -120,12 +120,20 @@ impl<'a> Run<'a> {
                 true => self.progress.end(),
                 false => self.progress.show(seen),
             }
-            if let Some(watch) = self.watch.as_mut().filter(|_| self.watched_at.elapsed() >= SAMPLE_PERIOD) {
-                self.watched_at = Instant::now();
-                watch.note();
+            match &mut self.watch {
+                Some(watch) if self.watched_at.elapsed() >= SAMPLE_PERIOD => {
+                    self.watched_at = Instant::now();
+                    watch.note(threads_cpu_time(GENERATOR_THREADS));
+                }
+                // Of what ends meanwhile no more than a tenth of a second is to be lost.
+                Some(watch) => watch.glance(),
+                None => {}
             }
         })?;
-        let server_use = self.watch.as_mut().map(ServerWatch::end);
+        let server_use = self.watch.as_mut().map(|watch| {
+            watch.note(threads_cpu_time(GENERATOR_THREADS));
+            watch.end()
+        });
         let server_cpu_time =
             self.server_cpu_time().zip(server_cpu_before).map(|(now, before)| now.saturating_sub(before));
         let elapsed = begun_at.elapsed().saturating_sub(lead.saturating_sub(crew::LEAD));
@@ -205,11 +213,13 @@ impl<'a> Run<'a> {
     }
 }
 
-/// How often the server's processes are looked at; a little less than the second that it is, see [`Progress`].
+/// How often all that the server's processes have is looked at; a little less than the second that it is, see [`Progress`].
 const SAMPLE_PERIOD: Duration = Duration::from_millis(950);
 
 /// How long a signal may wait to be noticed.
 const LOOK_UP_TIME: Duration = Duration::from_millis(50);
+/// What the names of the workers begin with, see [`Crew`].
+const GENERATOR_THREADS: &str = "loadgen-";
 
 /// What the names of the server's threads begin with.
 const SERVER_THREADS: &str = "esockets-";

@@ -1,13 +1,13 @@
-//! What became of connections, second by second.
+//! What became of connections, tenth by tenth of a second.
 
 use std::collections::BTreeMap;
 
 use crate::failure::Failure;
 use crate::recorder::{Failures, merge_failures, note, total};
 
-/// What happened to connections in one second.
+/// What happened to connections in one part of the run's time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Second {
+pub(crate) struct Part {
     /// Connects that were begun.
     pub(crate) attempted: u64,
     /// Connects that succeeded.
@@ -20,10 +20,10 @@ pub(crate) struct Second {
     pub(crate) ended: u64,
 }
 
-/// The seconds of a run in which something happened to connections, counted from its beginning.
+/// The tenths of a second of a run in which something happened to connections, counted from its beginning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Series {
-    seconds: BTreeMap<u64, Second>,
+    tenths: BTreeMap<u64, Part>,
 }
 
 impl Series {
@@ -52,49 +52,67 @@ impl Series {
         self.at(now_ns).ended += 1;
     }
 
-    /// Adds what `other` has, second by second.
+    /// Adds what `other` has, each to its own time.
     pub(crate) fn merge(&mut self, other: &Series) {
-        for (second, theirs) in &other.seconds {
-            let mine = self.seconds.entry(*second).or_default();
-            mine.attempted += theirs.attempted;
-            mine.established += theirs.established;
-            mine.ended += theirs.ended;
-            merge_failures(&mut mine.failed, &theirs.failed);
-            merge_failures(&mut mine.lost, &theirs.lost);
-        }
+        other.tenths.iter().for_each(|(tenth, theirs)| self.tenths.entry(*tenth).or_default().add(theirs));
     }
 
-    /// Of these seconds.
-    pub(crate) fn of(seconds: impl IntoIterator<Item = (u64, Second)>) -> Series {
-        Series { seconds: seconds.into_iter().collect() }
+    /// Each tenth of a second in which something happened, with how many connections were open at its end.
+    pub(crate) fn tenths(&self) -> Vec<(u64, Part, u64)> {
+        with_open(&self.tenths)
+    }
+
+    /// Of these seconds, each as if all had happened in its first tenth.
+    pub(crate) fn of_seconds(seconds: impl IntoIterator<Item = (u64, Part)>) -> Series {
+        Series { tenths: seconds.into_iter().map(|(second, part)| (second * 10, part)).collect() }
     }
 
     /// The same, counted from so many seconds earlier.
     pub(crate) fn later_by(self, seconds: u64) -> Series {
-        Series::of(self.seconds.into_iter().map(|(second, what)| (second + seconds, what)))
+        Series { tenths: self.tenths.into_iter().map(|(tenth, part)| (tenth + seconds * 10, part)).collect() }
     }
 
     /// Each second in which something happened, with how many connections were open at its end.
-    pub(crate) fn seconds(&self) -> impl Iterator<Item = (u64, &Second, u64)> {
-        let mut open = 0u64;
-        self.seconds.iter().map(move |(second, what)| {
-            open = (open + what.established).saturating_sub(total(&what.lost) + what.ended);
-            (*second, what, open)
-        })
+    pub(crate) fn seconds(&self) -> Vec<(u64, Part, u64)> {
+        let mut seconds = BTreeMap::<u64, Part>::new();
+        self.tenths.iter().for_each(|(tenth, part)| seconds.entry(tenth / 10).or_default().add(part));
+        with_open(&seconds)
     }
 
     /// Connects that succeeded, for each second from the first to the last in which one did.
     pub(crate) fn established(&self) -> Vec<u64> {
-        let mut some = self.seconds.iter().filter(|(_, second)| second.established > 0).map(|(second, _)| *second);
-        let Some(first) = some.next() else { return Vec::new() };
-        let last = some.next_back().unwrap_or(first);
-        (first..=last).map(|second| self.seconds.get(&second).map_or(0, |what| what.established)).collect()
+        let seconds: Vec<(u64, u64)> = self.seconds().into_iter().map(|(at, what, _)| (at, what.established)).collect();
+        let some = || seconds.iter().filter(|(_, established)| *established > 0).map(|(second, _)| *second);
+        let (Some(first), Some(last)) = (some().next(), some().next_back()) else { return Vec::new() };
+        let at = |second| seconds.iter().find(|(at, _)| *at == second).map_or(0, |(_, established)| *established);
+        (first..=last).map(at).collect()
     }
 
-    fn at(&mut self, now_ns: u64) -> &mut Second {
-        self.seconds.entry(now_ns / 1_000_000_000).or_default()
+    fn at(&mut self, now_ns: u64) -> &mut Part {
+        self.tenths.entry(now_ns / TENTH_NS).or_default()
     }
 }
+
+impl Part {
+    fn add(&mut self, other: &Part) {
+        self.attempted += other.attempted;
+        self.established += other.established;
+        self.ended += other.ended;
+        merge_failures(&mut self.failed, &other.failed);
+        merge_failures(&mut self.lost, &other.lost);
+    }
+}
+
+fn with_open(parts: &BTreeMap<u64, Part>) -> Vec<(u64, Part, u64)> {
+    let mut open = 0u64;
+    let mut count = |(at, what): (&u64, &Part)| {
+        open = (open + what.established).saturating_sub(total(&what.lost) + what.ended);
+        (*at, what.clone(), open)
+    };
+    parts.iter().map(&mut count).collect()
+}
+
+const TENTH_NS: u64 = 100_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -115,10 +133,21 @@ mod tests {
         two.note_failed(4 * S, Failure::new(Act::Connect, Kind::Refused));
         one.merge(&two);
         let seconds: Vec<(u64, u64, u64)> =
-            one.seconds().map(|(second, what, open)| (second, what.established, open)).collect();
+            one.seconds().into_iter().map(|(second, what, open)| (second, what.established, open)).collect();
         assert_eq!(seconds, [(0, 4, 4), (1, 0, 4), (4, 0, 2)]);
-        let (_, last, _) = one.seconds().last().unwrap();
+        let (_, last, _) = one.seconds().pop().unwrap();
         assert_eq!((&last.lost, total(&last.failed)), (&Failures::from([(lost, 1)]), 1));
+    }
+
+    #[test]
+    fn within_a_second_its_tenths_are_told_apart() {
+        let mut series = Series::default();
+        series.note_established(0);
+        series.note_established(S / 10 - 1);
+        series.note_established(S / 2);
+        series.note_lost(S + S / 2, Failure::new(Act::Idle, Kind::Reset));
+        let open: Vec<(u64, u64)> = series.tenths().into_iter().map(|(tenth, _, open)| (tenth, open)).collect();
+        assert_eq!(open, [(0, 2), (5, 3), (15, 2)]);
     }
 
     #[test]

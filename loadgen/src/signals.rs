@@ -1,10 +1,10 @@
-//! Signals as flags that can be looked at: SIGINT and SIGTERM to end, SIGUSR1 to say how things are.
+//! Signals as flags that can be looked at: SIGINT, SIGTERM and SIGHUP to end, SIGUSR1 to say how things are.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::{fs, io};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
 /// Whether the user wants the program to end.
@@ -14,14 +14,16 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// From now on the first SIGINT or SIGTERM sets the flag, and a second one ends the process at once, with 128 plus
-    /// the signal's number as a shell expects: an end that takes too long can still be cut short.
+    /// From now on the first SIGINT, SIGTERM or SIGHUP (the terminal is gone) sets the flag, and a second one ends the
+    /// process at once, with 128 plus the signal's number as a shell expects: an end that takes too long can still be cut
+    /// short. SIGHUP stays ignored where it was when the program began, as nohup(1) has it.
     ///
     /// # Errors
     /// Those of sigaction(2).
     pub(crate) fn catch() -> io::Result<Signals> {
         let is_set = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
+        let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
             // In this order: the first signal finds the flag unset, passes, and sets it.
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_set))?;
             flag::register(signal, Arc::clone(&is_set))?;
@@ -33,6 +35,14 @@ impl Signals {
     pub(crate) fn came(&self) -> bool {
         self.is_set.load(Relaxed)
     }
+}
+
+/// Whether the process ignores `signal`: SigIgn of proc_pid_status(5). Where that cannot be read, it does not.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal - 1)) != 0
 }
 
 /// Whether the user asked, by SIGUSR1, how things are.

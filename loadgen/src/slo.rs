@@ -19,7 +19,8 @@ enum Condition {
     Percentile { percent: f64, below_ns: u64 },
     /// All answers come within so many nanoseconds.
     Max { below_ns: u64 },
-    /// Less than this part of the requests fails or stays unanswered.
+    /// Less than this part of the requests fails or stays unanswered; of a hold, less than this part of the connections
+    /// is lost, or never opened.
     Errors { below: f64 },
     /// More than so many answers come a second.
     Rate { above_per_s: f64 },
@@ -37,9 +38,11 @@ pub(crate) struct Outcome {
 }
 
 impl Slo {
-    /// What became of each condition in what `recorder` saw.
-    pub(crate) fn judge(&self, recorder: &Recorder) -> Vec<Outcome> {
-        self.conditions.iter().map(|condition| condition.judge(recorder)).collect()
+    /// What became of each condition in what `recorder` saw. `held` is how many connections were to be held, where it was
+    /// not requests that were asked for: failures are held against those then, since the more often each connection
+    /// echoes, the less one that is lost would weigh.
+    pub(crate) fn judge(&self, recorder: &Recorder, held: Option<u64>) -> Vec<Outcome> {
+        self.conditions.iter().map(|condition| condition.judge(recorder, held)).collect()
     }
 
     /// Whether failures are judged by it: then they are no reason by themselves to call a run failed.
@@ -49,7 +52,7 @@ impl Slo {
 }
 
 impl Condition {
-    fn judge(&self, recorder: &Recorder) -> Outcome {
+    fn judge(&self, recorder: &Recorder, held: Option<u64>) -> Outcome {
         let times = &recorder.latency;
         let (measured, is_met) = match *self {
             // What was never answered took longer than all that was.
@@ -72,9 +75,10 @@ impl Condition {
                 (ns.map(span), ns.is_some_and(|ns| ns < below_ns))
             }
             Condition::Errors { below } => {
-                let part = error_part(recorder);
+                let part = held.map_or_else(|| error_part(recorder), |connections| lost_part(recorder, connections));
                 let digits = format!("{:.4}", part * 100.0);
-                (Some(digits.trim_end_matches('0').trim_end_matches('.').to_owned() + " %"), part < below)
+                let of = if held.is_some() { " % of the connections" } else { " %" };
+                (Some(digits.trim_end_matches('0').trim_end_matches('.').to_owned() + of), part < below)
             }
             Condition::Rate { above_per_s } => {
                 let rate = recorder.answered_per_s();
@@ -95,6 +99,13 @@ fn error_part(recorder: &Recorder) -> f64 {
     let failed = recorder.failed() + recorder.unfinished;
     let all = recorder.due + total(&recorder.losses) + total(&recorder.connect_failures);
     if all == 0 { 0.0 } else { failed as f64 / all as f64 }
+}
+
+/// Which part of `connections` failed to open, was lost, or answered wrongly. Nearly every failure took its connection with
+/// it; an HTTP response of the wrong status did not, and may come on one of them again and again.
+fn lost_part(recorder: &Recorder, connections: u64) -> f64 {
+    let failed = recorder.failed() + recorder.unfinished;
+    failed.min(connections) as f64 / connections.max(1) as f64
 }
 
 impl Display for Condition {
@@ -171,7 +182,7 @@ mod tests {
     }
 
     fn met(slo: &str, recorder: &Recorder) -> Vec<bool> {
-        slo.parse::<Slo>().unwrap().judge(recorder).into_iter().map(|outcome| outcome.is_met).collect()
+        slo.parse::<Slo>().unwrap().judge(recorder, None).into_iter().map(|outcome| outcome.is_met).collect()
     }
 
     #[test]
@@ -180,7 +191,7 @@ mod tests {
         assert_eq!(met("p50<502us,p50<499us, p99<1ms,max<1s,max<1ms", &run), [true, false, true, true, false]);
         assert_eq!(met("err<0.01%,rate>999,rate>1k", &run), [true, true, false]);
         assert_eq!(met("p99.9<1s", &run), [false], "too few samples: not kept to");
-        assert_eq!("p99.9<1s".parse::<Slo>().unwrap().judge(&run)[0].measured, None);
+        assert_eq!("p99.9<1s".parse::<Slo>().unwrap().judge(&run, None)[0].measured, None);
     }
 
     #[test]
@@ -193,6 +204,17 @@ mod tests {
         (run.due, run.unfinished) = (1016, 10);
         assert_eq!(met("p99<1s", &run), [false], "16 of 1,016 were never answered");
         assert!("err<1%".parse::<Slo>().unwrap().allows_errors() && !"p99<1s".parse::<Slo>().unwrap().allows_errors());
+    }
+
+    #[test]
+    fn errors_of_a_hold_are_a_part_of_its_connections_however_often_they_echoed() {
+        let mut hold = recorder();
+        (0..2).for_each(|_| note(&mut hold.losses, Failure::new(Act::Idle, Kind::Reset)));
+        note(&mut hold.connect_failures, Failure::new(Act::Connect, Kind::Refused));
+        let judged = |slo: &str| slo.parse::<Slo>().unwrap().judge(&hold, Some(100)).remove(0);
+        assert!(judged("err<3.1%").is_met && !judged("err<3%").is_met, "3 of 100");
+        assert_eq!(judged("err<1%").measured.as_deref(), Some("3 % of the connections"));
+        assert!(met("err<0.3%", &hold)[0], "of 1,003 requests it would be less");
     }
 
     #[test]

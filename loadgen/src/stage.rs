@@ -182,6 +182,11 @@ impl Beats {
         (due_ns < self.duration.as_nanos()).then_some(due_ns as u64)
     }
 
+    /// From one of a connection's to its next one.
+    pub(crate) fn interval_ns(&self) -> u64 {
+        self.interval.as_nanos() as u64
+    }
+
     /// Takes the connection whose turn it is.
     pub(crate) fn take(&mut self) -> Option<u32> {
         let slot = self.begun.checked_rem(u64::from(self.slots))?;
@@ -217,11 +222,11 @@ impl Arrivals {
         self.next_ns = self.schedule.next().filter(|ns| *ns < self.window_ns);
     }
 
-    /// How many requests are due at `now_ns` since the window opened. Goes over all that are due and were not given.
+    /// How many requests are due at `now_ns` since the window opened: those that were given, and those that wait.
     pub(crate) fn due(&self, now_ns: u64) -> u64 {
         let end_ns = now_ns.min(self.window_ns);
-        let waiting = self.next_ns.into_iter().chain(self.schedule.clone()).take_while(|ns| *ns < end_ns);
-        self.given + if self.next_ns.is_some() { waiting.count() as u64 } else { 0 }
+        let waits = self.next_ns.is_some_and(|ns| ns < end_ns);
+        self.given + if waits { 1 + self.schedule.count_before(end_ns) } else { 0 }
     }
 
     /// When the next request that no connection has yet is (or was) due; `None` after the last one.

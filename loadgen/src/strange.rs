@@ -7,11 +7,13 @@ use std::fmt::{self, Display, Formatter};
 pub(crate) struct Strange {
     /// Escaped, in quotation marks, at most [`BYTES_MAX`] characters; dots behind it where there was more.
     shown: String,
+    /// The index of the destination that sent it, where that is known.
+    pub(crate) destination: Option<usize>,
 }
 
 impl Strange {
-    /// The beginning of `bytes`.
-    pub(crate) fn new(bytes: &[u8]) -> Strange {
+    /// The beginning of `bytes`, which came from the target with the index `destination`.
+    pub(crate) fn new(bytes: &[u8], destination: usize) -> Strange {
         let (mut text, mut is_cut) = (String::new(), false);
         for byte in bytes {
             let escaped = byte.escape_ascii().to_string();
@@ -21,12 +23,13 @@ impl Strange {
             }
             text += &escaped;
         }
-        Strange { shown: format!("\"{text}\"{}", if is_cut { " ..." } else { "" }) }
+        let shown = format!("\"{text}\"{}", if is_cut { " ..." } else { "" });
+        Strange { shown, destination: Some(destination) }
     }
 
     /// What was `shown` in results.
     pub(crate) fn of_results(shown: String) -> Strange {
-        Strange { shown }
+        Strange { shown, destination: None }
     }
 }
 
@@ -45,9 +48,9 @@ mod tests {
 
     #[test]
     fn it_is_escaped_and_short() {
-        assert_eq!(Strange::new(b"220 welcome\r\n").to_string(), r#""220 welcome\r\n""#);
-        assert_eq!(Strange::new(b"\x1b[2J\"").to_string(), r#""\x1b[2J\"""#, "a terminal is not cleared by it");
-        assert_eq!(Strange::new(&[b'a'; 61]).to_string(), format!("\"{}\" ...", "a".repeat(60)));
-        assert_eq!(Strange::new(&[0; 60]).to_string(), format!("\"{}\" ...", r"\x00".repeat(15)));
+        assert_eq!(Strange::new(b"220 welcome\r\n", 0).to_string(), r#""220 welcome\r\n""#);
+        assert_eq!(Strange::new(b"\x1b[2J\"", 0).to_string(), r#""\x1b[2J\"""#, "a terminal is not cleared by it");
+        assert_eq!(Strange::new(&[b'a'; 61], 0).to_string(), format!("\"{}\" ...", "a".repeat(60)));
+        assert_eq!(Strange::new(&[0; 60], 0).to_string(), format!("\"{}\" ...", r"\x00".repeat(15)));
     }
 }

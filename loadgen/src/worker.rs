@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use esockets::{socket, sys};
-use mio::{Events, Poll};
+use mio::{Events, Poll, Token};
 
 use crate::accept_queues::AcceptQueues;
 use crate::address::Address;
+use crate::alarm::Alarm;
 use crate::churn::Churn;
 use crate::client::{Client, Speech, State};
 use crate::clock::Clock;
@@ -66,6 +67,8 @@ pub(crate) struct Worker {
     /// The time after the last wait: good enough where a turn's length does not matter.
     now_ns: u64,
     standstill: Standstill,
+    /// Wakes the poll when a heartbeat is due; where there is none, a millisecond later.
+    alarm: Option<Alarm>,
     /// How long it has polled in vain, in this stage, while it waited for a request to fall due.
     spun_ns: u64,
     /// Whether the turn before this one did nothing else.
@@ -74,7 +77,7 @@ pub(crate) struct Worker {
     pending: u64,
     /// Connects that are under way because the server had closed a connection in an orderly way.
     reopening: u64,
-    /// Connections that are open.
+    /// Connections that are open, or being opened again.
     open: u64,
     /// When the last of them was lost.
     emptied_ns: u64,
@@ -108,6 +111,7 @@ impl Worker {
             sweep_ns: 0,
             now_ns: 0,
             standstill: Standstill::default(),
+            alarm: None,
             spun_ns: 0,
             spins: false,
             pending: 0,
@@ -193,7 +197,11 @@ impl Worker {
                 Drive::Churn(Box::new(Places::new(arrivals, slots, (begin_ns, self.end_ns), self.timeout_ns())))
             }
             Stage::Hold { heartbeat: None, .. } => Drive::Hold,
-            Stage::Hold { duration, heartbeat: Some(interval) } => Drive::Beat(Beats::new(interval, duration, slots)),
+            Stage::Hold { duration, heartbeat: Some(interval) } => {
+                // Without a descriptor for it heartbeats are a little late, which their lag tells.
+                self.alarm = Alarm::new(self.poll.registry(), ALARM).ok();
+                Drive::Beat(Beats::new(interval, duration, slots))
+            }
         };
         self.tell();
     }
@@ -211,17 +219,19 @@ impl Worker {
             return true;
         }
         let is_closed = self.now_ns >= self.end_ns;
+        // What is being opened again belongs to the next stage, too.
+        let is_at_rest = self.pending + self.reopening == 0;
         match &self.drive {
-            Drive::Connect(connector) => connector.is_done() && self.pending == 0,
-            Drive::Verify(cursor) => cursor.is_done() && self.pending == 0,
-            Drive::Closed(_) => is_closed && self.pending == 0,
-            Drive::Beat(beats) => is_closed && self.pending == 0 && (beats.next_ns().is_none() || self.open == 0),
+            Drive::Connect(connector) => connector.is_done() && is_at_rest,
+            Drive::Verify(cursor) => cursor.is_done() && is_at_rest,
+            Drive::Closed(_) => is_closed && is_at_rest,
+            Drive::Beat(beats) => is_closed && is_at_rest && (beats.next_ns().is_none() || self.open == 0),
             // Whatever is under way ends by itself, be it by a timeout.
             Drive::Churn(places) => self.pending == 0 && places.is_done(self.now_ns),
             Drive::Open(_) if !is_closed => false,
             Drive::Open(arrivals) => {
                 let is_all_given = arrivals.next_ns().is_none() || self.open == 0;
-                (self.pending == 0 && is_all_given) || self.now_ns >= self.end_ns.saturating_add(self.timeout_ns())
+                (is_at_rest && is_all_given) || self.now_ns >= self.end_ns.saturating_add(self.timeout_ns())
             }
             Drive::Hold => is_closed,
         }
@@ -229,6 +239,9 @@ impl Worker {
 
     fn wait(&mut self) {
         let pause = self.pause();
+        if let (Drive::Beat(beats), Some(alarm)) = (&self.drive, &mut self.alarm) {
+            alarm.set(beats.next_ns().map(|ns| self.begin_ns + ns), self.clock);
+        }
         self.events.clear();
         match self.poll.poll(&mut self.events, Some(pause)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => panic!("epoll_wait(2) of an own poll: {error}"),
@@ -275,7 +288,7 @@ impl Worker {
     }
 
     fn note(&mut self) {
-        for event in &self.events {
+        for event in self.events.iter().filter(|event| event.token() != ALARM) {
             let slot = event.token().0;
             // A client that was lost in this turn has no events any more.
             let Some(client) = &mut self.clients[slot] else { continue };
@@ -303,15 +316,17 @@ impl Worker {
             self.pending += 1;
             match outcome.and_then(|socket| self.register(socket, number, begun_ns)) {
                 Ok(client) => self.clients[number as usize] = Some(client),
-                Err(failure) => self.note_connect_failure(failure),
+                Err(failure) => self.note_connect_failure(number, failure),
             }
         }
     }
 
-    fn note_connect_failure(&mut self, failure: Failure) {
+    fn note_connect_failure(&mut self, slot: u32, failure: Failure) {
         self.pending -= 1;
         self.failed += 1;
         note(&mut self.recorder.connect_failures, failure);
+        let destination = self.destination(slot);
+        self.recorder.unreached.entry(failure).or_default().insert(destination);
         self.recorder.series.note_failed(self.now_ns, failure);
         if let Drive::Connect(connector) = &mut self.drive {
             connector.note_failure(self.recorder.established);
@@ -341,19 +356,24 @@ impl Worker {
                 let now_ns = self.clock.now_ns();
                 let took_ns = now_ns - client.sent_ns();
                 client.connected();
-                self.open += 1;
                 match &mut self.drive {
                     Drive::Connect(connector) => {
+                        self.open += 1;
                         connector.note_established(took_ns, now_ns);
                         self.recorder.latency.record(took_ns);
                         self.recorder.established += 1;
                         self.recorder.series.note_established(now_ns);
                         self.pending -= 1;
                     }
-                    Drive::Churn(_) => self.begin_exchange(slot, now_ns),
+                    Drive::Churn(_) => {
+                        self.open += 1;
+                        self.begin_exchange(slot, now_ns);
+                    }
                     _ => {
                         self.reopening -= 1;
-                        self.go_on(slot, now_ns);
+                        self.recorder.reconnect.record(took_ns);
+                        // Whoever waits for the next reply of a closed loop waits for the new connection, too.
+                        self.go_on(slot, now_ns - took_ns, now_ns);
                     }
                 }
             }
@@ -389,7 +409,7 @@ impl Worker {
                 self.queue_again(slot);
                 if is_answered {
                     let now_ns = self.answered(slot, fault);
-                    if is_last { self.reopen(slot) } else { self.go_on(slot, now_ns) }
+                    if is_last { self.reopen(slot) } else { self.go_on(slot, now_ns, now_ns) }
                 }
             }
             Err(failure) => {
@@ -430,7 +450,7 @@ impl Worker {
         if !matches!(self.drive, Drive::Verify(_)) {
             self.recorder.timeline.record(now_ns - self.begin_ns, self.end_ns - self.begin_ns, latency_ns);
         }
-        if let Drive::Open(_) = self.drive {
+        if matches!(self.drive, Drive::Open(_) | Drive::Beat(_)) {
             self.recorder.service.record(now_ns - client.sent_ns());
         }
         self.note_answered(now_ns);
@@ -454,7 +474,6 @@ impl Worker {
         let destination = self.destination(slot);
         let source = self.share.routes.spare();
         self.clients[slot as usize] = None;
-        self.open -= 1;
         self.recorder.reopened += 1;
         let begun_ns = self.clock.now_ns();
         let opened = self.plan.targets[destination].open(source).map_err(|error| Failure::of(Act::Connect, &error));
@@ -467,6 +486,7 @@ impl Worker {
 
     fn note_reopen_failure(&mut self, failure: Failure) {
         self.reopening -= 1;
+        self.open -= 1;
         self.failed += 1;
         self.emptied_ns = self.now_ns;
         self.recorder.lost += 1;
@@ -474,11 +494,20 @@ impl Worker {
         note(&mut self.recorder.losses, failure);
     }
 
-    /// What a client that has become free does next.
-    fn go_on(&mut self, slot: u32, now_ns: u64) {
+    /// What a client does next that wants to since `due_ns`, and has become free.
+    fn go_on(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
         match &mut self.drive {
-            Drive::Closed(_) if now_ns < self.end_ns => self.send(slot, now_ns, now_ns),
+            Drive::Closed(_) if now_ns < self.end_ns => self.send(slot, due_ns, now_ns),
             Drive::Open(arrivals) => arrivals.note_free(slot),
+            Drive::Beat(beats) => {
+                // The heartbeat that fell due while the one before it was on its way: it waited, from then on.
+                let next_ns =
+                    self.clients[slot as usize].as_ref().map_or(u64::MAX, |it| it.due_ns() + beats.interval_ns());
+                if next_ns <= now_ns && next_ns < self.end_ns {
+                    self.recorder.lag.record(now_ns - next_ns);
+                    self.send(slot, next_ns, now_ns);
+                }
+            }
             _ => {}
         }
     }
@@ -501,22 +530,28 @@ impl Worker {
                     _ => return,
                 },
                 Drive::Beat(beats) => match beats.next_ns().map(|ns| self.begin_ns + ns) {
-                    // Timed from its sending: to be on time a worker would have to spin, for as long as it holds.
-                    Some(due_ns) if due_ns <= now_ns => (beats.take(), now_ns),
+                    Some(due_ns) if due_ns <= now_ns => (beats.take(), due_ns),
                     _ => return,
                 },
                 _ => return,
             };
             let Some(slot) = slot else { return };
-            // Connections that were lost keep their slot, and pass their turn on; so do those whose last heartbeat has not
-            // come back yet.
-            if self.clients[slot as usize].as_ref().is_none_or(|client| client.state() != State::Idle) {
-                let is_busy = self.clients[slot as usize].is_some();
-                self.recorder.skipped += u64::from(is_busy && matches!(self.drive, Drive::Beat(_)));
+            // Connections that were lost keep their slot, and pass their turn on.
+            let Some(client) = &self.clients[slot as usize] else { continue };
+            if let Drive::Beat(_) = self.drive {
+                // Being opened again it has no turn; and a heartbeat that followed a late one may have been this one.
+                self.recorder.skipped += u64::from(client.state() == State::Connecting);
+                if client.due_ns() >= due_ns {
+                    continue;
+                }
+            }
+            if client.state() != State::Idle {
                 continue;
             }
             if let Drive::Open(arrivals) = &mut self.drive {
                 arrivals.give();
+            }
+            if matches!(self.drive, Drive::Open(_) | Drive::Beat(_)) {
                 self.recorder.lag.record(now_ns - due_ns);
             }
             self.send(slot, due_ns, now_ns);
@@ -578,7 +613,7 @@ impl Worker {
         self.responses.forget(slot);
         match (client.state(), &self.drive) {
             (state, Drive::Churn(_)) => return self.note_churn_failure(slot, state, failure),
-            (State::Connecting, Drive::Connect(_)) => return self.note_connect_failure(failure),
+            (State::Connecting, Drive::Connect(_)) => return self.note_connect_failure(slot, failure),
             (State::Connecting, _) => return self.note_reopen_failure(failure),
             _ => {}
         }
@@ -616,10 +651,12 @@ impl Worker {
             self.recorder.unfinished += due - self.recorder.due;
             self.recorder.due = due;
         }
+        let is_opening = matches!(self.drive, Drive::Connect(_) | Drive::Churn(_));
         for client in &mut self.clients {
             if let Some(client) = client.take_if(|client| client.state() != State::Idle) {
                 let _ = socket::reset_on_close(client.socket());
-                self.open -= u64::from(client.state() != State::Connecting);
+                // What is being opened again counts as open; what was never opened does not.
+                self.open -= u64::from(client.state() != State::Connecting || !is_opening);
             }
         }
         (self.pending, self.reopening) = (0, 0);
@@ -662,6 +699,9 @@ fn is_own_echo(plan: &Plan, client: &Client) -> bool {
     let is_possible = plan.sources == Sources::Kernel && plan.is_server_here();
     is_possible && socket::local_addr(client.socket()).is_ok_and(|here| plan.targets.contains(&Address::Ip(here)))
 }
+
+/// The alarm's events; connections are numbered from 0.
+const ALARM: Token = Token(usize::MAX);
 
 /// Closes between two words about them to whoever watches.
 const CLOSED_BETWEEN_TELLS: u64 = 64;

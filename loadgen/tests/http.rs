@@ -4,12 +4,13 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
+use socket2::{Domain, Socket, Type};
 use support::{Server, failures, failures_total, is_conserved, loadgen, measure, stage};
 
 /// Answers the request with number n on a connection with what `answer` makes of n; `None` closes.
-fn serve(mut stream: TcpStream, answer: impl Fn(usize) -> Option<String>) {
+fn serve(mut stream: TcpStream, mut answer: impl FnMut(usize) -> Option<String>) {
     let (mut head, mut byte) = (Vec::new(), [0]);
     for number in 0.. {
         head.clear();
@@ -65,6 +66,49 @@ fn connections_that_the_server_closes_as_it_says_are_opened_again() {
     let (answered, reopened) = (closed["requests_answered"].as_u64(), closed["connections_reopened"].as_u64());
     // Each connection is opened again after each fourth answer.
     assert!(reopened.unwrap() >= 4 && (answered.unwrap() / 4).abs_diff(reopened.unwrap()) <= 4, "{closed:#}");
+    let reconnects = closed["reconnect"]["samples"].as_u64();
+    assert!(reconnects <= reopened && reconnects >= reopened.map(|number| number - 4), "{closed:#}");
+    assert!(is_conserved(&results));
+}
+
+/// Whether somebody's SYN to this port of this machine was not answered: state 2 in proc_net_tcp(5).
+fn is_unanswered(port: u16) -> bool {
+    let (table, port) = (std::fs::read_to_string("/proc/net/tcp").unwrap(), format!(":{port:04X}"));
+    let mut rows = table.lines().map(|line| line.split_whitespace().skip(2).take(2).collect::<Vec<_>>());
+    rows.any(|row| matches!(row[..], [remote, "02"] if remote.ends_with(&port)))
+}
+
+#[test]
+fn who_has_to_connect_again_waits_for_that_too() {
+    // A queue that holds two connections, and somebody else's in it: the SYN of who comes then is dropped, and the next one
+    // follows after a second.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(1).unwrap();
+    let listener = TcpListener::from(socket);
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for number in 0.. {
+            let Ok((stream, _)) = listener.accept() else { return };
+            let mut other = None;
+            serve(stream, |_| {
+                other = (number == 0).then(|| [(); 2].map(|()| TcpStream::connect(address).unwrap()));
+                Some("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello".to_owned())
+            });
+            while other.is_some() && !is_unanswered(address.port()) {
+                std::thread::yield_now();
+            }
+        }
+    });
+    let (_, results) = measure(&format!("rr http://{address}/page?x=1 -c 1 -d 2s"));
+    let closed = stage(&results, "closed");
+    let longest_ns = |times: &str| closed[times]["max_ns"].as_u64().unwrap();
+    assert!(longest_ns("reconnect") > 500_000_000, "{closed:#}");
+    assert!(longest_ns("latency") >= longest_ns("reconnect"), "{closed:#}");
+    assert!(
+        closed["window_s"].as_f64() >= Some(2.0),
+        "without an open connection meanwhile it still goes on: {closed:#}"
+    );
     assert!(is_conserved(&results));
 }
 

@@ -3,6 +3,7 @@
 mod support;
 
 use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
@@ -36,6 +37,30 @@ fn an_open_loop() {
     let open = stage(&results, "open");
     assert!(open["requests_due"].as_u64() < Some(500 * 3600), "only what was due until then: {open:#}");
     assert!(is_conserved(&results), "{results:#}");
+}
+
+#[test]
+fn a_terminal_that_is_gone() {
+    let server = Server::good();
+    let (code, results) = interrupted(&format!("rr {} -c 5 -d 1h", server.address), "closed loop", "HUP");
+    assert_eq!((code, &results["ending"]), (Some(1), &"interrupted".into()));
+    assert!(stage(&results, "closed")["requests_answered"].as_u64() > Some(0) && is_conserved(&results));
+}
+
+#[test]
+fn a_terminal_that_is_gone_is_nothing_to_nohup() {
+    let server = Server::good();
+    let line = format!("rr {} -c 5 -d 1900ms --json -", server.address);
+    // As nohup(1) does it: the shell's trap is inherited.
+    let script = format!("trap '' HUP; exec {} {line}", env!("CARGO_BIN_EXE_loadgen"));
+    let mut child =
+        Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    line_with(&mut lines(child.stderr.take()), "closed loop");
+    signal(&child, "HUP");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let results: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(results["ending"], "complete");
 }
 
 #[test]

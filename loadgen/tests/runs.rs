@@ -21,6 +21,7 @@ fn runs_stand_side_by_side_and_a_warm_up_stands_apart() {
     let open = stages(&results, "open");
     let due: Vec<_> = open.iter().map(|stage| (stage["is_warmup"] == true, stage["requests_due"].as_u64())).collect();
     assert_eq!(due, [(true, Some(100)), (false, Some(200)), (false, Some(200)), (false, Some(200))]);
+    assert_eq!(open.iter().map(|stage| stage["run"].as_u64()).collect::<Vec<_>>(), [None, Some(1), Some(2), Some(3)]);
     assert_eq!(results["runs"]["runs"], 3);
     let first = &results["runs"]["figures"][0];
     assert_eq!(first["name"], "answered_per_s");

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 
 use support::{failures_total, is_conserved, line_with, lines, loadgen, measure, signal, stage, start};
 
@@ -25,6 +25,8 @@ fn a_server_is_seen_from_outside() {
     assert_eq!(used["gone_pids"], serde_json::json!([]));
     let seconds = results["server_seconds"].as_array().unwrap();
     assert!(!seconds.is_empty() && seconds.iter().all(|look| look["resident_bytes"].as_u64() > Some(0)), "{seconds:?}");
+    let generator_s = |look: &serde_json::Value| look["generator_cpu_total_s"].as_f64().unwrap();
+    assert!(generator_s(seconds.last().unwrap()) > generator_s(&seconds[0]), "it worked, too: {seconds:?}");
     assert!(text.contains("resident at most") && text.contains("descriptors"), "{text}");
 }
 
@@ -45,7 +47,29 @@ fn a_server_that_is_killed_in_the_middle_is_told_and_the_sum_still_holds() {
     assert_eq!(results["ending"], "all connections lost");
     assert_eq!(failures_total(open, "request_failures") + failures_total(open, "losses"), 20, "{open:#}");
     assert_eq!(open["server_processes"]["gone_pids"], serde_json::json!([server.id()]));
+    let (gone_s, begun_s) =
+        (&open["server_processes"]["gone_at_s"][0], stage(&results, "connect")["elapsed_s"].as_f64());
+    assert!(gone_s.as_f64() > begun_s, "{gone_s}, not before all were connected, after {begun_s:?} s");
     assert!(is_conserved(&results), "{results:#}");
+}
+
+#[test]
+fn threads_with_descriptor_tables_of_their_own_are_not_passed_over_in_silence() {
+    let is_new = std::fs::metadata("/proc/self/fd").unwrap().len() > 0;
+    if !is_new {
+        return support::skip("this kernel does not tell how large a descriptor table is");
+    }
+    let mut server = start("serve --listen 127.0.0.1:0 --connections-max 50k");
+    let (mut pipe, mut first) = (lines(server.stdout.take()), String::new());
+    pipe.read_line(&mut first).unwrap();
+    let has_tables = first.contains(" tables × ");
+    let line = if has_tables { line_with(&mut pipe, "listening on ") } else { first };
+    let address = line.split(' ').nth(2).unwrap();
+    let load = format!("hold {address} -c 100 -d 200ms --quiet --server-pid {}", server.id());
+    let text = loadgen(&load).stdout.replace("\n              ", " ");
+    signal(&server, "INT");
+    server.wait().unwrap();
+    assert_eq!(has_tables, text.contains("in the first of several tables: the others are not counted"), "{text}");
 }
 
 #[test]

@@ -50,6 +50,20 @@ fn held_connections_are_judged_by_their_echoes() {
 }
 
 #[test]
+fn a_lost_connection_weighs_the_same_however_many_heartbeats_there_were() {
+    // One connection in twenty ends after its verification; the others echo ten times and more.
+    let with = |slo: &str| {
+        let server = Server::start(|number, stream| {
+            echo_with_fault(stream, if number == 7 { 1 } else { usize::MAX }, |_, _| false);
+        });
+        measure(&format!("hold {} -c 20 -d 600ms -s {SIZE} --heartbeat 50ms --slo {slo}", server.address))
+    };
+    assert_eq!(with("err<5.1%").0, Some(0));
+    let (code, results) = with("err<4.9%");
+    assert_eq!((code, &results["slo"][0]["measured"]), (Some(3), &"5 % of the connections".into()), "{results:#}");
+}
+
+#[test]
 fn nonsense_is_wrong_usage() {
     for wrong in ["p99", "p99<5", "err<1", "x<1s", "rate<1"] {
         let outcome = loadgen(&format!("rr 127.0.0.1:1 --slo {wrong}"));

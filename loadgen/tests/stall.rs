@@ -104,3 +104,27 @@ fn a_generator_that_stood_still_does_not_blame_the_server() {
     let reasons = results["verdict"]["reasons"].to_string();
     assert!(reasons.contains("the generator stood still for"), "{reasons}");
 }
+
+#[test]
+fn a_generator_that_stood_still_shows_in_the_heartbeats_that_were_due_meanwhile() {
+    let server = Server::good();
+    let mut load = start(&format!("hold {} -c 100 -d 3s --heartbeat 1s --json -", server.address));
+    line_with(&mut lines(load.stderr.take()), "holding");
+    signal(&load, "STOP");
+    // As long as it is to stand still: forty heartbeats are due meanwhile.
+    sleep(Duration::from_millis(400));
+    signal(&load, "CONT");
+    let mut stdout = String::new();
+    load.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    assert_eq!(load.wait().unwrap().code(), Some(0), "{stdout}");
+    let results: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let hold = stage(&results, "hold");
+    // The progress may speak of a hold that is about to end: then less of the stop lies in it.
+    let standstill_ns = (hold["standstill_s"].as_f64().unwrap() * 1e9) as u64;
+    assert!(standstill_ns >= 100_000_000, "{hold:#}");
+    for field in ["latency", "send_lag"] {
+        assert!(hold[field]["max_ns"].as_u64() >= Some(standstill_ns / 2), "{field}: {hold:#}");
+    }
+    assert_eq!(hold["service"]["samples"], hold["latency"]["samples"]);
+    assert!(results["warnings"].to_string().contains("stood still for"), "{}", results["warnings"]);
+}

@@ -35,7 +35,7 @@ fn wrong_usage_is_exit_code_2() {
 
 #[test]
 fn help_shows_examples_for_every_command() {
-    for line in ["--help", "serve --help", "rr --help", "open --help", "hold --help", "doctor --help"] {
+    for line in ["--help", "-h", "serve --help", "rr --help", "open -h", "hold --help", "doctor --help"] {
         let outcome = loadgen(line);
         assert_eq!(outcome.code, Some(0), "{line}");
         assert!(outcome.stdout.contains("Example"), "{line}: {}", outcome.stdout);
@@ -78,7 +78,7 @@ fn an_argument_need_not_be_utf_8() {
     let server = Server::good();
     let path = std::env::temp_dir().join(OsStr::from_bytes(b"loadgen-\xff-"));
     let path = path.with_extension(std::process::id().to_string());
-    let mut command = command(&format!("rr {} -c 1 -d 20ms --json", server.address));
+    let mut command = command(&format!("rr {} -c 1 -d 200ms --json", server.address));
     assert_eq!(command.arg(&path).output().unwrap().status.code(), Some(0));
     std::fs::remove_file(path).unwrap();
 }
@@ -102,10 +102,10 @@ fn a_fifo_gives_its_reader_the_results() {
     let server = Server::good();
     let path = std::env::temp_dir().join(format!("loadgen-fifo-read-{}", std::process::id()));
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let mut child = start(&format!("rr {} -c 1 -d 20ms --quiet --json {}", server.address, path.display()));
+    let mut child = start(&format!("rr {} -c 1 -d 200ms --quiet --json {}", server.address, path.display()));
     let results: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     std::fs::remove_file(&path).unwrap();
-    assert_eq!((child.wait().unwrap().code(), &results["is_ok"]), (Some(0), &true.into()));
+    assert_eq!((child.wait().unwrap().code(), &results["is_ok"]), (Some(0), &true.into()), "{results:#}");
 }
 
 /// Whether the process has a handler for SIGTERM: bit 14 of SigCgt, see proc_pid_status(5).
@@ -118,6 +118,8 @@ fn catches_signals(process: u32) -> bool {
 #[test]
 fn examples_in_the_help_can_be_typed_as_they_stand() {
     let help = loadgen("--help").stdout;
+    assert!(help.contains("Exit code: 0 all is well") && help.contains("wrk -t2 -c100"), "{help}");
+    assert!(!loadgen("-h").stdout.contains("Exit code: 0 all is well"), "that is for the long one");
     assert!(help.contains(r"--send 'PING\r\n' --expect '+PONG\r\n'") && !help.contains('\r'), "{help}");
 }
 
@@ -126,6 +128,11 @@ fn a_target_without_a_command_is_told_which_there_are() {
     let outcome = loadgen("127.0.0.1:1234");
     assert_eq!(outcome.code, Some(2));
     assert!(outcome.stderr.contains("`loadgen rr 127.0.0.1:1234`"), "{}", outcome.stderr);
+    // As it was typed for another tool.
+    let outcome = loadgen("-t2 -c100 -d30s --latency http://127.0.0.1:1234/");
+    let tip = "`loadgen rr -t2 -c100 -d30s --latency http://127.0.0.1:1234/`";
+    assert!(outcome.code == Some(2) && outcome.stderr.contains(tip), "{}", outcome.stderr);
+    assert!(!loadgen("rr 127.0.0.1:1234 --no-such").stderr.contains("tip: to measure it"));
 }
 
 #[test]

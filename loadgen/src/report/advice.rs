@@ -1,6 +1,6 @@
 //! What to do about what a run met: plain sentences, each with a command where there is one.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 
 use crate::address::Address;
@@ -27,7 +27,8 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
         // Of connections that come and go a connect that failed is one of their failures.
         let failures = recorder.connect_failures.keys().chain(recorder.request_failures.keys());
         let of_connects = failures.filter(|failure| failure.act == Act::Connect);
-        sentences.extend(of_connects.map(|failure| about_connect(report, *failure)));
+        let about = |failure: &Failure| about_connect(report, *failure, recorder.unreached.get(failure));
+        sentences.extend(of_connects.map(about));
     }
     let all = |of: fn(&Recorder) -> &Failures| recorders().flat_map(of).collect::<Vec<_>>();
     let mut kinds: Vec<Kind> = all(|recorder| &recorder.request_failures)
@@ -61,7 +62,8 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
 
 fn about_stranger(report: &Report, recorder: &Recorder) -> Option<String> {
     let strange = recorder.strange.as_ref()?;
-    let address = report.plan.addresses();
+    let known = strange.destination.and_then(|index| report.plan.targets.get(index));
+    let address = known.map_or_else(|| report.plan.addresses(), ToString::to_string);
     Some(match report.plan.protocol {
         Protocol::Echo { .. } => format!(
             "{address} is no echo server: without --send and --expect, or http://, loadgen measures servers that send back \
@@ -75,13 +77,21 @@ fn about_stranger(report: &Report, recorder: &Recorder) -> Option<String> {
     })
 }
 
-fn about_connect(report: &Report, failure: Failure) -> String {
+/// What to do about `failure`, which was met at the targets with the indices `unreached`.
+fn about_connect(report: &Report, failure: Failure, unreached: Option<&BTreeSet<usize>>) -> String {
     let (plan, fitted) = (&report.plan, count(report.established()));
-    let address = plan.addresses();
+    let met = unreached.into_iter().flatten().filter_map(|index| plan.targets.get(*index).cloned());
+    let some = Some(met.collect::<Vec<Address>>()).filter(|some| !some.is_empty()).unwrap_or(plan.targets.clone());
+    let address = some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if let Some(sentence) = about_unix(report, failure) {
         return sentence;
     }
     match failure.kind {
+        Kind::Refused if report.established() > 0 && some.len() < plan.targets.len() => {
+            format!(
+                "{address} refused connections, other targets did not: nothing listens there, or it takes only so many."
+            )
+        }
         Kind::Refused if report.established() > 0 => format!(
             "{address} took {fitted} connections and refused others: it stopped, or it limits how many it takes."
         ),
@@ -93,12 +103,12 @@ fn about_connect(report: &Report, failure: Failure) -> String {
         Kind::Refused => format!(
             "{address} refused: nothing listens there. Start the server first, for example: \
              `loadgen serve --listen {}`",
-            plan.targets[0]
+            some[0]
         ),
         Kind::Unreachable if failure.errno == Some(EINVAL) => format!(
             "{address} is unreachable: a route of this machine throws away what goes there (a black hole). \
              `ip route get {}` shows it.",
-            plan.ips().first().map_or(String::new(), |target| target.ip().to_string())
+            some[0].ip().map_or(String::new(), |target| target.ip().to_string())
         ),
         Kind::Unreachable => {
             format!("{address} is unreachable: this machine has no route to it, or the network says it is not there.")
@@ -308,11 +318,25 @@ mod tests {
         let mut report = report();
         note(&mut report.stages[1].recorder.request_failures, Failure::new(Act::Reply, Kind::Corrupted));
         note(&mut report.stages[1].recorder.request_failures, Failure::new(Act::Send, Kind::Reset));
-        report.stages[1].recorder.strange = Some(Strange::new(b"-DENIED Redis is running\r\n"));
+        report.stages[1].recorder.strange = Some(Strange::new(b"-DENIED Redis is running\r\n", 0));
         let sentences = sentences(&report);
         assert!(sentences[0].starts_with("127.0.0.1:4000 is no echo server"), "{}", sentences[0]);
         assert!(sentences[0].ends_with(r#"first bytes received: "-DENIED Redis is running\r\n""#), "{}", sentences[0]);
         assert_eq!(sentences.len(), 2, "and nothing about changed bytes: {sentences:?}");
+    }
+
+    #[test]
+    fn of_several_targets_the_one_is_named_that_it_is_about() {
+        let mut report = report();
+        report.plan.targets =
+            ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"].map(|it| Address::Ip(it.parse().unwrap())).into();
+        let refused = Failure::new(Act::Connect, Kind::Refused);
+        note(&mut report.stages[0].recorder.connect_failures, refused);
+        report.stages[0].recorder.unreached.insert(refused, BTreeSet::from([1]));
+        report.stages[1].recorder.strange = Some(Strange::new(b"220 welcome\r\n", 2));
+        let sentences = sentences(&report);
+        assert!(sentences[0].starts_with("127.0.0.1:3 is no echo server"), "{sentences:?}");
+        assert!(sentences[1].starts_with("127.0.0.1:2 refused connections, other targets did not"), "{sentences:?}");
     }
 
     #[test]

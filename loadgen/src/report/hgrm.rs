@@ -1,4 +1,4 @@
-//! HdrHistogram's percentile text, which its plotters read: latencies of the last measured stage, in milliseconds.
+//! HdrHistogram's percentile text, which its plotters read: the latencies of all runs together, in milliseconds.
 
 use std::fmt::Write;
 
@@ -7,8 +7,8 @@ use crate::report::Report;
 /// The percentiles of `report`, in five steps for each halving of what lies beyond.
 pub(crate) fn render(report: &Report) -> String {
     let mut text = format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
-    let histogram = report.measured().next_back().and_then(|result| result.recorder.latency.as_histogram());
-    let Some(histogram) = histogram else { return text };
+    let latencies = report.latencies();
+    let Some(histogram) = latencies.as_histogram() else { return text };
     let mut total = 0;
     for step in histogram.iter_quantiles(TICKS_PER_HALF_DISTANCE) {
         total += step.count_since_last_iteration();
@@ -41,7 +41,7 @@ const NS_PER_MS: f64 = 1e6;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::report;
+    use crate::report::tests::{report, three_runs};
 
     #[test]
     fn each_line_has_its_value_its_part_and_its_count() {
@@ -57,5 +57,10 @@ mod tests {
         assert_eq!(lines.last().unwrap()[1..], [1.0, 1000.0]);
         assert!(lines.is_sorted_by(|one, two| one[2] <= two[2]));
         assert!(text.contains("Total count    =         1000]"), "{text}");
+    }
+
+    #[test]
+    fn runs_are_added() {
+        assert!(render(&three_runs()).contains("Total count    =         3000]"), "{}", render(&three_runs()));
     }
 }

@@ -1,4 +1,4 @@
-//! HdrHistogram's V2 log: the latencies of each interval, in nanoseconds, a stage a tag.
+//! HdrHistogram's V2 log: the latencies of each interval, in nanoseconds, a stage, or a run of it, a tag.
 
 use std::time::Duration;
 
@@ -14,14 +14,19 @@ pub(crate) fn render(report: &Report) -> String {
     builder.add_comment(&format!("loadgen {}: latencies in nanoseconds", env!("CARGO_PKG_VERSION")));
     builder.with_start_time(report.begun_at).with_base_time(report.begun_at).with_max_value_divisor(1e6);
     let mut writer = builder.begin_log_with(&mut log, &mut serializer).expect("memory can be written");
-    for result in report.stages.iter().filter(|result| result.recorder.answered > 0 && !result.is_warmup) {
+    let shown = report.numbered().filter(|(result, _)| result.recorder.answered > 0 && !result.is_warmup);
+    for (result, number) in shown {
+        let name = match number {
+            Some((run, 2..)) => format!("{}-{run}", result.stage.name()),
+            _ => result.stage.name().to_owned(),
+        };
         let timeline = &result.recorder.timeline;
         let interval = Duration::from_nanos(timeline.interval_ns());
         for (index, times) in timeline.intervals().enumerate() {
             let Some(histogram) = times.as_histogram() else { continue };
             let begin = result.begun_after + interval * index as u32;
             // Names of stages have no character that the format forbids.
-            let tag = Tag::new(result.stage.name());
+            let tag = Tag::new(&name);
             writer
                 .write_histogram(histogram, begin, interval, tag)
                 .expect("memory can be written, and any count as V2");
@@ -33,10 +38,22 @@ pub(crate) fn render(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::report;
+    use crate::report::tests::{report, three_runs};
     use hdrhistogram::Histogram;
     use hdrhistogram::serialization::Deserializer;
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+
+    #[test]
+    fn each_run_has_a_tag_of_its_own() {
+        let mut three = three_runs();
+        for result in &mut three.stages[1..] {
+            result.recorder.timeline.record(0, u64::MAX, 1000);
+            result.recorder.timeline.close();
+        }
+        let text = render(&three);
+        let tags: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("Tag=")?.split(',').next()).collect();
+        assert_eq!(tags, ["closed-1", "closed-2", "closed-3"]);
+    }
 
     #[test]
     fn what_is_read_back_is_what_was_measured() {

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::env::consts::ARCH;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -17,8 +16,8 @@ use crate::report::runs::Runs;
 use crate::report::{Report, StageResult};
 use crate::routes::Used;
 use crate::schedule::{Arrival, Rate};
-use crate::series::Second;
-use crate::server_process::{Sample, ServerUse};
+use crate::series;
+use crate::server_process::{Look, ServerUse};
 use crate::shard::Shard;
 use crate::slo::Outcome;
 use crate::stage::Stage;
@@ -49,7 +48,7 @@ pub(crate) struct Document<'a> {
     stages: Vec<StageFacts>,
     /// What became of connections, second by second; seconds in which nothing did are left out.
     connections: Vec<SecondFacts>,
-    /// The server's processes second by second, where `--server-pid` named them.
+    /// The server's processes second by second and at the end of each stage, where `--server-pid` named them.
     server_seconds: Vec<LookFacts>,
     /// How long it took to close all connections, by reset.
     closing_s: f64,
@@ -201,6 +200,8 @@ struct StageFacts {
     stage: &'static str,
     /// Whether it is left out of the figures.
     is_warmup: bool,
+    /// The number of the run, from 1; null of a stage that is none, and of a warm-up.
+    run: Option<usize>,
     /// The rate of an open loop, over the whole stage; and that at its beginning and at its end.
     rate_target_per_s: Option<f64>,
     rate_target_range_per_s: Option<[f64; 2]>,
@@ -223,6 +224,8 @@ struct StageFacts {
     losses: Vec<FailureFacts>,
     /// Connections that were opened again, because the server had closed them in the way that HTTP has for it.
     connections_reopened: u64,
+    /// How long that took each time. In a closed loop it is a part of the latency of the request behind it.
+    reconnect: Option<PercentileFacts>,
     /// The most that were under way at one moment, of the stage `churn`: fewer than there are places where loadgen opens them
     /// more slowly than the server lets them go.
     connections_at_once_max: Option<u64>,
@@ -248,9 +251,9 @@ struct StageFacts {
     /// How long connects took, and from sending the request to the end of its reply; of the stage `churn`.
     connect_time: Option<PercentileFacts>,
     exchange: Option<PercentileFacts>,
-    /// From sent (or, of the stage `churn`, from the connect's beginning) to answered; of an open loop.
+    /// From sent (or, of the stage `churn`, from the connect's beginning) to answered; of an open loop, and of heartbeats.
     service: Option<PercentileFacts>,
-    /// From due to sent; of an open loop.
+    /// From due to sent; of an open loop, and of heartbeats.
     send_lag: Option<PercentileFacts>,
     /// Processor time of the generating threads, user and system.
     generator_cpu_s: f64,
@@ -258,7 +261,7 @@ struct StageFacts {
     generator_busy_part: f64,
     /// The part of the time for which one of them was ready to run and had no processor.
     generator_waited_part: f64,
-    /// Heartbeats left out because the one before had not come back.
+    /// Heartbeats left out because their connection was just being opened again.
     heartbeats_skipped: u64,
     /// Answers in each third of the window.
     answered_in_thirds: [u64; 3],
@@ -282,8 +285,11 @@ struct UseFacts {
     /// Null where this user may not look; without those of threads with a descriptor table of their own.
     descriptors_max: Option<u64>,
     threads_max: u64,
-    /// The processes that had ended by the stage's end.
+    /// Whether that number leaves out such threads; told since Linux 6.2.
+    has_own_descriptor_tables: bool,
+    /// The processes that had ended by the stage's end, and when that was seen, since the run began.
     gone_pids: Vec<u32>,
+    gone_at_s: Vec<f64>,
 }
 
 /// The server's processes at one moment, all of them together.
@@ -296,6 +302,8 @@ struct LookFacts {
     resident_bytes: u64,
     descriptors: Option<u64>,
     threads: u64,
+    /// Processor time of the generating threads since they began.
+    generator_cpu_total_s: f64,
 }
 
 /// One second of a run.
@@ -398,8 +406,8 @@ impl Document<'_> {
             plan: plan_facts(report),
             ending: report.ending.name(),
             is_ok: report.is_ok(),
-            stages: report.stages.iter().map(stage).collect(),
-            connections: report.series().seconds().map(second).collect(),
+            stages: report.numbered().map(|(result, number)| stage(result, number.map(|(run, _)| run))).collect(),
+            connections: report.series().seconds().into_iter().map(second).collect(),
             server_seconds: report.server_looks.iter().map(look).collect(),
             closing_s: report.closing_time.as_secs_f64(),
             resident_begin_bytes: report.resident_begin_bytes,
@@ -482,7 +490,7 @@ fn slo(Outcome { condition, measured, is_met }: Outcome) -> SloFacts {
     SloFacts { condition, measured, is_met }
 }
 
-fn stage(result: &StageResult) -> StageFacts {
+fn stage(result: &StageResult, run: Option<usize>) -> StageFacts {
     let recorder: &Recorder = &result.recorder;
     let (rate, arrival) = result.stage.arrivals().unzip();
     let churn = result.stage.churn();
@@ -490,10 +498,11 @@ fn stage(result: &StageResult) -> StageFacts {
         Stage::Hold { heartbeat, .. } => heartbeat.map(|interval| interval.as_secs_f64()),
         _ => None,
     };
-    let is_open = rate.is_some();
+    let has_due_moments = rate.is_some() || heartbeat_s.is_some();
     StageFacts {
         stage: result.stage.name(),
         is_warmup: result.is_warmup,
+        run,
         rate_target_per_s: rate.map(Rate::mean_per_s),
         rate_target_range_per_s: rate.map(|rate| [rate.from_per_s, rate.to_per_s]),
         arrival: arrival.map(Arrival::name),
@@ -507,6 +516,7 @@ fn stage(result: &StageResult) -> StageFacts {
         connect_failures: failures(&recorder.connect_failures),
         losses: failures(&recorder.losses),
         connections_reopened: recorder.reopened,
+        reconnect: (recorder.reopened > 0).then(|| percentiles(&recorder.reconnect)),
         connections_at_once_max: churn.map(|_| recorder.at_once_max),
         requests_due: recorder.due,
         requests_answered: recorder.answered,
@@ -521,8 +531,8 @@ fn stage(result: &StageResult) -> StageFacts {
         latency: percentiles(&recorder.latency),
         connect_time: churn.map(|_| percentiles(&recorder.connect)),
         exchange: churn.map(|_| percentiles(&recorder.exchange)),
-        service: is_open.then(|| percentiles(&recorder.service)),
-        send_lag: is_open.then(|| percentiles(&recorder.lag)),
+        service: has_due_moments.then(|| percentiles(&recorder.service)),
+        send_lag: has_due_moments.then(|| percentiles(&recorder.lag)),
         generator_cpu_s: recorder.cpu_time.as_secs_f64(),
         generator_busy_part: recorder.busy_part,
         generator_waited_part: recorder.waited_part,
@@ -546,21 +556,24 @@ fn server_use(used: &ServerUse) -> UseFacts {
         resident_bytes_max: used.most.resident_bytes,
         descriptors_max: used.most.descriptors,
         threads_max: used.most.threads,
-        gone_pids: used.gone.clone(),
+        has_own_descriptor_tables: used.most.has_own_tables,
+        gone_pids: used.gone.iter().map(|(pid, _)| *pid).collect(),
+        gone_at_s: used.gone.iter().map(|(_, at)| at.as_secs_f64()).collect(),
     }
 }
 
-fn look((at, sample): &(Duration, Sample)) -> LookFacts {
+fn look(look: &Look) -> LookFacts {
     LookFacts {
-        at_s: at.as_secs_f64(),
-        cpu_total_s: sample.cpu_time.as_secs_f64(),
-        resident_bytes: sample.resident_bytes,
-        descriptors: sample.descriptors,
-        threads: sample.threads,
+        at_s: look.at.as_secs_f64(),
+        cpu_total_s: look.server.cpu_time.as_secs_f64(),
+        resident_bytes: look.server.resident_bytes,
+        descriptors: look.server.descriptors,
+        threads: look.server.threads,
+        generator_cpu_total_s: look.generator_cpu_time.as_secs_f64(),
     }
 }
 
-fn second((second, what, open): (u64, &Second, u64)) -> SecondFacts {
+fn second((second, what, open): (u64, series::Part, u64)) -> SecondFacts {
     SecondFacts {
         second,
         attempted: what.attempted,

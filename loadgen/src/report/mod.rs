@@ -21,9 +21,10 @@ use crate::plan::Plan;
 use crate::recorder::{Recorder, merge_failures};
 use crate::routes::Used;
 use crate::series::Series;
-use crate::server_process::{Sample, ServerUse};
+use crate::server_process::{Look, ServerUse};
 use crate::slo::{Outcome, Slo};
 use crate::stage::Stage;
+use crate::times::Times;
 use crate::verdict::Verdict;
 
 /// A run that has ended, in whatever way.
@@ -45,8 +46,8 @@ pub(crate) struct Report {
     pub(crate) slo: Option<Slo>,
     /// What the server counted, where it is a part of this process.
     pub(crate) server: Option<ServerSide>,
-    /// What the server's processes had, second by second of the run, where they were named.
-    pub(crate) server_looks: Vec<(Duration, Sample)>,
+    /// What the server's processes had, second by second of the run and at the end of each stage, where they were named.
+    pub(crate) server_looks: Vec<Look>,
     /// Resident memory of this process before the first connection, in bytes.
     pub(crate) resident_begin_bytes: u64,
     /// Where its connections came from.
@@ -137,12 +138,40 @@ impl Report {
         self.stages.iter().filter(|result| result.is_measured())
     }
 
+    /// All stages; those that were measured with their number among those of their kind, from 1, and how many these are.
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (&StageResult, Option<(usize, usize)>)> {
+        let mut so_far = Vec::new();
+        self.stages.iter().map(move |result| {
+            let is_same = |other: &&Stage| **other == result.stage;
+            let number = result.is_measured().then(|| {
+                so_far.push(result.stage);
+                let all = self.measured().filter(|it| it.stage == result.stage).count();
+                (so_far.iter().filter(is_same).count(), all)
+            });
+            (result, number)
+        })
+    }
+
+    /// All latencies that were asked for: those of all runs (of the last kind of loop, where there are two) together; of a
+    /// hold those of its echoes, verifications and heartbeats.
+    pub(crate) fn latencies(&self) -> Times {
+        let mut all = Times::new(self.plan.latency_ns_max());
+        let kind = self.measured().next_back().map(|result| result.stage);
+        let is_asked = |result: &&StageResult| match kind {
+            Some(kind) => result.is_measured() && result.stage == kind,
+            None => result.stage != Stage::Connect,
+        };
+        self.stages.iter().filter(is_asked).for_each(|result| all.merge(&result.recorder.latency));
+        all
+    }
+
     /// What became of each condition, in the last run; if it was missed in another one, in that. None where there are none.
     pub(crate) fn slo_outcomes(&self) -> Vec<Outcome> {
         let Some(slo) = &self.slo else { return Vec::new() };
         let mut outcomes = Vec::new();
+        let held = self.measured().next().is_none().then_some(self.plan.connections);
         for recorder in self.judged() {
-            let judged = slo.judge(&recorder);
+            let judged = slo.judge(&recorder, held);
             if outcomes.is_empty() {
                 outcomes = judged;
                 continue;
@@ -329,6 +358,36 @@ pub(crate) mod tests {
             resident_begin_bytes: 1 << 19,
             closing_time: Duration::from_millis(5),
         }
+    }
+
+    /// The same with two runs more, each 10 answers behind the one before.
+    pub(crate) fn three_runs() -> Report {
+        let mut three = report();
+        for answered in [980, 970] {
+            let mut run = three.stages[1].clone();
+            run.recorder.answered_in_window = answered;
+            three.stages.push(run);
+        }
+        three
+    }
+
+    #[test]
+    fn runs_have_numbers_and_their_latencies_a_sum() {
+        let mut three = three_runs();
+        let numbers = |report: &Report| report.numbered().map(|(_, number)| number).collect::<Vec<_>>();
+        assert_eq!(numbers(&three), [None, Some((1, 3)), Some((2, 3)), Some((3, 3))]);
+        assert_eq!(three.latencies().len(), 3000);
+        three.stages[1].is_warmup = true;
+        assert_eq!(
+            (numbers(&three)[1..].to_vec(), three.latencies().len()),
+            (vec![None, Some((1, 2)), Some((2, 2))], 2000)
+        );
+        three
+            .stages
+            .iter_mut()
+            .for_each(|result| result.stage = Stage::Hold { duration: Duration::ZERO, heartbeat: None });
+        three.stages[0].stage = Stage::Connect;
+        assert_eq!(three.latencies().len(), 3000, "all echoes of a hold");
     }
 
     #[test]

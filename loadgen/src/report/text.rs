@@ -18,11 +18,12 @@ use crate::schedule::Arrival;
 use crate::series::Series;
 use crate::server_process::ServerUse;
 use crate::stage::Stage;
+use crate::times::Times;
 use crate::verdict::{JUDGED_MIN, Verdict};
 
 /// `report` as text in lines of at most `columns`.
 pub(crate) fn render(report: &Report, columns: usize) -> String {
-    let page = Page(report).to_string();
+    let page = Page(report, columns).to_string();
     // A line that is too long is a row, or the head: what continues a row stands below its text.
     let fitted = page.lines().map(|line| {
         let is_row = line.chars().count() > columns && line.chars().skip(LABEL_COLUMNS - 2).take(2).all(|c| c == ' ');
@@ -52,26 +53,27 @@ fn head_lines(line: &str, columns: usize) -> String {
     lines.iter().map(|line| paragraph("", line, columns).trim_start().to_owned()).collect()
 }
 
-/// The page without its advice, its lines as long as they are.
-struct Page<'a>(&'a Report);
+/// The page without its advice, its tables and pictures for a terminal of so many columns, its other lines as long as they
+/// are.
+struct Page<'a>(&'a Report, usize);
 
 impl Display for Page<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let report = self.0;
+        let Page(report, columns) = *self;
         head(f, report)?;
         let runs = Runs::of(report);
         for result in &report.stages {
             match result.stage {
                 _ if result.is_warmup => warmup(f, result)?,
                 _ if runs.is_some() && result.is_measured() => {}
-                Stage::Connect => connections(f, report, result)?,
+                Stage::Connect => connections(f, report, result, columns)?,
                 Stage::Verify => verified(f, report, &result.recorder)?,
-                Stage::Closed { .. } | Stage::Open { .. } | Stage::Churn(_) => exchanges(f, report, result)?,
+                Stage::Closed { .. } | Stage::Open { .. } | Stage::Churn(_) => exchanges(f, report, result, columns)?,
                 Stage::Hold { .. } => held(f, report, &result.recorder)?,
             }
         }
         if let Some(runs) = runs {
-            several(f, report, &runs)?;
+            several(f, report, &runs, columns)?;
         }
         writeln!(f)?;
         errors(f, report)?;
@@ -160,19 +162,19 @@ fn parts(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     }
 }
 
-fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fmt::Result {
+fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult, columns: usize) -> fmt::Result {
     let (plan, recorder) = (&report.plan, &result.recorder);
     let wanted = plan.connections;
     let elapsed = span(recorder.window_ns);
     row(f, "Connections", &format!("{} of {} opened, in {elapsed}", count(recorder.established), count(wanted)))?;
     if recorder.established > 0 {
-        row(f, "  connect", &times(recorder))?;
+        row(f, "  connect", &times(&recorder.latency))?;
         row(f, "  from", &report.sources_used.to_string())?;
     }
     if recorder.attempted < wanted {
         row(f, "  not tried", &count(wanted - recorder.attempted))?;
     }
-    over_time(f, &report.series())?;
+    over_time(f, &report.series(), columns)?;
     // A connect that was begun twice is called out, and a hold says that there was none.
     let is_hold = report.stages.iter().any(|result| matches!(result.stage, Stage::Hold { .. }));
     if is_hold { kernel(f, result.netstat) } else { kernel_if_any(f, result.netstat) }
@@ -189,20 +191,22 @@ fn kernel(f: &mut Formatter<'_>, netstat: Netstat) -> fmt::Result {
 }
 
 /// Connects that succeeded, second by second, as a picture; only where there was more than one.
-fn over_time(f: &mut Formatter<'_>, series: &Series) -> fmt::Result {
+fn over_time(f: &mut Formatter<'_>, series: &Series, columns: usize) -> fmt::Result {
     let seconds = series.established();
     let (Some(least), Some(most)) = (seconds.iter().min(), seconds.iter().max()) else { return Ok(()) };
     if seconds.len() < 2 {
         return Ok(());
     }
-    let each = seconds.len().div_ceil(SERIES_COLUMNS);
+    let range = format!("{} to {}", count(*least), count(*most));
+    let room = columns.saturating_sub(LABEL_COLUMNS + 2 + range.len()).clamp(1, SERIES_COLUMNS);
+    let each = seconds.len().div_ceil(room);
     let column = |part: &[u64]| {
         let mean = part.iter().sum::<u64>() as f64 / part.len() as f64;
         let eighths = (mean / (*most).max(1) as f64 * 8.0).ceil() as usize;
         [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'][eighths.min(8)]
     };
     let picture: String = seconds.chunks(each).map(column).collect();
-    row(f, "  a second", &format!("{picture}  {} to {}", count(*least), count(*most)))
+    row(f, "  a second", &format!("{picture}  {range}"))
 }
 
 fn verified(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Result {
@@ -213,12 +217,12 @@ fn verified(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt:
     if recorder.answered == 0 {
         return Ok(());
     }
-    row(f, if is_echo { "  echo" } else { "  reply" }, &times(recorder))
+    row(f, if is_echo { "  echo" } else { "  reply" }, &times(&recorder.latency))
 }
 
-/// The latencies of `recorder` in one line.
-fn times(recorder: &Recorder) -> String {
-    let times = Percentiles::of(&recorder.latency);
+/// Times in one line.
+fn times(times: &Times) -> String {
+    let times = Percentiles::of(times);
     let parts = [("p50", times.p50_ns), ("p99", times.p99_ns), ("max", times.max_ns)];
     let known: Vec<String> = parts.iter().filter_map(|(name, ns)| Some(format!("{name} {}", span((*ns)?)))).collect();
     known.join(" · ")
@@ -235,13 +239,22 @@ fn held(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Res
     if recorder.due == 0 {
         return Ok(());
     }
-    let echoed = format!("{} of {} echoed every byte", count(recorder.answered), count(recorder.due));
+    let skipped = match recorder.skipped {
+        0 => String::new(),
+        skipped => format!(", {} left out while connections were opened again", count(skipped)),
+    };
+    let echoed = format!("{} of {} echoed every byte{skipped}", count(recorder.answered), count(recorder.due));
     row(f, "  heartbeats", &echoed)?;
-    if recorder.answered == 0 { Ok(()) } else { row(f, "  echo", &times(recorder)) }
+    if recorder.answered == 0 {
+        return Ok(());
+    }
+    row(f, "  latency", &format!("{} (from due)", times(&recorder.latency)))?;
+    row(f, "  service", &times(&recorder.service))?;
+    row(f, "  send lag", &times(&recorder.lag))
 }
 
 /// A closed or an open loop: its throughput, its sum, and the table and picture of its latencies.
-fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fmt::Result {
+fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, columns: usize) -> fmt::Result {
     let recorder = &result.recorder;
     let rate = recorder.answered_per_s();
     // Of what was answered in the window, like the rate; the sums contain what came after it, too.
@@ -279,12 +292,11 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fm
     let window = span(recorder.window_ns);
     row(f, &format!("  {were}"), &format!("{} in the window of {window} + {} after it", count(within), count(after)))?;
     if recorder.reopened > 0 {
-        let times = count(recorder.reopened);
-        row(
-            f,
-            "  reopened",
-            &format!("{times} connections, which the server had closed behind a response, as it had said"),
-        )?;
+        let reopened = count(recorder.reopened);
+        let sentence = format!("{reopened} connections, which the server had closed behind a response, as it had said");
+        row(f, "  reopened", &sentence)?;
+        let is_part = if matches!(result.stage, Stage::Open { .. }) { "" } else { " (a part of the latency)" };
+        row(f, "  reconnect", &format!("{}{is_part}", times(&recorder.reconnect)))?;
     }
     if result.stage.churn().is_some() {
         let (most, places) = (count(recorder.at_once_max), count(report.plan.connections));
@@ -295,7 +307,7 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fm
         return Ok(());
     }
     writeln!(f)?;
-    latencies(f, result)?;
+    latencies(f, result, columns)?;
     // What an interruption left unanswered need not have been slow.
     let unfinished = if report.ending == Ending::Interrupted { 0 } else { recorder.unfinished };
     let missing = failed + unfinished;
@@ -314,7 +326,7 @@ fn warmup(f: &mut Formatter<'_>, result: &StageResult) -> fmt::Result {
 }
 
 /// The runs beside each other, and what they say together.
-fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs) -> fmt::Result {
+fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs, columns: usize) -> fmt::Result {
     let kind = match report.measured().next().map(|result| result.stage) {
         Some(Stage::Open { rate, arrival, .. }) => {
             format!("Open loop, {rate} requests/s due, {} arrivals", arrival.name())
@@ -332,7 +344,10 @@ fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs) -> fmt::Result {
         if were == "done" { "  connections" } else { "  requests" },
         &format!("{due} due = {answered} {were} + {} failed + {unfinished} unfinished", sum(failed)),
     )?;
-    writeln!(f, "\n  {:<10}{:>12}  {:<26}lowest … highest", "", "median", "95 % interval of the mean")?;
+    // Where a line has no room for all of it, interval and extremes have lines of their own.
+    let is_wide = columns >= RUNS_COLUMNS;
+    let (beside, below) = if is_wide { ("95 % interval of the mean", "lowest … highest") } else { ("", "") };
+    writeln!(f, "\n{}", format!("  {:<10}{:>12}  {beside:<26}{below}", "", "median").trim_end())?;
     for figure in runs.rows() {
         let (name, show): (_, fn(f64) -> String) = match figure.name.strip_suffix("_ns") {
             Some(name) => (name.replace('_', "."), |ns| span(ns as u64)),
@@ -343,45 +358,46 @@ fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs) -> fmt::Result {
         let (least, most) = (known().fold(f64::MAX, f64::min), known().fold(0.0, f64::max));
         let (range, median) =
             (range.unwrap_or_else(|| "-".to_owned()), figure.median.map_or_else(|| "-".to_owned(), show));
-        writeln!(f, "  {name:<13}{median:>9}  {range:<26}{} … {}", show(least), show(most))?;
+        let extremes = format!("{} … {}", show(least), show(most));
+        if is_wide {
+            writeln!(f, "  {name:<13}{median:>9}  {range:<26}{extremes}")?;
+        } else {
+            writeln!(f, "  {name:<13}{median:>9}\n    95 % of mean  {range}\n    extremes      {extremes}")?;
+        }
     }
     Ok(())
 }
 
 /// A table of the latencies, with the times beside them that explain them, and a picture.
-fn latencies(f: &mut Formatter<'_>, result: &StageResult) -> fmt::Result {
+fn latencies(f: &mut Formatter<'_>, result: &StageResult, columns: usize) -> fmt::Result {
     let recorder = &result.recorder;
     let latency = Percentiles::of(&recorder.latency);
-    let scale = Scale::of(&latency);
-    let mut columns = match result.stage {
-        Stage::Churn(_) => {
-            vec![
-                ("whole", latency),
-                ("connect", Percentiles::of(&recorder.connect)),
-                ("exchange", Percentiles::of(&recorder.exchange)),
-            ]
-        }
+    let mut numbers = match result.stage {
+        Stage::Churn(_) => vec![
+            ("whole", latency),
+            ("connect", Percentiles::of(&recorder.connect)),
+            ("exchange", Percentiles::of(&recorder.exchange)),
+        ],
         Stage::Open { .. } => vec![("latency", latency), ("service", Percentiles::of(&recorder.service))],
         _ => vec![("latency", latency)],
     };
     if result.stage.arrivals().is_some() {
-        columns.push(("send lag", Percentiles::of(&recorder.lag)));
+        numbers.push(("send lag", Percentiles::of(&recorder.lag)));
     }
-    let cells = |cell: &dyn Fn(&(&str, Percentiles)) -> String| {
-        columns.iter().map(|column| format!(" {:>10}", cell(column))).collect::<String>()
+    // Where not even the numbers have room they stand closer, and the picture is left out.
+    let width = TABLE_NAME_COLUMNS + numbers.len() * TABLE_CELL_COLUMNS;
+    let (gap, name_columns) = if width > columns { ("", 7) } else { (" ", 8) };
+    let line = |name: &str, cell: &dyn Fn(&(&str, Percentiles)) -> String, picture: &str| {
+        let cells: String = numbers.iter().map(|column| format!("{:>10}{gap}", cell(column))).collect();
+        format!("  {name:<name_columns$}{cells} {picture}").trim_end().to_owned()
     };
-    let names = cells(&|(name, _)| (*name).to_owned());
-    // With four columns a picture would not fit.
-    let has_room = columns.len() < 4;
-    let caption = if has_room { scale.caption() } else { String::new() };
-    let bar = |ns| if has_room { scale.bar(ns) } else { String::new() };
-    writeln!(f, "{}", format!("  {:<7}{names}  {caption}", "").trim_end())?;
+    let scale = Scale::of(&latency, columns.saturating_sub(width + 1));
+    writeln!(f, "{}", line("", &|(name, _)| (*name).to_owned(), &scale.caption()))?;
     for (index, (name, value)) in latency.rows().into_iter().enumerate() {
-        let values = cells(&|(_, times)| shown(times.rows()[index].1));
-        writeln!(f, "{}", format!("  {name:<7}{values}  {}", bar(value)).trim_end())?;
+        writeln!(f, "{}", line(name, &|(_, times)| shown(times.rows()[index].1), &scale.bar(value)))?;
     }
-    writeln!(f, "  {:<7}{}", "samples", cells(&|(_, times)| count(times.samples)))?;
-    let has_gap = columns.iter().any(|(_, times)| times.rows().iter().any(|(_, ns)| ns.is_none()));
+    writeln!(f, "{}", line("samples", &|(_, times)| count(times.samples), ""))?;
+    let has_gap = numbers.iter().any(|(_, times)| times.rows().iter().any(|(_, ns)| ns.is_none()));
     if has_gap { writeln!(f, "  -: too few samples, fewer than ten beyond it") } else { Ok(()) }
 }
 
@@ -406,27 +422,34 @@ fn churn_sentence(report: &Report, churn: Churn) -> String {
 struct Scale {
     low: i32,
     high: i32,
+    /// How long the longest bar is.
+    columns: usize,
 }
 
 impl Scale {
-    fn of(latency: &Percentiles) -> Scale {
+    /// One for `latency`, with `room` columns for its picture.
+    fn of(latency: &Percentiles, room: usize) -> Scale {
         let exponent = |ns: u64| (ns.max(1) as f64).log10();
         let longest = latency.max_ns.unwrap_or(1);
         let low = exponent(latency.p50_ns.unwrap_or(longest)).floor() as i32;
-        Scale { low, high: (exponent(longest).ceil() as i32).max(low + 1) }
+        let columns = if room < BAR_COLUMNS_MIN { 0 } else { room.min(BAR_COLUMNS) };
+        Scale { low, high: (exponent(longest).ceil() as i32).max(low + 1), columns }
     }
 
+    /// What it spans, as far as there is room for that.
     fn caption(&self) -> String {
         let (low, high) = (span(10u64.pow(self.low as u32)), span(10u64.pow(self.high as u32)));
         // Powers of ten read better without their decimals.
         let plain = |text: String| text.replace(".00", "").replace(".0", "");
-        format!("{} … {}, logarithmic", plain(low), plain(high))
+        let short = format!("{} … {}", plain(low), plain(high));
+        let candidates = [format!("{short}, logarithmic"), short];
+        candidates.into_iter().find(|text| text.chars().count() <= self.columns).unwrap_or_default()
     }
 
     fn bar(&self, value: Option<u64>) -> String {
-        let Some(ns) = value else { return String::new() };
+        let Some(ns) = value.filter(|_| self.columns > 0) else { return String::new() };
         let part = ((ns.max(1) as f64).log10() - f64::from(self.low)) / f64::from(self.high - self.low);
-        let eighths = (part.clamp(0.0, 1.0) * BAR_COLUMNS as f64 * 8.0).round() as usize;
+        let eighths = (part.clamp(0.0, 1.0) * self.columns as f64 * 8.0).round() as usize;
         let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
         // Even the shortest leaves a trace.
         format!("{}{}", "█".repeat(eighths / 8), if eighths == 0 { "▏" } else { rest })
@@ -499,17 +522,23 @@ fn server_processes(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let mut parts: Vec<String> = cores.collect();
     parts.push(format!("{} resident at most", bytes(resident)));
     if report.plan.churn.is_none() && report.established() >= MEMORY_CONNECTIONS {
-        parts.push(format!("{:.0} bytes a connection", resident as f64 / report.established() as f64));
+        let each = resident as f64 / report.established() as f64;
+        parts.push(format!("{each:.0} bytes a connection, beside what the kernel takes for its socket"));
     }
     let descriptors = used().filter_map(|(_, used)| used.most.descriptors).max();
-    parts.push(
-        descriptors
-            .map_or_else(|| "descriptors unknown (another user's)".to_owned(), |most| counted(most, "descriptor")),
-    );
+    let others = match used().any(|(_, used)| used.most.has_own_tables) {
+        true => " (in the first of several tables: the others are not counted)",
+        false => "",
+    };
+    parts.push(descriptors.map_or_else(
+        || "descriptors unknown (another user's)".to_owned(),
+        |most| format!("{}{others}", counted(most, "descriptor")),
+    ));
     parts.push(counted(most(|used| used.most.threads), "thread"));
     row(f, "Server", &parts.join(" · "))?;
-    let gone: Vec<String> = last.gone.iter().map(ToString::to_string).collect();
-    if gone.is_empty() { Ok(()) } else { row(f, "  ENDED", &format!("process {}", gone.join(", "))) }
+    last.gone.iter().try_for_each(|(pid, at)| {
+        row(f, "  ENDED", &format!("process {pid}, {:.1} s after the run began", at.as_secs_f64()))
+    })
 }
 
 /// The other end's account, and whether it is the same.
@@ -607,13 +636,23 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The longest bar of the picture: with three columns of numbers the line still fits a terminal of 80.
 const BAR_COLUMNS: usize = 32;
 
+/// A shorter one tells nothing.
+const BAR_COLUMNS_MIN: usize = 8;
+
+/// Columns of the percentiles' names, and of each of the numbers with the blank behind it.
+const TABLE_NAME_COLUMNS: usize = 10;
+const TABLE_CELL_COLUMNS: usize = 11;
+
+/// Columns of a row of several runs, all of it.
+const RUNS_COLUMNS: usize = 74;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::failure::{Act, Failure, Kind};
     use crate::plan::tests::plan_inside;
     use crate::recorder::note;
-    use crate::report::tests::report;
+    use crate::report::tests::{report, three_runs};
     use crate::schedule::Rate;
     use crate::terminal::COLUMNS_USUAL;
 
@@ -646,11 +685,26 @@ mod tests {
             Stage::Open { duration: Duration::from_secs(1), rate: Rate::constant(1000.0), arrival: Arrival::Poisson };
         let narrow = super::render(&open, 50);
         assert!(narrow.starts_with("Open loop · 127.0.0.1:4000 · 10 connections ·\n64 B a message\n"), "{narrow}");
-        for columns in [50, COLUMNS_USUAL, 120] {
-            for line in super::render(&open, columns).lines().filter(|line| !line.contains(['█', '…'])) {
-                assert!(line.chars().count() <= columns, "{columns}: {line}");
+        let recorder = &mut open.stages[1].recorder;
+        for us in 1..=1000 {
+            recorder.service.record(us * 999);
+            recorder.lag.record(us);
+        }
+        let series = &mut open.stages[0].recorder.series;
+        (0..60u64).for_each(|second| (0..1000).for_each(|_| series.note_established(second * 1_000_000_000)));
+        let mut three = three_runs();
+        three.stages[0] = open.stages[0].clone();
+        for columns in [40, 50, COLUMNS_USUAL, 120] {
+            for report in [&open, &three, &report()] {
+                let text = super::render(report, columns);
+                for line in text.lines() {
+                    assert!(line.chars().count() <= columns, "{columns}: {line}\n{text}");
+                }
+                assert!(columns < 60 || text.contains('█'), "a picture where there is room: {text}");
             }
         }
+        let narrow = super::render(&open, 40);
+        assert!(narrow.contains("  p50        500 us    500 us    500 ns\n"), "{narrow}");
         open.plan = plan_inside("-c 1M");
         assert!(render(&open).lines().all(|line| line.chars().count() <= COLUMNS_USUAL));
     }
@@ -687,7 +741,7 @@ mod tests {
 
     #[test]
     fn bars_grow_with_the_logarithm() {
-        let scale = Scale { low: 3, high: 5 };
+        let scale = Scale { low: 3, high: 5, columns: 32 };
         let columns = |ns| scale.bar(Some(ns)).chars().count();
         assert_eq!([columns(1_000), columns(10_000), columns(100_000)], [1, 16, 32]);
         assert_eq!(scale.caption(), "1 us … 100 us, logarithmic");

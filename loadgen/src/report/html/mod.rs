@@ -1,6 +1,8 @@
 //! Results as one page with pictures, for browsers and reports: no network, no script, light and dark, phone and desktop.
 
 mod chart;
+mod runs;
+mod server;
 
 use std::fmt::Write;
 
@@ -19,17 +21,19 @@ use crate::verdict::Verdict;
 pub(crate) fn render(report: &Report) -> String {
     let page = text::render(report, usize::MAX);
     let head = page.lines().next().unwrap_or("loadgen");
-    let sections: String =
-        report.stages.iter().filter(|it| has_section(report, it)).map(|it| section(report, it)).collect();
+    let shown = report.numbered().filter(|(it, _)| has_section(report, it));
+    let sections: String = shown.map(|(it, number)| section(report, it, number)).collect();
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\"><meta name=\"generator\" content=\"loadgen {version}\">\
          <title>{title}</title><style>\n{STYLE}</style></head><body>\n<h1>{title}</h1>\n<p class=\"dim\">{machine}</p>\n\
-         {verdict}{sections}<h2>Connections</h2>\n<div class=\"charts\">{connections}</div>\n{failures}{settings}</body></html>\n",
+         {verdict}{runs}{sections}{server}<h2>Connections</h2>\n<div class=\"charts\">{connections}</div>\n{failures}{settings}</body></html>\n",
         version = env!("CARGO_PKG_VERSION"),
         title = escaped(head),
         machine = escaped(&machine(report)),
         verdict = verdict(report),
+        runs = runs::summary(report),
+        server = server::section(report),
         connections = connections(report),
         failures = failures(report),
         settings = settings(report),
@@ -85,7 +89,7 @@ fn has_section(report: &Report, result: &StageResult) -> bool {
     (has_course || is_sum) && !result.is_warmup
 }
 
-fn section(report: &Report, result: &StageResult) -> String {
+fn section(report: &Report, result: &StageResult, number: Option<(usize, usize)>) -> String {
     let recorder = &result.recorder;
     let name = match result.stage {
         Stage::Closed { .. } => "Closed loop".to_owned(),
@@ -97,6 +101,10 @@ fn section(report: &Report, result: &StageResult) -> String {
         Stage::Churn(_) => "Churn, closed loop".to_owned(),
         Stage::Hold { .. } => "Heartbeats".to_owned(),
         Stage::Connect | Stage::Verify => result.stage.name().to_owned(),
+    };
+    let name = match number {
+        Some((run, all @ 2..)) => format!("Run {run} of {all}: {name}"),
+        _ => name,
     };
     let times = Percentiles::of(&recorder.latency);
     let shown = |ns: Option<u64>| ns.map_or_else(|| "–".to_owned(), span);
@@ -243,14 +251,15 @@ fn short(number: f64) -> String {
 
 /// Connections that were open, and opened, over the run.
 fn connections(report: &Report) -> String {
-    let series = report.series();
-    let seconds: Vec<_> =
-        series.seconds().map(|(second, what, open)| (second as f64, what.established as f64, open as f64)).collect();
+    let first = report.stages.first().filter(|result| result.stage == Stage::Connect);
+    let connected_s = first.map_or(0.0, |result| (result.begun_after + result.elapsed).as_secs_f64());
     let last = report.stages.last().map_or(0.0, |result| (result.begun_after + result.elapsed).as_secs_f64());
     let mut open = vec![(0.0, 0.0)];
-    for (second, _, number) in &seconds {
-        let before = open.last().map_or(0.0, |(_, number)| *number);
-        open.extend([(*second, before), (second + 1.0, *number)]);
+    for (tenth, _, number) in report.series().tenths() {
+        let (before, from_s) = (open.last().map_or(0.0, |(_, number)| *number), tenth as f64 / 10.0);
+        // What was opened in the tenth in which the last was, was opened by then.
+        let to_s = if (from_s..from_s + 0.1).contains(&connected_s) { connected_s } else { from_s + 0.1 };
+        open.extend([(from_s, before), (to_s, number as f64)]);
     }
     let end = open.last().copied().unwrap_or_default();
     open.push((last.max(end.0), end.1));
@@ -392,6 +401,20 @@ mod tests {
         assert!(page.matches("class=\"cell\"").count() > 20);
         assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("NaN"), "{page}");
         assert!(page.contains("<td>p99</td><td>990 us</td>"));
+    }
+
+    #[test]
+    fn connections_that_opened_at_once_are_no_ramp_of_a_second() {
+        let mut quick = report();
+        (0..10).for_each(|_| quick.stages[0].recorder.series.note_established(20_000_000));
+        quick.stages[0].elapsed = Duration::from_millis(30);
+        let drawn = connections(&quick);
+        let line = drawn.split("class=\"line teal\" d=\"").nth(1).unwrap();
+        let line: Vec<&str> = line.split('"').next().unwrap().split('L').collect();
+        // All stages end after a second, which is as wide as the picture.
+        let left = |point: &str| point.trim_start_matches('M').split(' ').next().unwrap().parse::<f64>().unwrap();
+        let width = left(line[line.len() - 1]) - left(line[0]);
+        assert!((left(line[2]) - left(line[0])) / width < 0.05, "{line:?}");
     }
 
     #[test]
