@@ -41,6 +41,7 @@ impl Args {
             Some(Command::Churn(churn)) => Some(&churn.aimed.load.output),
             Some(Command::Doctor(doctor)) => Some(&doctor.held.load.output),
             Some(Command::Hold(held)) => Some(&held.load.output),
+            Some(Command::Search(search)) => Some(&search.aimed.load.output),
         }
     }
 }
@@ -78,6 +79,15 @@ pub(crate) enum Command {
     /// where the server lets them go faster than loadgen opens them.
     #[command(after_help = CHURN_EXAMPLES)]
     Churn(Comings),
+    /// Search the highest rate that meets the conditions of --slo
+    ///
+    /// Trials of an open loop, on connections that are opened once: from the lowest rate on it doubles until one fails, and
+    /// then halves what is left until the highest rate that passed and the lowest that failed lie close together. A trial
+    /// passes if the conditions hold and at least 99 % of its rate was achieved; one that failed is repeated, and of three
+    /// two decide. The best rate is confirmed by a trial of twice the length. Where it was not the server that gave out but
+    /// loadgen itself, the answer says so, and is a lower bound.
+    #[command(after_help = SEARCH_EXAMPLES)]
+    Search(Search),
     /// Open connections and hold them: one verified echo on each, silence or heartbeats, and a verified echo again
     ///
     /// Without a target the server is in this process, and both ends of each connection are.
@@ -300,6 +310,39 @@ impl Doctor {
     }
 }
 
+/// A search for a rate: a load, and where to look.
+#[derive(Debug, clap::Args)]
+#[command(mut_arg("slo", |slo| slo.required(true).help("What has to hold at a rate, such as 'p99<2ms,err<0.01%': any \
+percentile (p95, p99.9), max<1s, err. Without err no request may fail")))]
+#[command(mut_arg("runs", |runs| runs.hide(true)))]
+#[command(mut_arg("duration", |it| it.default_value("5s").help("How long each trial is measured; longer where the conditions \
+need more samples")))]
+#[command(mut_arg("warmup", |it| it.help("Run each trial's load for so long before it is measured [default: not at all]")))]
+#[command(mut_arg("csv", |it| it.help("Write a table to FILE, one line for each trial")))]
+pub(crate) struct Search {
+    /// The lowest rate, which is tried first [default: 100, or what gives the conditions their samples]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) from: Option<f64>,
+    /// The highest rate that is tried [default: none]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) to: Option<f64>,
+    /// How many percent the lowest rate that failed may lie above the answer
+    #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = parse_precision)]
+    pub(crate) precision: f64,
+    /// How the moments lie at which requests are due
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) arrival: Arrival,
+    #[command(flatten)]
+    pub(crate) aimed: Aimed,
+}
+
+/// `5` or `0.5%`: more than nothing, and no more than everything.
+fn parse_precision(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
+    let percent = percent.filter(|percent| (0.1..=100.0).contains(percent));
+    percent.ok_or_else(|| format!("'{text}' is no precision: give percent, 0.1 to 100, such as 5"))
+}
+
 /// `1k:50k`: two rates.
 fn parse_ramp(text: &str) -> Result<Rate, String> {
     let (from, to) =
@@ -312,6 +355,19 @@ Example:
   loadgen rr 127.0.0.1:1234 -c 100 -d 5s --runs 5 --json before.json
   loadgen rr 127.0.0.1:1234 -c 100 -d 5s --runs 5 --json after.json
   loadgen compare before.json after.json";
+
+const SEARCH_EXAMPLES: &str = "\
+Examples:
+  loadgen search 127.0.0.1:1234 -c 100 --slo 'p99<2ms,err<0.01%'
+  loadgen search 127.0.0.1:1234 -c 100 --slo 'p99<2ms' --from 1k --to 50k --precision 2
+  loadgen search http://127.0.0.1:80/ -c 100 --slo 'p99.9<50ms' -d 20s --html page.html     with a picture: latency over rate
+
+--json has answer_per_s, first_failed_per_s and trials, each with all of its results, beside what a run's JSON has, which is
+about the trial that decided; --csv has a line for each trial, --hlog all of them, tagged with their rates, and --hgrm those
+latencies that the answer is about.
+
+Exit code: 0 there is an answer; 3 not even the lowest rate meets the conditions; 4 the generator gave out before the server
+did; 1 connections failed, or it was interrupted. The others: `loadgen --help`";
 
 const OPEN_EXAMPLES: &str = "\
 Examples:
@@ -411,6 +467,7 @@ Examples:
   loadgen rr 127.0.0.1:1234 -c 1k -d 10s           as fast as 1,000 waiting clients go
   loadgen open 127.0.0.1:1234 -c 1k -R 20k         latency at 20,000 requests a second
   loadgen churn 127.0.0.1:1234 -c 50               how many connections a second?
+  loadgen search 127.0.0.1:1234 --slo 'p99<2ms'    the highest rate that meets that
   loadgen hold 127.0.0.1:1234 -c 10k -d 1m         do 10,000 idle connections survive?
   loadgen hold -c 1M                               does this machine hold a million?
   loadgen doctor -c 1M                             and if not, why not?

@@ -56,10 +56,7 @@ impl Crew {
         let (clock, halt) = (Clock::start(), Arc::new(Halt::none()));
         let latency_ns_max = plan.latency_ns_max();
         let mut crew = Crew { clock, halt, lives: vec![], orders: vec![], records, threads: vec![], latency_ns_max };
-        for share in plan.shares() {
-            let worker = share.worker;
-            crew.hire(plan.clone(), share, record.clone()).map_err(|error| CrewError::Start { worker, error })?;
-        }
+        crew.hire_all(plan, &record)?;
         Ok(crew)
     }
 
@@ -108,7 +105,19 @@ impl Crew {
         Ok(merged)
     }
 
-    fn seen(&self) -> Seen {
+    /// Closes all connections, and starts the plan's workers anew, by the same clock.
+    ///
+    /// # Errors
+    /// As [`start`](Crew::start).
+    pub(crate) fn renew(&mut self, plan: &Plan) -> Result<(), CrewError> {
+        self.dismiss();
+        let (record, records) = channel();
+        (self.halt, self.lives, self.records) = (Arc::new(Halt::none()), Vec::new(), records);
+        self.hire_all(plan, &record)
+    }
+
+    /// What can be seen of all workers.
+    pub(crate) fn seen(&self) -> Seen {
         let mut seen = Seen::default();
         self.lives.iter().for_each(|live| live.add_to(&mut seen));
         seen
@@ -121,6 +130,25 @@ impl Crew {
         self.orders.clear();
         while let Err(RecvTimeoutError::Timeout) = self.records.recv_timeout(WATCH_TIME) {
             watch(self.seen());
+        }
+    }
+
+    fn hire_all(&mut self, plan: &Plan, record: &Sender<Recorder>) -> Result<(), CrewError> {
+        for share in plan.shares() {
+            let worker = share.worker;
+            self.hire(plan.clone(), share, record.clone()).map_err(|error| CrewError::Start { worker, error })?;
+        }
+        Ok(())
+    }
+
+    /// Ends the workers.
+    fn dismiss(&mut self) {
+        self.halt.set(self.clock.now_ns());
+        // Without anyone to give orders, the workers close their connections and end.
+        self.orders.clear();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has printed why.
+            let _ = thread.join();
         }
     }
 
@@ -158,13 +186,7 @@ impl Crew {
 
 impl Drop for Crew {
     fn drop(&mut self) {
-        self.halt.set(self.clock.now_ns());
-        // Without anyone to give orders, the workers close their connections and end.
-        self.orders.clear();
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has printed why.
-            let _ = thread.join();
-        }
+        self.dismiss();
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) duration: Duration,
     /// How long a connect, and how long a reply, may take.
     pub(crate) timeout: Duration,
+    /// How long after the window of an open loop requests are sent that fell due in it; the others are given up.
+    pub(crate) drain: Duration,
     /// Connects begun per second, over all workers; `None` is as fast as they succeed.
     pub(crate) connect_rate: Option<f64>,
     /// Worker threads, never more than connections, and their descriptor tables. When it has shards, the server is a part
@@ -107,6 +109,7 @@ impl Plan {
             protocol,
             duration: load.duration,
             timeout: load.timeout,
+            drain: load.timeout,
             connect_rate: load.connect_rate,
             layout: Layout::new(&wish, machine.descriptors_max),
             cores: cores_of(&load.cores, machine).map_err(Problem::Machine)?,

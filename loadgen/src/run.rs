@@ -115,7 +115,7 @@ impl<'a> Run<'a> {
             netstat,
         };
         self.report.stages.push(result);
-        self.report.ending = self.ending();
+        self.report.ending = self.ended();
         Ok(self.report.stages.last().map(|result| &result.recorder))
     }
 
@@ -130,9 +130,42 @@ impl<'a> Run<'a> {
         self.report
     }
 
-    fn ending(&self) -> Ending {
-        let lost: u64 = self.report.stages.iter().map(|result| result.recorder.lost).sum();
-        let established = self.report.established();
+    /// Opens all connections anew, for a trial has cost some: those that are left are closed.
+    ///
+    /// # Errors
+    /// A worker that could not be started, or broke down.
+    pub(crate) fn renew(&mut self) -> Result<(), CrewError> {
+        self.crew.renew(&self.report.plan)?;
+        self.report.ending = Ending::Complete;
+        self.perform(Stage::Connect, false).map(drop)
+    }
+
+    /// Whether all connections that are wanted are open.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.crew.seen().open == self.report.plan.connections
+    }
+
+    /// How it would end now.
+    pub(crate) fn ending(&self) -> Ending {
+        self.report.ending
+    }
+
+    /// What became of the last stage, if it was one that the figures are made of.
+    pub(crate) fn last_measured(&self) -> Option<&StageResult> {
+        self.report.stages.last().filter(|result| result.is_measured())
+    }
+
+    /// Says something between two stages.
+    pub(crate) fn say(&self, lines: &[String]) {
+        self.progress.say(lines);
+    }
+
+    fn ended(&self) -> Ending {
+        // Since connections were opened for the last time.
+        let opened = self.report.stages.iter().rposition(|result| result.stage == Stage::Connect).unwrap_or(0);
+        let stages = &self.report.stages[opened..];
+        let lost: u64 = stages.iter().map(|result| result.recorder.lost).sum();
+        let established: u64 = stages.iter().map(|result| result.recorder.established).sum();
         match established {
             _ if self.signals.came() => Ending::Interrupted,
             0 => Ending::NoConnection,

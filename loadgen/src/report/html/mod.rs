@@ -1,6 +1,7 @@
 //! Results as one page with pictures, for browsers and reports: no network, no script, light and dark, phone and desktop.
 
 mod chart;
+pub(crate) mod search;
 
 use std::fmt::Write;
 
