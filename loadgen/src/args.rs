@@ -419,7 +419,8 @@ pub(crate) struct Output {
     /// network, and can be mailed as it is
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Show no progress on standard error
+    /// Show no progress on standard error: no live view on a terminal, no line a second in a pipe. The latencies shown there are
+    /// those of the last second, to 6 %
     #[arg(short = 'q', long)]
     pub(crate) quiet: bool,
 }

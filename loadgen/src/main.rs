@@ -4,10 +4,10 @@
 //! `plan` `churn` `routes` `schedule` `preflight` `doctor` what will be run, and whether it fits; `load` `search` `demo` `run` `crew`
 //! one run, from its first stage to its report (in `search`, `bracket` which rate to try next, `trial` and `found` what that came to); `worker` one thread's loop, with `stage` `places` `connector` `knocks` `gate`
 //! `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said, and what is wrong with it; `recorder` `times`
-//! `timeline` `series` `failure` `errno` `strange` `netstat` `live` `halt` `standstill` `server_process` what happened; `slo` `verdict` what
+//! `timeline` `series` `failure` `errno` `strange` `netstat` `live` `progress` `view` `halt` `standstill` `server_process` what happened; `slo` `verdict` what
 //! that is worth; `interval` `report` `terminal` `compare` what people and programs are told; `echo` `serve` the server, on the library beside
 //! this program. `layout`, `churn`, `routes`, `schedule`, `places`, `knocks`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`,
-//! `interval`, `report` and all of `search` but its `mod.rs` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
+//! `interval`, `view`, `report` and all of `search` but its `mod.rs` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
 mod accept_queues;
@@ -65,6 +65,7 @@ mod timeline;
 mod times;
 mod unshared;
 mod verdict;
+mod view;
 mod worker;
 
 use std::io::{IsTerminal, Write, stderr};

@@ -38,7 +38,7 @@ impl<'a> Run<'a> {
     ) -> Result<Run<'a>, Problem> {
         let pids = &plan.server_pids;
         let watch = (!pids.is_empty()).then(|| ServerWatch::new(pids)).transpose().map_err(Problem::Machine)?;
-        let (crew, progress) = (Crew::start(&plan)?, Progress::new(is_quiet, plan.connections));
+        let (crew, progress) = (Crew::start(&plan, !is_quiet)?, Progress::new(is_quiet, plan.connections));
         if plan.layout.own_tables {
             progress.say(&plan.layout.sums(plan.connections, machine.descriptors_max));
         }
@@ -85,11 +85,11 @@ impl<'a> Run<'a> {
         if let Some(watch) = &mut self.watch {
             watch.begin();
         }
-        self.progress.begin(stage, is_warmup);
-        let recorder = self.crew.run(stage, self.signals, |seen| {
+        self.progress.begin(stage, is_warmup, self.crew.times());
+        let recorder = self.crew.run(stage, self.signals, |seen, times| {
             match self.signals.came() {
                 true => self.progress.end(),
-                false => self.progress.show(seen),
+                false => self.progress.show(seen, times),
             }
             if let Some(watch) = self.watch.as_mut().filter(|_| self.watched_at.elapsed() >= SAMPLE_PERIOD) {
                 self.watched_at = Instant::now();
@@ -122,8 +122,8 @@ impl<'a> Run<'a> {
     /// Closes all connections, now that the results are complete.
     pub(crate) fn finish(mut self) -> Report {
         let begun_at = Instant::now();
-        self.progress.begin_closing();
-        self.crew.close(|seen| self.progress.show(seen));
+        self.progress.begin_closing(self.crew.times());
+        self.crew.close(|seen, times| self.progress.show(seen, times));
         self.report.closing_time = begun_at.elapsed();
         self.progress.end();
         self.report.server_looks = self.watch.map(ServerWatch::into_looks).unwrap_or_default();

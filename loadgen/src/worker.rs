@@ -423,6 +423,7 @@ impl Worker {
         }
         let latency_ns = now_ns - client.due_ns();
         self.recorder.latency.record(latency_ns);
+        self.live.note(latency_ns);
         // A verification ends with its last echo: it has no course, and a histogram for each of many workers costs memory.
         if !matches!(self.drive, Drive::Verify(_)) {
             self.recorder.timeline.record(now_ns - self.begin_ns, self.end_ns - self.begin_ns, latency_ns);
@@ -621,12 +622,7 @@ impl Worker {
     }
 
     fn tell(&self) {
-        self.live.tell(Seen {
-            open: self.open,
-            answered: self.recorder.answered,
-            failed: self.failed,
-            emptied_ns: self.emptied_ns,
-        });
+        self.live.tell(Seen { open: self.open, failed: self.failed, emptied_ns: self.emptied_ns });
     }
 
     /// What makes the bytes of the connection in `slot` its own.
