@@ -44,6 +44,7 @@ impl Args {
             Some(Command::Churn(churn)) => Some(&churn.aimed.load.output),
             Some(Command::Doctor(doctor)) => Some(&doctor.held.load.output),
             Some(Command::Hold(held)) => Some(&held.load.output),
+            Some(Command::Search(search)) => Some(&search.aimed.load.output),
         }
     }
 }
@@ -84,6 +85,15 @@ pub(crate) enum Command {
     /// where the server lets them go faster than loadgen opens them.
     #[command(after_help = CHURN_EXAMPLES)]
     Churn(Comings),
+    /// Search the highest rate that meets the conditions of --slo
+    ///
+    /// Trials of an open loop, on connections that are opened once: from the lowest rate on it doubles until one fails, and
+    /// then halves what is left until the highest rate that passed and the lowest that failed lie close together. A trial
+    /// passes if the conditions hold and at least 99 % of its rate was achieved; one that failed is repeated, and of three
+    /// two decide. The best rate is confirmed by a trial of twice the length. Where it was not the server that gave out but
+    /// loadgen itself, the answer says so, and is a lower bound.
+    #[command(after_help = SEARCH_EXAMPLES)]
+    Search(Search),
     /// Open connections and hold them: one verified echo on each, silence or heartbeats, and a verified echo again
     ///
     /// Without a target the server is in this process, and both ends of each connection are.
@@ -389,6 +399,47 @@ impl Doctor {
     }
 }
 
+/// A search for a rate: a load, and where to look.
+#[derive(Debug, clap::Args)]
+#[command(mut_arg("slo", |slo| slo.required(true).help("What has to hold at a rate, such as 'p99<2ms,err<0.01%'")
+    .long_help("What has to hold at a rate: any percentile (p95, p99.9), max<1s, err. Without err no request may fail.")))]
+#[command(mut_arg("runs", |runs| runs.hide(true)))]
+#[command(mut_arg("shard", |shard| shard.hide(true)))]
+#[command(mut_arg("start_at", |start_at| start_at.hide(true)))]
+#[command(mut_arg("duration", |it| it.default_value("5s").help("How long each trial is measured")
+    .long_help("How long each trial is measured; longer where the conditions need more samples.")))]
+#[command(mut_arg("warmup", |it| it.help("Run each trial's load for so long before [default: not at all]")
+    .long_help("Run each trial's load for so long before it is measured [default: not at all].")))]
+#[command(mut_arg("csv", |it| it.help("Write a table to FILE, one line for each trial").long_help("Write a table to FILE, one line \
+for each trial.")))]
+pub(crate) struct Search {
+    /// The lowest rate, tried first [default: 100, or more]
+    ///
+    /// More, where the conditions ask for percentiles that need more samples.
+    #[arg(long, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) from: Option<f64>,
+    /// The highest rate that is tried [default: none]
+    #[arg(long, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) to: Option<f64>,
+    /// How many percent failure may lie above the answer
+    ///
+    /// The search ends when the lowest rate that failed lies no further above the highest that did not.
+    #[arg(long, help_heading = LOAD, value_name = "PERCENT", default_value = "5", value_parser = parse_precision)]
+    pub(crate) precision: f64,
+    /// How due moments lie: poisson or constant
+    #[arg(long, help_heading = LOAD, value_enum, default_value_t, hide_possible_values = true)]
+    pub(crate) arrival: Arrival,
+    #[command(flatten)]
+    pub(crate) aimed: Aimed,
+}
+
+/// `5` or `0.5%`: more than nothing, and no more than everything.
+fn parse_precision(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
+    let percent = percent.filter(|percent| (0.1..=100.0).contains(percent));
+    percent.ok_or_else(|| format!("'{text}' is no precision: give percent, 0.1 to 100, such as 5"))
+}
+
 /// `1k:50k`: two rates.
 fn parse_ramp(text: &str) -> Result<Rate, String> {
     let (from, to) =
@@ -410,6 +461,19 @@ Example: two processes, a load of 20,000 requests a second together, in half a m
   wait; loadgen merge 0.json 1.json --json whole.json
 
 With ssh, and in Kubernetes: loadgen/several-machines.md";
+
+const SEARCH_EXAMPLES: &str = "\
+Examples:
+  loadgen search 127.0.0.1:1234 -c 100 --slo 'p99<2ms,err<0.01%'
+  loadgen search 127.0.0.1:1234 -c 100 --slo 'p99<2ms' --from 1k --to 50k --precision 2
+  loadgen search http://127.0.0.1:80/ -c 100 --slo 'p99.9<50ms' -d 20s --html page.html     with a picture: latency over rate
+
+--json has answer_per_s, first_failed_per_s and trials, each with all of its results, beside what a run's JSON has, \
+which is about the trial that decided; --csv has a line for each trial, --hlog all of them, tagged with their rates, and \
+--hgrm those latencies that the answer is about.
+
+Exit code: 0 there is an answer; 3 not even the lowest rate meets the conditions; 4 the generator gave out before the \
+server did; 1 connections failed, or it was interrupted. The others: `loadgen --help`";
 
 const OPEN_EXAMPLES: &str = "\
 Examples:
@@ -475,6 +539,9 @@ pub(crate) struct Output {
     #[arg(long, help_heading = RESULTS, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
     /// Show no progress on standard error
+    ///
+    /// Neither a live view on a terminal, nor a line a second in a pipe. The latencies shown there are those of the last
+    /// second, to 6.25 %.
     #[arg(short = 'q', long, help_heading = RESULTS)]
     pub(crate) quiet: bool,
 }
@@ -524,6 +591,7 @@ Examples:
   loadgen rr 127.0.0.1:1234 -c 1k -d 10s           as fast as 1,000 waiting clients go
   loadgen open 127.0.0.1:1234 -c 1k -R 20k         latency at 20,000 requests a second
   loadgen churn 127.0.0.1:1234 -c 50               how many connections a second?
+  loadgen search 127.0.0.1:1234 --slo 'p99<2ms'    the highest rate that meets that
   loadgen hold 127.0.0.1:1234 -c 10k -d 1m         do 10,000 idle connections survive?
   loadgen hold -c 1M                               does this machine hold a million?
   loadgen doctor -c 1M                             and if not, why not?

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::halt::Halt;
-use crate::live::{Live, Seen};
+use crate::live::{Counts, Live, Seen};
 use crate::plan::{Plan, Share};
 use crate::recorder::Recorder;
 use crate::signals::Signals;
@@ -28,6 +28,8 @@ pub(crate) struct Crew {
     records: Receiver<Recorder>,
     threads: Vec<JoinHandle<()>>,
     latency_ns_max: u64,
+    /// Whether somebody looks at latencies while they are measured.
+    is_watched: bool,
 }
 
 /// Why a crew cannot work.
@@ -47,19 +49,17 @@ pub(crate) enum CrewError {
 }
 
 impl Crew {
-    /// Starts the plan's workers; when it returns, each is ready.
+    /// Starts the plan's workers; when it returns, each is ready. If it `is_watched`, they show their latencies, too.
     ///
     /// # Errors
     /// The first worker that could not start; the others are ended.
-    pub(crate) fn start(plan: &Plan) -> Result<Crew, CrewError> {
+    pub(crate) fn start(plan: &Plan, is_watched: bool) -> Result<Crew, CrewError> {
         let (record, records) = channel();
         let (clock, halt) = (Clock::start(), Arc::new(Halt::none()));
         let latency_ns_max = plan.latency_ns_max();
-        let mut crew = Crew { clock, halt, lives: vec![], orders: vec![], records, threads: vec![], latency_ns_max };
-        for share in plan.shares() {
-            let worker = share.worker;
-            crew.hire(plan.clone(), share, record.clone()).map_err(|error| CrewError::Start { worker, error })?;
-        }
+        let mut crew =
+            Crew { clock, halt, lives: vec![], orders: vec![], records, threads: vec![], latency_ns_max, is_watched };
+        crew.hire_all(plan, &record)?;
         Ok(crew)
     }
 
@@ -72,7 +72,7 @@ impl Crew {
         &mut self,
         (stage, lead): (Stage, Duration),
         signals: &Signals,
-        mut watch: impl FnMut(Seen),
+        mut watch: impl FnMut(Seen, &Counts),
     ) -> Result<Recorder, CrewError> {
         let order = Order { stage, begin_ns: self.clock.now_ns() + lead.as_nanos() as u64 };
         self.halt.clear();
@@ -99,13 +99,24 @@ impl Crew {
                     if self.threads.iter().any(JoinHandle::is_finished) {
                         return Err(CrewError::Broken);
                     }
-                    watch(seen);
+                    watch(seen, &self.times());
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(CrewError::Broken),
             }
         }
-        watch(self.seen());
+        watch(self.seen(), &self.times());
         Ok(merged)
+    }
+
+    /// Closes all connections, and starts the plan's workers anew, by the same clock.
+    ///
+    /// # Errors
+    /// As [`start`](Crew::start).
+    pub(crate) fn renew(&mut self, plan: &Plan) -> Result<(), CrewError> {
+        self.dismiss();
+        let (record, records) = channel();
+        (self.halt, self.lives, self.records) = (Arc::new(Halt::none()), Vec::new(), records);
+        self.hire_all(plan, &record)
     }
 
     /// What can be seen of all workers now.
@@ -115,18 +126,44 @@ impl Crew {
         seen
     }
 
+    /// The latencies of all workers, since they began.
+    pub(crate) fn times(&self) -> Counts {
+        let mut times = Counts::default();
+        self.lives.iter().for_each(|live| live.add_times_to(&mut times));
+        times
+    }
+
     /// Closes all connections and waits for the workers' end; `watch` is called as in [`run`](Crew::run).
-    pub(crate) fn close(mut self, mut watch: impl FnMut(Seen)) {
+    pub(crate) fn close(mut self, mut watch: impl FnMut(Seen, &Counts)) {
         self.halt.set(self.clock.now_ns());
         // Without anyone to give orders, the workers close their connections and end; so do the records, then.
         self.orders.clear();
         while let Err(RecvTimeoutError::Timeout) = self.records.recv_timeout(WATCH_TIME) {
-            watch(self.seen());
+            watch(self.seen(), &self.times());
+        }
+    }
+
+    fn hire_all(&mut self, plan: &Plan, record: &Sender<Recorder>) -> Result<(), CrewError> {
+        for share in plan.shares() {
+            let worker = share.worker;
+            self.hire(plan.clone(), share, record.clone()).map_err(|error| CrewError::Start { worker, error })?;
+        }
+        Ok(())
+    }
+
+    /// Ends the workers.
+    fn dismiss(&mut self) {
+        self.halt.set(self.clock.now_ns());
+        // Without anyone to give orders, the workers close their connections and end.
+        self.orders.clear();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has printed why.
+            let _ = thread.join();
         }
     }
 
     fn hire(&mut self, plan: Plan, share: Share, record: Sender<Recorder>) -> io::Result<()> {
-        let (clock, halt, live) = (self.clock, Arc::clone(&self.halt), Arc::new(Live::default()));
+        let (clock, halt, live) = (self.clock, Arc::clone(&self.halt), Arc::new(Live::new(self.is_watched)));
         self.lives.push(Arc::clone(&live));
         let (order, orders) = channel();
         let (ready, started) = channel();
@@ -159,13 +196,7 @@ impl Crew {
 
 impl Drop for Crew {
     fn drop(&mut self) {
-        self.halt.set(self.clock.now_ns());
-        // Without anyone to give orders, the workers close their connections and end.
-        self.orders.clear();
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has printed why.
-            let _ = thread.join();
-        }
+        self.dismiss();
     }
 }
 

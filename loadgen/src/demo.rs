@@ -6,7 +6,7 @@ use crate::args::{CoreChoice, Load, Output};
 use crate::echo;
 use crate::load;
 use crate::machine::Machine;
-use crate::output::Outlet;
+use crate::output::{Outlet, RUN};
 use crate::plan::Plan;
 use crate::preflight;
 use crate::problem::Problem;
@@ -26,7 +26,7 @@ use crate::terminal::report_columns;
 pub(crate) fn run(output: &Output) -> Result<Exit, Problem> {
     let signals = Signals::catch().map_err(Problem::Signals)?;
     let machine = Machine::prepare();
-    let mut outlet = Outlet::open(output, &signals)?;
+    let mut outlet = Outlet::open(output, RUN, &signals)?;
     let plan = plan(&machine, output)?;
     preflight::check(&plan, &machine)?;
     let (server, plan) = echo::start_inside(plan)?;

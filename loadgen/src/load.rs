@@ -7,7 +7,7 @@ use crate::args::Load;
 use crate::churn::{Churn, Close};
 use crate::echo;
 use crate::machine::{Machine, is_own_address};
-use crate::output::Outlet;
+use crate::output::{Outlet, RUN};
 use crate::plan::{Plan, given_sources};
 use crate::preflight;
 use crate::problem::Problem;
@@ -33,7 +33,7 @@ pub(crate) fn run(targets: &[Target], load: &Load, stages: &[Stage]) -> Result<E
     let churn = stages.iter().find_map(|stage| stage.churn());
     let plan = plan(targets, load, churn, &machine)?;
     preflight::check(&plan, &machine)?;
-    let mut outlet = Outlet::open(&load.output, &signals)?;
+    let mut outlet = Outlet::open(&load.output, RUN, &signals)?;
     let (server, plan) = if plan.is_server_inside() {
         let (server, plan) = echo::start_inside(plan)?;
         (Some(server), plan)

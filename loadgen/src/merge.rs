@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use crate::args::Merge;
 use crate::machine::Machine;
 use crate::netstat::Netstat;
-use crate::output::Outlet;
+use crate::output::{Outlet, RUN};
 use crate::parts::refusal;
 use crate::problem::Problem;
 use crate::report::{Ending, Exit, Report, StageResult};
@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Merge) -> Result<Exit, Problem> {
     let mut report = sum(read?.concat()).map_err(|why| Problem::Machine(format!("cannot merge: {why}")))?;
     report.slo.clone_from(&arguments.slo);
     // Opened when all is read: a sum may take the place of one of its parts.
-    let mut outlet = Outlet::open(output, &signals)?;
+    let mut outlet = Outlet::open(output, RUN, &signals)?;
     outlet.write(&report, "")?;
     Ok(report.exit())
 }

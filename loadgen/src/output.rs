@@ -13,31 +13,53 @@ use crate::report::{Report, csv, hgrm, hlog, html, json, text};
 use crate::signals::Signals;
 use crate::terminal::report_columns;
 
-/// The places that results will be written to.
-pub(crate) struct Outlet {
+/// The places that results of the kind `R` will be written to.
+pub(crate) struct Outlet<R> {
+    text: fn(&R, usize) -> String,
     /// What standard output gets instead of the text for people.
-    stdout: Option<Render>,
-    files: Vec<(Render, PathBuf, File)>,
+    stdout: Option<Render<R>>,
+    files: Vec<(Render<R>, PathBuf, File)>,
 }
 
 /// A format.
-type Render = fn(&Report) -> String;
+type Render<R> = fn(&R) -> String;
 
-impl Outlet {
+/// How results look in each format.
+pub(crate) struct Formats<R> {
+    /// For people, in lines of so many columns.
+    pub(crate) text: fn(&R, usize) -> String,
+    pub(crate) json: Render<R>,
+    pub(crate) hgrm: Render<R>,
+    pub(crate) hlog: Render<R>,
+    pub(crate) csv: Render<R>,
+    pub(crate) html: Render<R>,
+}
+
+/// Those of a run.
+pub(crate) const RUN: Formats<Report> = Formats {
+    text: text::render,
+    json: json::render,
+    hgrm: hgrm::render,
+    hlog: hlog::render,
+    csv: csv::render,
+    html: html::render,
+};
+
+impl<R> Outlet<R> {
     /// Opens what `output` names, so that a path that cannot be written is noticed before the run and not after it. For a
     /// FIFO it waits until somebody reads it, or `signals` come.
     ///
     /// # Errors
     /// The file that could not be created; two formats that are both to go to standard output.
-    pub(crate) fn open(output: &Output, signals: &Signals) -> Result<Outlet, Problem> {
-        let formats: [(&Option<PathBuf>, Render); 5] = [
-            (&output.json, json::render),
-            (&output.hgrm, hgrm::render),
-            (&output.hlog, hlog::render),
-            (&output.csv, csv::render),
-            (&output.html, html::render),
+    pub(crate) fn open(output: &Output, formats: Formats<R>, signals: &Signals) -> Result<Outlet<R>, Problem> {
+        let mut outlet = Outlet { text: formats.text, stdout: None, files: Vec::new() };
+        let formats = [
+            (&output.json, formats.json),
+            (&output.hgrm, formats.hgrm),
+            (&output.hlog, formats.hlog),
+            (&output.csv, formats.csv),
+            (&output.html, formats.html),
         ];
-        let mut outlet = Outlet { stdout: None, files: Vec::new() };
         for (path, render) in formats.into_iter().filter_map(|(path, render)| Some((path.as_ref()?, render))) {
             if outlet.files.iter().any(|(_, other, _)| other == path) {
                 let sentence = format!("{} is given for two formats: each needs a file of its own", path.display());
@@ -57,10 +79,10 @@ impl Outlet {
     ///
     /// # Errors
     /// The first that could not be written; the others are.
-    pub(crate) fn write(&mut self, report: &Report, closing: &str) -> Result<(), Problem> {
+    pub(crate) fn write(&mut self, report: &R, closing: &str) -> Result<(), Problem> {
         let to_stdout = match self.stdout {
             Some(render) => render(report),
-            None => text::render(report, report_columns()) + closing,
+            None => (self.text)(report, report_columns()) + closing,
         };
         let mut outcome = Ok(());
         match stdout().write_all(to_stdout.as_bytes()).and_then(|()| stdout().flush()) {

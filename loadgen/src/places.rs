@@ -91,7 +91,8 @@ impl Places {
     /// The connection in `place` is over.
     pub(crate) fn free(&mut self, place: u32) {
         match &mut self.arrivals {
-            Some(arrivals) => arrivals.note_free(place),
+            // Who waits for a place is not counted.
+            Some(arrivals) => arrivals.note_free(place, 0),
             None => self.free.push_back(place),
         }
     }
@@ -102,7 +103,7 @@ impl Places {
         self.failed += 1;
         self.is_given_up |= established == 0 && self.failed >= FAILURES_MAX;
         match &mut self.arrivals {
-            Some(arrivals) => arrivals.note_free(place),
+            Some(arrivals) => arrivals.note_free(place, 0),
             None => self.paused.push_back((now_ns + PAUSE_NS, place)),
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) duration: Duration,
     /// How long a connect, and how long a reply, may take.
     pub(crate) timeout: Duration,
+    /// How long after the window of an open loop requests are sent that fell due in it; the others are given up.
+    pub(crate) drain: Duration,
     /// Connects begun per second, over all workers of all shards; `None` is as fast as they succeed.
     pub(crate) connect_rate: Option<f64>,
     /// Worker threads, never more than connections, and their descriptor tables. When it has shards, the server is a part
@@ -125,6 +127,7 @@ impl Plan {
             protocol,
             duration: load.duration,
             timeout: load.timeout,
+            drain: load.timeout,
             connect_rate: load.connect_rate,
             are_sources_shared: !shard.is_whole() && !has_own_sources(load) && (is_here || given.is_some()),
             layout: Layout::new(&wish, machine.descriptors_max),

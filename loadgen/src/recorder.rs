@@ -80,6 +80,8 @@ pub(crate) struct Recorder {
     pub(crate) waited_part: f64,
     /// Heartbeats that were left out because their connection was just being opened again.
     pub(crate) skipped: u64,
+    /// Requests of an open loop that had to wait because all connections were busy.
+    pub(crate) starved: u64,
 }
 
 impl Recorder {
@@ -118,6 +120,7 @@ impl Recorder {
             busy_part: 0.0,
             waited_part: 0.0,
             skipped: 0,
+            starved: 0,
         }
     }
 
@@ -135,6 +138,7 @@ impl Recorder {
         self.busy_part = self.busy_part.max(other.busy_part);
         self.waited_part = self.waited_part.max(other.waited_part);
         self.skipped += other.skipped;
+        self.starved += other.starved;
         self.unfinished += other.unfinished;
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;

@@ -341,6 +341,7 @@ impl PlanFacts {
             protocol,
             duration,
             timeout: span(self.timeout_s)?,
+            drain: span(self.timeout_s)?,
             connect_rate: self.connect_rate_per_s,
             layout: Layout { threads: self.threads, shards: None, own_tables: self.own_descriptor_tables },
             cores: Vec::new(),

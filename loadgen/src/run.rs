@@ -41,7 +41,7 @@ impl<'a> Run<'a> {
     ) -> Result<Run<'a>, Problem> {
         let pids = &plan.server_pids;
         let watch = (!pids.is_empty()).then(|| ServerWatch::new(pids)).transpose().map_err(Problem::Machine)?;
-        let (crew, progress) = (Crew::start(&plan)?, Progress::new(is_quiet, plan.connections));
+        let (crew, progress) = (Crew::start(&plan, !is_quiet)?, Progress::new(is_quiet, plan.connections));
         if plan.layout.own_tables {
             progress.say(&plan.layout.sums(plan.connections, machine.descriptors_max));
         }
@@ -111,14 +111,14 @@ impl<'a> Run<'a> {
         if let Some(watch) = &mut self.watch {
             watch.begin();
         }
-        self.progress.begin(stage, is_warmup);
+        self.progress.begin(stage, is_warmup, self.crew.times());
         let now = SystemTime::now();
         let window_begin_at = begin_at.filter(|at| *at > now).unwrap_or(now + crew::LEAD);
         let lead = window_begin_at.duration_since(now).unwrap_or_default();
-        let recorder = self.crew.run((whole, lead), self.signals, |seen| {
+        let recorder = self.crew.run((whole, lead), self.signals, |seen, times| {
             match self.signals.came() {
                 true => self.progress.end(),
-                false => self.progress.show(seen),
+                false => self.progress.show(seen, times),
             }
             match &mut self.watch {
                 Some(watch) if self.watched_at.elapsed() >= SAMPLE_PERIOD => {
@@ -155,7 +155,7 @@ impl<'a> Run<'a> {
         };
         self.report.stages.push(result);
         self.report.sources_used = self.report.plan.sources_used(self.report.sources_taken());
-        self.report.ending = self.ending();
+        self.report.ending = self.ended();
         Ok(self.report.stages.last().map(|result| &result.recorder))
     }
 
@@ -177,29 +177,62 @@ impl<'a> Run<'a> {
                  measured. Give a later one, so that all connections (and the warm-up) are ready for it"
             )));
         }
-        self.progress.begin_waiting(&rfc3339(begin_at), left());
+        self.progress.begin_waiting(&rfc3339(begin_at), left(), self.crew.times());
         while !left().is_zero() && !self.signals.came() {
             thread::sleep(left().min(LOOK_UP_TIME));
-            self.progress.show(self.crew.seen());
+            self.progress.show(self.crew.seen(), &self.crew.times());
         }
-        self.report.ending = self.ending();
+        self.report.ending = self.ended();
         Ok(())
     }
 
     /// Closes all connections, now that the results are complete.
     pub(crate) fn finish(mut self) -> Report {
         let begun_at = Instant::now();
-        self.progress.begin_closing();
-        self.crew.close(|seen| self.progress.show(seen));
+        self.progress.begin_closing(self.crew.times());
+        self.crew.close(|seen, times| self.progress.show(seen, times));
         self.report.closing_time = begun_at.elapsed();
         self.progress.end();
         self.report.server_looks = self.watch.map(ServerWatch::into_looks).unwrap_or_default();
         self.report
     }
 
-    fn ending(&self) -> Ending {
-        let lost: u64 = self.report.stages.iter().map(|result| result.recorder.lost).sum();
-        let established = self.report.established();
+    /// Opens all connections anew, for a trial has cost some: those that are left are closed.
+    ///
+    /// # Errors
+    /// A worker that could not be started, or broke down.
+    pub(crate) fn renew(&mut self) -> Result<(), Problem> {
+        self.crew.renew(&self.report.plan)?;
+        self.report.ending = Ending::Complete;
+        self.perform(Stage::Connect, false, None).map(drop)
+    }
+
+    /// Whether all connections that are wanted are open.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.crew.seen().open == self.report.plan.connections
+    }
+
+    /// How it would end now.
+    pub(crate) fn ending(&self) -> Ending {
+        self.report.ending
+    }
+
+    /// What became of the last stage, if it was one that the figures are made of.
+    pub(crate) fn last_measured(&self) -> Option<&StageResult> {
+        self.report.stages.last().filter(|result| result.is_measured())
+    }
+
+    /// Says something between two stages.
+    pub(crate) fn say(&self, lines: &[String]) {
+        self.progress.say(lines);
+    }
+
+    fn ended(&self) -> Ending {
+        // Since connections were opened for the last time.
+        let opened = self.report.stages.iter().rposition(|result| result.stage == Stage::Connect).unwrap_or(0);
+        let stages = &self.report.stages[opened..];
+        let lost: u64 = stages.iter().map(|result| result.recorder.lost).sum();
+        let established: u64 = stages.iter().map(|result| result.recorder.established).sum();
         match established {
             _ if self.signals.came() => Ending::Interrupted,
             0 => Ending::NoConnection,

@@ -45,6 +45,37 @@ impl Slo {
         self.conditions.iter().map(|condition| condition.judge(recorder, held)).collect()
     }
 
+    /// Whether one of them asks for a rate.
+    pub(crate) fn asks_for_rate(&self) -> bool {
+        self.conditions.iter().any(|condition| matches!(condition, Condition::Rate { .. }))
+    }
+
+    /// How many samples it takes to judge all of them.
+    pub(crate) fn samples_min(&self) -> f64 {
+        let needed = self.conditions.iter().map(|condition| match condition {
+            Condition::Percentile { percent, .. } => BEYOND_MIN * 100.0 / (100.0 - percent),
+            _ => 1.0,
+        });
+        needed.fold(1.0, f64::max)
+    }
+
+    /// The longest time that one of them allows, in nanoseconds; 0 where none is about time.
+    pub(crate) fn longest_ns(&self) -> u64 {
+        let allowed = self.conditions.iter().map(|condition| match condition {
+            Condition::Percentile { below_ns, .. } | Condition::Max { below_ns } => *below_ns,
+            _ => 0,
+        });
+        allowed.max().unwrap_or(0)
+    }
+
+    /// The percentiles of its conditions, in percent, with the nanoseconds that they have to stay below.
+    pub(crate) fn percentiles(&self) -> impl Iterator<Item = (f64, u64)> {
+        self.conditions.iter().filter_map(|condition| match condition {
+            Condition::Percentile { percent, below_ns } => Some((*percent, *below_ns)),
+            _ => None,
+        })
+    }
+
     /// Whether failures are judged by it: then they are no reason by themselves to call a run failed.
     pub(crate) fn allows_errors(&self) -> bool {
         self.conditions.iter().any(|condition| matches!(condition, Condition::Errors { .. }))
@@ -94,8 +125,15 @@ fn missing(recorder: &Recorder) -> u64 {
     total(&recorder.request_failures) + recorder.unfinished
 }
 
+impl Display for Slo {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let conditions: Vec<String> = self.conditions.iter().map(ToString::to_string).collect();
+        f.write_str(&conditions.join(", "))
+    }
+}
+
 /// Which part of the requests failed, or had no answer at the end. Lost connections without a request count, too.
-fn error_part(recorder: &Recorder) -> f64 {
+pub(crate) fn error_part(recorder: &Recorder) -> f64 {
     let failed = recorder.failed() + recorder.unfinished;
     let all = recorder.due + total(&recorder.losses) + total(&recorder.connect_failures);
     if all == 0 { 0.0 } else { failed as f64 / all as f64 }
@@ -190,6 +228,10 @@ mod tests {
         let run = recorder();
         assert_eq!(met("p50<502us,p50<499us, p99<1ms,max<1s,max<1ms", &run), [true, false, true, true, false]);
         assert_eq!(met("err<0.01%,rate>999,rate>1k", &run), [true, true, false]);
+        let slo: Slo = "p50<1ms,p99.9<2ms,max<1s,err<1%".parse().unwrap();
+        assert!((slo.samples_min() - 10_000.0).abs() < 1e-3 && slo.longest_ns() == 1_000_000_000);
+        assert_eq!(slo.to_string(), "p50 < 1.00 ms, p99.9 < 2.00 ms, max < 1.00 s, err < 1 %");
+        assert!(!slo.asks_for_rate() && "rate>1".parse::<Slo>().unwrap().asks_for_rate());
         assert_eq!(met("p99.9<1s", &run), [false], "too few samples: not kept to");
         assert_eq!("p99.9<1s".parse::<Slo>().unwrap().judge(&run, None)[0].measured, None);
     }

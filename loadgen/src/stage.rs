@@ -207,13 +207,15 @@ pub(crate) struct Arrivals {
     given: u64,
     window_ns: u64,
     free: VecDeque<u32>,
+    /// Since when a connection has been free, by the run's clock.
+    free_since_ns: u64,
 }
 
 impl Arrivals {
     /// The requests of `schedule` in a window of `duration`, and the connections that are free at its beginning.
     pub(crate) fn new(schedule: Schedule, duration: Duration, free: VecDeque<u32>) -> Arrivals {
         let window_ns = duration.as_nanos() as u64;
-        let mut arrivals = Arrivals { schedule, next_ns: None, given: 0, window_ns, free };
+        let mut arrivals = Arrivals { schedule, next_ns: None, given: 0, window_ns, free, free_since_ns: 0 };
         arrivals.advance();
         arrivals
     }
@@ -244,9 +246,17 @@ impl Arrivals {
         self.free.pop_front()
     }
 
-    /// A connection has become free.
-    pub(crate) fn note_free(&mut self, slot: u32) {
+    /// A connection has become free, at `now_ns` of the run's clock.
+    pub(crate) fn note_free(&mut self, slot: u32, now_ns: u64) {
+        if self.free.is_empty() {
+            self.free_since_ns = now_ns;
+        }
         self.free.push_back(slot);
+    }
+
+    /// Whether all connections were busy after a request that fell due at `due_ns` of the run's clock had done so.
+    pub(crate) fn is_starved(&self, due_ns: u64) -> bool {
+        due_ns < self.free_since_ns
     }
 
     /// The next request was given to a connection.
@@ -285,9 +295,11 @@ mod tests {
     fn connections_take_turns() {
         let mut arrivals = arrivals();
         assert_eq!(arrivals.take_free(), Some(0));
-        arrivals.note_free(0);
+        arrivals.note_free(0, 70);
         assert_eq!([arrivals.take_free(), arrivals.take_free(), arrivals.take_free()], [Some(1), Some(0), None]);
-        assert!(!arrivals.has_free());
+        assert!(!arrivals.has_free() && !arrivals.is_starved(60), "one was free all the time");
+        [(0, 90), (1, 95)].into_iter().for_each(|(slot, now_ns)| arrivals.note_free(slot, now_ns));
+        assert!(arrivals.is_starved(80) && !arrivals.is_starved(92));
     }
 
     #[test]

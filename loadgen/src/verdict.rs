@@ -77,7 +77,8 @@ fn is_judged(result: &StageResult) -> bool {
     result.recorder.window_ns >= JUDGED_MIN.as_nanos() as u64
 }
 
-fn reasons(result: &StageResult) -> Vec<String> {
+/// Why the figures of one stage are suspect; none where nothing speaks against them.
+pub(crate) fn reasons(result: &StageResult) -> Vec<String> {
     let mut reasons = Vec::new();
     if let Some((rate, _)) = result.stage.arrivals() {
         reasons.extend(rate_not_achieved(result, rate.mean_per_s()));
@@ -90,9 +91,18 @@ fn reasons(result: &StageResult) -> Vec<String> {
     reasons
 }
 
+/// Those of them for which not the server, but the generator is the reason.
+pub(crate) fn reasons_of_generator(result: &StageResult) -> Vec<String> {
+    let recorder = &result.recorder;
+    // Where so many had to wait for a connection, it was not the generator that sent them late.
+    let is_own_lag = (recorder.starved as f64) < recorder.due as f64 * STARVED_MAX;
+    let lag = Some(result).filter(|_| is_own_lag).and_then(sent_late);
+    [busy(result), waited(result), stood_still(result), lag].into_iter().flatten().collect()
+}
+
 /// All may have been answered in the end: but if not in the window, then late, and later from second to second. Held
 /// against what was really due: chance may have made that more or less than the rate says.
-fn rate_not_achieved(result: &StageResult, rate_per_s: f64) -> Option<String> {
+pub(crate) fn rate_not_achieved(result: &StageResult, rate_per_s: f64) -> Option<String> {
     let recorder = &result.recorder;
     // As many as are being served when the window ends are not missing, by Little's law; what failed is told elsewhere.
     let under_way = recorder.service.mean() / 1e9 * rate_per_s + UNDER_WAY;
@@ -199,6 +209,9 @@ pub(crate) const JUDGED_MIN: Duration = Duration::from_secs(2);
 /// Less than this part of what was due, answered in the window, is a rate that was not achieved.
 const ACHIEVED_MIN: f64 = 0.99;
 
+/// Beyond this part of the requests that waited for a connection they are the reason for a lag: it takes one in a hundred.
+const STARVED_MAX: f64 = 0.005;
+
 /// Requests under way at the window's end that say nothing.
 const UNDER_WAY: f64 = 10.0;
 
@@ -282,6 +295,11 @@ mod tests {
             recorder.service.record_n(10_000, 1000);
         };
         assert!(reason(bursts, true).contains("one request in a hundred"));
+        let mut late = long(true);
+        lag(&mut late, |_| 95_000);
+        assert_eq!(reasons_of_generator(&late.stages[1]).len(), 1);
+        late.stages[1].recorder.starved = 900;
+        assert!(reasons_of_generator(&late.stages[1]).is_empty(), "they waited for a connection");
         let busy = |part: f64| reason(|report| report.stages[1].recorder.busy_part = part, false);
         assert!(busy(0.81).contains("busy for 81 %"));
         assert_eq!(busy(0.79), "valid");

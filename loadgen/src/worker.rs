@@ -230,7 +230,8 @@ impl Worker {
             Drive::Churn(places) => self.pending == 0 && places.is_done(self.now_ns),
             Drive::Open(_) if !is_closed => false,
             Drive::Open(arrivals) => {
-                let is_all_given = arrivals.next_ns().is_none() || self.open == 0;
+                let is_given_up = self.now_ns >= self.give_up_ns();
+                let is_all_given = arrivals.next_ns().is_none() || self.open == 0 || is_given_up;
                 (is_at_rest && is_all_given) || self.now_ns >= self.end_ns.saturating_add(self.timeout_ns())
             }
             Drive::Hold => is_closed,
@@ -269,7 +270,9 @@ impl Worker {
                 ((!cursor.is_done() && self.pending < self.verifying_max()).then_some(self.begin_ns), false)
             }
             Drive::Closed(cursor) => ((!cursor.is_done() && now_ns < self.end_ns).then_some(self.begin_ns), false),
-            Drive::Open(arrivals) if arrivals.has_free() => (arrivals.next_ns().map(|ns| self.begin_ns + ns), true),
+            Drive::Open(arrivals) if arrivals.has_free() && now_ns < self.give_up_ns() => {
+                (arrivals.next_ns().map(|ns| self.begin_ns + ns), true)
+            }
             Drive::Beat(beats) => (beats.next_ns().map(|ns| self.begin_ns + ns), false),
             Drive::Churn(places) => (places.next_ns(now_ns), places.arrivals().is_some()),
             Drive::Open(_) | Drive::Hold => (None, false),
@@ -446,6 +449,7 @@ impl Worker {
         }
         let latency_ns = now_ns - client.due_ns();
         self.recorder.latency.record(latency_ns);
+        self.live.note(latency_ns);
         // A verification ends with its last echo: it has no course, and a histogram for each of many workers costs memory.
         if !matches!(self.drive, Drive::Verify(_)) {
             self.recorder.timeline.record(now_ns - self.begin_ns, self.end_ns - self.begin_ns, latency_ns);
@@ -498,7 +502,7 @@ impl Worker {
     fn go_on(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
         match &mut self.drive {
             Drive::Closed(_) if now_ns < self.end_ns => self.send(slot, due_ns, now_ns),
-            Drive::Open(arrivals) => arrivals.note_free(slot),
+            Drive::Open(arrivals) => arrivals.note_free(slot, now_ns),
             Drive::Beat(beats) => {
                 // The heartbeat that fell due while the one before it was on its way: it waited, from then on.
                 let next_ns =
@@ -518,6 +522,7 @@ impl Worker {
             return self.open_due();
         }
         let verifying_max = self.verifying_max();
+        let give_up_ns = self.give_up_ns();
         for _ in 0..BEGIN_BUDGET {
             let now_ns = self.clock.now_ns();
             let (slot, due_ns) = match &mut self.drive {
@@ -526,7 +531,7 @@ impl Worker {
                 }
                 Drive::Closed(cursor) if (self.begin_ns..self.end_ns).contains(&now_ns) => (cursor.next(), now_ns),
                 Drive::Open(arrivals) => match arrivals.next_ns().map(|ns| self.begin_ns + ns) {
-                    Some(due_ns) if due_ns <= now_ns => (arrivals.take_free(), due_ns),
+                    Some(due_ns) if due_ns <= now_ns && now_ns < give_up_ns => (arrivals.take_free(), due_ns),
                     _ => return,
                 },
                 Drive::Beat(beats) => match beats.next_ns().map(|ns| self.begin_ns + ns) {
@@ -549,6 +554,7 @@ impl Worker {
                 continue;
             }
             if let Drive::Open(arrivals) = &mut self.drive {
+                self.recorder.starved += u64::from(arrivals.is_starved(due_ns));
                 arrivals.give();
             }
             if matches!(self.drive, Drive::Open(_) | Drive::Beat(_)) {
@@ -665,12 +671,7 @@ impl Worker {
     }
 
     fn tell(&self) {
-        self.live.tell(Seen {
-            open: self.open,
-            answered: self.recorder.answered,
-            failed: self.failed,
-            emptied_ns: self.emptied_ns,
-        });
+        self.live.tell(Seen { open: self.open, failed: self.failed, emptied_ns: self.emptied_ns });
     }
 
     /// What makes the bytes of the connection in `slot` its own.
@@ -686,6 +687,11 @@ impl Worker {
     /// How many requests may be under way while every connection is verified once.
     fn verifying_max(&self) -> u64 {
         (VERIFYING_MAX / self.share.workers).clamp(*VERIFYING_EACH.start(), *VERIFYING_EACH.end()) as u64
+    }
+
+    /// From when on requests of an open loop that no connection has yet are given up.
+    fn give_up_ns(&self) -> u64 {
+        self.end_ns.saturating_add(self.plan.drain.as_nanos() as u64)
     }
 
     fn timeout_ns(&self) -> u64 {

@@ -1,5 +1,7 @@
 //! The run over time as a table for spreadsheets: one row for each interval of each stage in which something was answered.
 
+pub(crate) mod search;
+
 use std::fmt::Write;
 
 use crate::report::Report;

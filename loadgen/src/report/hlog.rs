@@ -5,30 +5,33 @@ use std::time::Duration;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
-use crate::report::Report;
+use crate::report::{Report, StageResult};
 
 /// The log of `report`. Timestamps are seconds since the run began.
 pub(crate) fn render(report: &Report) -> String {
+    let tagged = report.numbered().map(|(result, number)| {
+        let name = result.stage.name();
+        (result, if let Some((run, 2..)) = number { format!("{name}-{run}") } else { name.to_owned() })
+    });
+    render_of(report, tagged)
+}
+
+/// The log of `stages`, which are those of `report` or came from it, each with a tag: ASCII without commas and blanks.
+pub(crate) fn render_of<'a>(report: &Report, stages: impl IntoIterator<Item = (&'a StageResult, String)>) -> String {
     let (mut log, mut serializer) = (Vec::new(), V2DeflateSerializer::new());
     let mut builder = IntervalLogWriterBuilder::new();
     builder.add_comment(&format!("loadgen {}: latencies in nanoseconds", env!("CARGO_PKG_VERSION")));
     builder.with_start_time(report.begun_at).with_base_time(report.begun_at).with_max_value_divisor(1e6);
     let mut writer = builder.begin_log_with(&mut log, &mut serializer).expect("memory can be written");
-    let shown = report.numbered().filter(|(result, _)| result.recorder.answered > 0 && !result.is_warmup);
-    for (result, number) in shown {
-        let name = match number {
-            Some((run, 2..)) => format!("{}-{run}", result.stage.name()),
-            _ => result.stage.name().to_owned(),
-        };
+    let shown = stages.into_iter().filter(|(result, _)| result.recorder.answered > 0 && !result.is_warmup);
+    for (result, tag) in shown {
         let timeline = &result.recorder.timeline;
         let interval = Duration::from_nanos(timeline.interval_ns());
         for (index, times) in timeline.intervals().enumerate() {
             let Some(histogram) = times.as_histogram() else { continue };
             let begin = result.begun_after + interval * index as u32;
-            // Names of stages have no character that the format forbids.
-            let tag = Tag::new(&name);
             writer
-                .write_histogram(histogram, begin, interval, tag)
+                .write_histogram(histogram, begin, interval, Tag::new(&tag))
                 .expect("memory can be written, and any count as V2");
         }
     }

@@ -1,5 +1,7 @@
 //! Results for programs: one JSON object, whose fields are documented here and whose names end in their units.
 
+pub(crate) mod search;
+
 use std::borrow::Cow;
 use std::env::consts::ARCH;
 use std::net::IpAddr;

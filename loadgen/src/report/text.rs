@@ -1,5 +1,7 @@
 //! Results for people: a page of text that is understood at a glance.
 
+pub(crate) mod search;
+
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use crate::churn::{Churn, Close};
 use crate::netstat::Netstat;
 use crate::parts::together;
+use crate::plan::Plan;
 use crate::protocol::Protocol;
 use crate::quantity::{bytes, count, counted, rate_text, span};
 use crate::recorder::Recorder;
@@ -23,18 +26,27 @@ use crate::verdict::{JUDGED_MIN, Verdict};
 
 /// `report` as text in lines of at most `columns`.
 pub(crate) fn render(report: &Report, columns: usize) -> String {
-    let page = Page(report, columns).to_string();
+    fitted(&Page(report, columns).to_string(), columns) + &advised(&advice::sentences(report), columns)
+}
+
+/// `page` in lines of at most `columns`.
+fn fitted(page: &str, columns: usize) -> String {
     // A line that is too long is a row, or the head: what continues a row stands below its text.
-    let fitted = page.lines().map(|line| {
-        let is_row = line.chars().count() > columns && line.chars().skip(LABEL_COLUMNS - 2).take(2).all(|c| c == ' ');
-        match line.char_indices().nth(LABEL_COLUMNS - 1) {
-            Some((at, _)) if is_row => paragraph(&line[..at], &line[at..], columns),
-            _ if line.chars().count() > columns => head_lines(line, columns),
-            _ => format!("{line}\n"),
-        }
-    });
-    let advice = advice::sentences(report).into_iter().map(|sentence| paragraph("!", &sentence, columns));
-    fitted.chain(advice).collect()
+    page.lines()
+        .map(|line| {
+            let is_row =
+                line.chars().count() > columns && line.chars().skip(LABEL_COLUMNS - 2).take(2).all(|c| c == ' ');
+            match line.char_indices().nth(LABEL_COLUMNS - 1) {
+                Some((at, _)) if is_row => paragraph(&line[..at], &line[at..], columns),
+                _ if line.chars().count() > columns => head_lines(line, columns),
+                _ => format!("{line}\n"),
+            }
+        })
+        .collect()
+}
+
+fn advised(sentences: &[String], columns: usize) -> String {
+    sentences.iter().map(|sentence| paragraph("!", sentence, columns)).collect()
 }
 
 /// A head that is too long for one line: broken between the facts that it strings together.
@@ -112,15 +124,8 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let plan = &report.plan;
     let thing = if plan.churn.is_some() { "place" } else { "connection" };
     let connections = counted(plan.connections, thing);
-    let message = match plan.protocol {
-        Protocol::Echo { size } => format!("{} a message", bytes(size.into())),
-        Protocol::Script(_) => format!("{} a request", bytes(plan.size().into())),
-        Protocol::Http(_) => "GET".to_owned(),
-    };
-    writeln!(f, "{kind} · {} · {connections} · {message}", plan.name)?;
-    let (machine, threads) = (&report.machine, counted(plan.threads() as u64, "generating thread"));
-    let cores = counted(machine.cores.len() as u64, "core");
-    writeln!(f, "{threads} · {cores} of {} · Linux {} · loadgen {}", machine.processor, machine.kernel, VERSION)?;
+    writeln!(f, "{kind} · {} · {connections} · {}", plan.name, message(plan))?;
+    writeln!(f, "{}", machine_line(report))?;
     parts(f, report)?;
     if !plan.shard.is_whole() {
         let (numbers, whole) = (plan.shard.part(plan.connections_whole), count(plan.connections_whole));
@@ -128,7 +133,7 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
         row(f, "Shard", &format!("{}, counted from 0: {numbers}", plan.shard))?;
     }
     if plan.layout.own_tables {
-        let sums = plan.layout.sums(plan.connections, machine.descriptors_max);
+        let sums = plan.layout.sums(plan.connections, report.machine.descriptors_max);
         for (index, sum) in sums.iter().enumerate() {
             row(f, if index == 0 { "Descriptors" } else { "" }, sum)?;
         }
@@ -160,6 +165,21 @@ fn parts(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
         0 => Ok(()),
         more => row(f, "", &format!("and {} more", count(more as u64))),
     }
+}
+
+/// What is sent each time.
+fn message(plan: &Plan) -> String {
+    match plan.protocol {
+        Protocol::Echo { size } => format!("{} a message", bytes(size.into())),
+        Protocol::Script(_) => format!("{} a request", bytes(plan.size().into())),
+        Protocol::Http(_) => "GET".to_owned(),
+    }
+}
+
+fn machine_line(report: &Report) -> String {
+    let (machine, threads) = (&report.machine, counted(report.plan.threads() as u64, "generating thread"));
+    let cores = counted(machine.cores.len() as u64, "core");
+    format!("{threads} · {cores} of {} · Linux {} · loadgen {VERSION}", machine.processor, machine.kernel)
 }
 
 fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult, columns: usize) -> fmt::Result {

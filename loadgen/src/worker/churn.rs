@@ -125,6 +125,7 @@ impl Worker {
         let moments = *places.moments(slot);
         let latency_ns = moments.replied_ns - moments.due_ns;
         recorder.latency.record(latency_ns);
+        self.live.note(latency_ns);
         recorder.exchange.record(moments.replied_ns - moments.sent_ns);
         if places.arrivals().is_some() {
             recorder.service.record(moments.replied_ns - moments.begun_ns);

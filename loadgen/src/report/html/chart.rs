@@ -41,6 +41,17 @@ impl Axis {
         Axis { low: 10f64.powi(low), high: 10f64.powi(high), is_log: true, ticks }
     }
 
+    /// From `least` to `most`, with names at one, two and five times each power of ten.
+    pub(super) fn log_to(least: f64, most: f64, name: impl Fn(f64) -> String) -> Axis {
+        // Of nothing, and of one value, an axis can be drawn, too: its length has bounds.
+        let low = least.clamp(AXIS_LEAST, AXIS_MOST);
+        let high = most.clamp(low * 1.1, AXIS_MOST * 1.1);
+        let powers = low.log10().floor() as i32..=high.log10().ceil() as i32;
+        let ticks = powers.flat_map(|power| [1.0, 2.0, 5.0].map(|nice| nice * 10f64.powi(power)));
+        let ticks = ticks.filter(|at| (low * 0.999..=high * 1.001).contains(at)).map(|at| (at, name(at))).collect();
+        Axis { low, high, is_log: true, ticks }
+    }
+
     /// Percentiles from 0 up to the one beyond which one in `beyond_in` lies, stretched by log(1/(1−p)).
     pub(super) fn percentiles(beyond_in: f64) -> Axis {
         let powers = beyond_in.max(10.0).log10().ceil() as i32;
@@ -177,6 +188,10 @@ fn top_of(part: f64) -> f64 {
     HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM)
 }
 
+/// What no axis of a logarithmic scale goes beyond, whatever it is asked for.
+const AXIS_LEAST: f64 = 1e-6;
+const AXIS_MOST: f64 = 1e18;
+
 /// The picture's own units: as wide as a phone nearly shows them, so that letters stay readable there.
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 250.0;
@@ -208,6 +223,15 @@ mod tests {
         let parts = Axis::percentiles(5_000.0);
         assert_eq!(parts.ticks.last().unwrap().1, "99.99 %");
         assert!((parts.place(100.0) - 0.5).abs() < 1e-9, "99 % is half of the way to 99.99 %");
+    }
+
+    #[test]
+    fn an_axis_of_nothing_has_an_end() {
+        for (least, most) in [(f64::MAX, 1.0), (f64::INFINITY, f64::NEG_INFINITY), (0.0, 0.0), (5.0, 5.0)] {
+            let axis = Axis::log_to(least, most, |value| value.to_string());
+            assert!(axis.ticks.len() < 100 && axis.high > axis.low && axis.high.is_finite(), "{least} {most}");
+        }
+        assert_eq!(Axis::log_to(150.0, 1100.0, |at| at.to_string()).ticks.len(), 3, "200, 500 and 1,000");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod chart;
 mod runs;
+pub(crate) mod search;
 mod server;
 
 use std::fmt::Write;

@@ -1,0 +1,173 @@
+//! A search as a page: latency over rate as a picture, the table of trials, and the sections of the trial that decided.
+
+use super::chart::{Axis, Chart};
+use super::{STYLE, connections, escaped, failures, figure, machine, plain, section, settings, short};
+use crate::quantity::{rate_text, span};
+use crate::report::percentiles::Percentiles;
+use crate::report::{Exit, advice, text};
+use crate::search::found::Found;
+use crate::search::percent;
+use crate::search::trial::Trial;
+use crate::slo::error_part;
+
+/// `found` as a page.
+pub(crate) fn render(found: &Found) -> String {
+    let page = text::search::render(found, usize::MAX);
+    let head = page.lines().next().unwrap_or("loadgen");
+    let report = &found.report;
+    let measured = report.measured().next_back().filter(|it| it.recorder.timeline.intervals().len() > 0);
+    let section = measured.map_or_else(String::new, |result| {
+        format!("<p class=\"dim\">Below: the trial at the answer.</p>\n{}", section(report, result, None))
+    });
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width, initial-scale=1\"><meta name=\"generator\" content=\"loadgen {version}\">\
+         <title>{title}</title><style>\n{STYLE}</style></head><body>\n<h1>{title}</h1>\n<p class=\"dim\">{machine}</p>\n\
+         {verdict}<h2>Latency over rate</h2>\n<div class=\"charts\">{pictures}</div>\n{table}{section}\
+         <h2>Connections</h2>\n<div class=\"charts\">{connections}</div>\n{failures}{settings}</body></html>\n",
+        version = env!("CARGO_PKG_VERSION"),
+        title = escaped(head),
+        machine = escaped(&machine(report)),
+        verdict = verdict(found),
+        pictures = latencies(found) + &achieved(found),
+        table = table(found),
+        connections = connections(report),
+        failures = failures(report),
+        settings = settings(report),
+    )
+}
+
+fn verdict(found: &Found) -> String {
+    let (class, word) = match found.exit() {
+        Exit::Failed => ("failed", "FAILED"),
+        Exit::Missed => ("failed", "NONE"),
+        Exit::Suspect => ("suspect", "SUSPECT"),
+        Exit::Ok | Exit::Worse => ("ok", "FOUND"),
+    };
+    let mut items: Vec<String> = found.first_failed().map_or_else(Vec::new, |trial| trial.misses.clone());
+    items.extend(found.generator().into_iter().flatten().cloned());
+    items.extend(advice::sentences(&found.report).into_iter().filter(|_| found.exit() == Exit::Failed));
+    items.extend(found.advice());
+    let list: String = items.iter().map(|item| format!("<li>{}</li>", escaped(item))).collect();
+    let list = if list.is_empty() { list } else { format!("<ul>{list}</ul>") };
+    format!("<div class=\"verdict {class}\"><b>{word}</b> {}{list}</div>\n", escaped(&found.sentence()))
+}
+
+/// The rates of the trials, on a logarithmic scale.
+fn rates(points: &[(f64, f64)]) -> Axis {
+    let all = || points.iter().map(|(rate, _)| *rate);
+    Axis::log_to(all().fold(f64::MAX, f64::min), all().fold(1.0, f64::max), |per_s| format!("{}/s", short(per_s)))
+}
+
+/// A figure over the rates, the median of the trials at each, where they have it.
+fn points(found: &Found, of: impl Fn(&Trial) -> Option<f64>) -> Vec<(f64, f64)> {
+    let trials = found.by_rate();
+    let median = |group: &[&Trial]| {
+        let mut values: Vec<f64> = group.iter().filter_map(|trial| of(trial)).collect();
+        values.sort_by(f64::total_cmp);
+        Some((group[0].rate_per_s, *values.get(values.len() / 2)?))
+    };
+    trials.chunk_by(|one, two| one.rate_per_s == two.rate_per_s).filter_map(median).collect()
+}
+
+/// Percentiles over the rate: the knee is where the answer is.
+fn latencies(found: &Found) -> String {
+    if found.trials.is_empty() {
+        return String::new();
+    }
+    let line = |of: fn(&Percentiles) -> Option<u64>| {
+        points(found, |trial| Some(of(&Percentiles::of(&trial.result.recorder.latency))?.max(1) as f64))
+    };
+    let lines = [("blue", "p99", line(|it| it.p99_ns)), ("teal", "p50", line(|it| it.p50_ns))];
+    let allowed: Vec<(f64, u64)> = found.slo.percentiles().collect();
+    let values = || {
+        let measured = lines.iter().flat_map(|(_, _, points)| points).map(|(_, ns)| *ns);
+        measured.chain(allowed.iter().map(|(_, ns)| *ns as f64))
+    };
+    let (least, most) = (values().fold(f64::MAX, f64::min), values().fold(1.0, f64::max));
+    let y = Axis::log(least.min(most), most, |ns| plain(ns as u64));
+    let all = points(found, |_| Some(0.0));
+    let mut chart = Chart::new("Latency over rate", "percentiles, of several trials the median", rates(&all), y);
+    for (class, name, points) in &lines {
+        chart.line(class, name, points);
+    }
+    let (first, last) = (all.first().map_or(1.0, |it| it.0), all.last().map_or(1.0, |it| it.0));
+    for (percent, ns) in allowed {
+        chart.line("amber", &format!("p{percent} allowed"), &[(first, ns as f64), (last, ns as f64)]);
+    }
+    answer(&mut chart, found, (10f64.powf(least.min(most).log10().floor()), most));
+    figure("Percentiles", chart)
+}
+
+/// What was answered over what was due: where it bends, the server gives out.
+fn achieved(found: &Found) -> String {
+    if found.trials.is_empty() {
+        return String::new();
+    }
+    let points = points(found, |trial| Some(trial.result.recorder.answered_per_s().max(1.0)));
+    let most = points.iter().map(|(due, answered)| due.max(*answered)).fold(1.0, f64::max);
+    let least = points.iter().map(|(due, answered)| due.min(*answered)).fold(most, f64::min);
+    let y = Axis::log_to(least, most, |per_s| format!("{}/s", short(per_s)));
+    let mut chart = Chart::new("Answers a second", "over the rate that was due", rates(&points), y);
+    chart.line("amber", "due", &points.iter().map(|(due, _)| (*due, *due)).collect::<Vec<_>>());
+    chart.line("blue", "answered", &points);
+    answer(&mut chart, found, (least, most));
+    figure("Answers a second", chart)
+}
+
+/// Where the answer is.
+fn answer(chart: &mut Chart, found: &Found, (low, high): (f64, f64)) {
+    if let Some(best) = found.answer.best_per_s {
+        chart.line("teal", &format!("{}/s", rate_text(best)), &[(best, low), (best, high)]);
+    }
+}
+
+fn table(found: &Found) -> String {
+    let shown = |ns: Option<u64>| ns.map_or_else(|| "–".to_owned(), span);
+    let row = |trial: &&Trial| {
+        let recorder = &trial.result.recorder;
+        let times = Percentiles::of(&recorder.latency);
+        let cells = [
+            rate_text(recorder.answered_per_s()),
+            shown(times.p50_ns),
+            shown(times.p99_ns),
+            shown(times.p999_ns),
+            shown(times.max_ns),
+            percent(error_part(recorder)),
+            trial.verdict().to_owned(),
+            trial.word().to_owned(),
+        ];
+        let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
+        format!("<tr><td>{}/s</td>{cells}</tr>", rate_text(trial.rate_per_s))
+    };
+    let rows: String = found.by_rate().iter().map(row).collect();
+    let head: String = ["answers/s", "p50", "p99", "p99.9", "max", "errors", "verdict", "result"]
+        .iter()
+        .map(|name| format!("<th>{name}</th>"))
+        .collect();
+    format!(
+        "<div class=\"scroll\"><table><thead><tr><th>due</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::found::tests::found;
+
+    #[test]
+    fn a_page_has_the_picture_the_table_and_the_answer() {
+        let page = render(&found(&[(500.0, true), (1000.0, true), (2000.0, false)], |_| ()));
+        assert!(page.contains("Latency over rate") && page.contains("p99 allowed"), "{page}");
+        assert!(page.contains("1,000/s meets p99 &lt; 2.00 ms; 2,000/s does not"), "{page}");
+        assert_eq!(page.matches("<td>pass</td>").count(), 2);
+        assert!(page.matches("<svg").count() >= 2 && !page.contains("NaN") && !page.contains("inf\""), "{page}");
+    }
+
+    #[test]
+    fn a_search_without_a_trial_has_a_page_too() {
+        let mut none = found(&[], |_| ());
+        none.lacks_connections = true;
+        assert!(render(&none).contains("FAILED"));
+    }
+}

@@ -1,0 +1,255 @@
+//! The live view as text: what was seen in the last second, in lines that fit a terminal. No clock, no terminal.
+
+use std::time::Duration;
+
+use crate::live::{Counts, Seen};
+use crate::quantity::{count, span};
+
+/// What happened in the last second or so.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Figures {
+    answered_per_s: f64,
+    p50_ns: Option<u64>,
+    p99_ns: Option<u64>,
+    max_ns: Option<u64>,
+}
+
+impl Figures {
+    /// Of `elapsed`, in which answers took as long as `times` says. In less than a hundred of them the 99th
+    /// percentile is the longest.
+    pub(crate) fn new(elapsed: Duration, times: &Counts) -> Figures {
+        Figures {
+            answered_per_s: times.total() as f64 / elapsed.as_secs_f64().max(1e-9),
+            p50_ns: times.at_quantile(0.5),
+            p99_ns: times.at_quantile(0.99),
+            max_ns: times.at_quantile(1.0),
+        }
+    }
+
+    /// The 99th percentile.
+    pub(crate) fn p99_ns(&self) -> Option<u64> {
+        self.p99_ns
+    }
+
+    fn parts(&self) -> Vec<String> {
+        let times = [("p50", self.p50_ns), ("p99", self.p99_ns), ("max", self.max_ns)];
+        let times = times.into_iter().filter_map(|(name, ns)| Some(format!("{name} {}", span(ns?))));
+        std::iter::once(format!("{} answers/s", count(self.answered_per_s as u64))).chain(times).collect()
+    }
+}
+
+/// A stage that goes on.
+#[derive(Debug)]
+pub(crate) struct View<'a> {
+    /// Its name.
+    pub(crate) stage: &'a str,
+    /// Since it began.
+    pub(crate) elapsed: Duration,
+    /// How long it will be, where that is known; else it is over when as many connections are open as are wanted.
+    pub(crate) duration: Option<Duration>,
+    /// The connections that are wanted.
+    pub(crate) goal: u64,
+    /// What was seen last.
+    pub(crate) seen: Seen,
+    /// Where anything was answered.
+    pub(crate) figures: Option<Figures>,
+    /// The 99th percentile of each of the last seconds, in nanoseconds.
+    pub(crate) p99s_ns: &'a [Option<u64>],
+}
+
+impl View<'_> {
+    /// One line for a file or a pipe.
+    pub(crate) fn plain(&self) -> String {
+        let parts: Vec<String> = std::iter::once(self.open()).chain(self.figures()).chain(self.failed()).collect();
+        // A second is over a little before it is: see `Progress`.
+        let seconds = self.elapsed.as_secs_f64().round();
+        format!("{seconds:>4} s  {}: {}", self.stage, parts.join(" · "))
+    }
+
+    /// The lines for a terminal of `columns`: what does not fit is left out. Without `is_utf8` in ASCII.
+    pub(crate) fn lines(&self, columns: usize, is_utf8: bool) -> Vec<String> {
+        // The last column stays free: some terminals begin a new line when it is written to.
+        let columns = columns.saturating_sub(1).max(1);
+        let separator = if is_utf8 { " · " } else { " | " };
+        let mut lines = vec![self.progress(columns, is_utf8)];
+        lines.push(fitting("  ", std::iter::once(self.open()).chain(self.failed()).collect(), separator, columns));
+        if self.figures.is_some() {
+            lines.push(fitting("  ", self.figures(), separator, columns));
+            lines.push(self.sparkline(columns, is_utf8));
+        }
+        lines
+    }
+
+    fn open(&self) -> String {
+        format!("{} of {} open", count(self.seen.open), count(self.goal))
+    }
+
+    fn failed(&self) -> Option<String> {
+        (self.seen.failed > 0).then(|| format!("{} FAILED", count(self.seen.failed)))
+    }
+
+    fn figures(&self) -> Vec<String> {
+        self.figures.as_ref().map_or_else(Vec::new, Figures::parts)
+    }
+
+    /// The stage, a bar, and how much of it there was.
+    fn progress(&self, columns: usize, is_utf8: bool) -> String {
+        let (part, number) = match self.duration {
+            Some(all) => {
+                let elapsed = self.elapsed.min(all);
+                let part = elapsed.as_secs_f64() / all.as_secs_f64().max(1e-9);
+                (part, format!("{} of {}", clock(self.elapsed), clock(all).replace(".0 s", " s")))
+            }
+            None => {
+                let part = self.seen.open as f64 / self.goal.max(1) as f64;
+                (part, format!("{:.0} %", part.min(1.0) * 100.0))
+            }
+        };
+        let full = (part.clamp(0.0, 1.0) * BAR_COLUMNS as f64) as usize;
+        let (filled, empty) = if is_utf8 { ("█", "░") } else { ("#", "-") };
+        let bar = filled.repeat(full) + &empty.repeat(BAR_COLUMNS - full);
+        let room = columns.saturating_sub(number.chars().count() + 1);
+        let stage: String = self.stage.chars().take(room).collect();
+        match columns >= self.stage.chars().count() + BAR_COLUMNS + number.chars().count() + 2 {
+            true => format!("{stage} {bar} {number}"),
+            false => format!("{stage} {number}").chars().take(columns).collect(),
+        }
+    }
+
+    /// The 99th percentile over the last seconds, its lowest and its highest.
+    fn sparkline(&self, columns: usize, is_utf8: bool) -> String {
+        let known = || self.p99s_ns.iter().copied().flatten();
+        let (Some(least), Some(most)) = (known().min(), known().max()) else { return String::new() };
+        let range = format!("  {} to {}", span(least), span(most));
+        let head = "  p99 ";
+        let room = columns.saturating_sub(head.len());
+        let fits = room >= range.len() + SPARK_COLUMNS_LEAST;
+        let shown = if fits { room - range.len() } else { room }.min(SPARK_SECONDS);
+        let from = self.p99s_ns.len().saturating_sub(shown);
+        let picture: String =
+            self.p99s_ns[from..].iter().map(|ns| ns.map_or(' ', |ns| spark(ns, least, most, is_utf8))).collect();
+        let line = format!("{head}{picture}{}", if fits { &range } else { "" });
+        line.chars().take(columns).collect()
+    }
+}
+
+/// One column: its height is the logarithm's, for a tail is soon ten times what it was.
+fn spark(ns: u64, least: u64, most: u64, is_utf8: bool) -> char {
+    let levels: &[char] = if is_utf8 {
+        &['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
+    } else {
+        &['_', '.', '-', '=', '+', '*', '%', '#']
+    };
+    // Less than a doubling is not to look like a mountain.
+    let height = (most.max(1) as f64 / least.max(1) as f64).ln().max(std::f64::consts::LN_2);
+    let part = (ns.max(1) as f64 / least.max(1) as f64).ln() / height;
+    levels[((part * (levels.len() - 1) as f64).round() as usize).min(levels.len() - 1)]
+}
+
+/// As many of `parts` as fit into `columns`, from the first on.
+fn fitting(indent: &str, parts: Vec<String>, separator: &str, columns: usize) -> String {
+    let mut line = indent.to_owned();
+    for (index, part) in parts.iter().enumerate() {
+        let joint = if index == 0 { "" } else { separator };
+        if line.chars().count() + joint.chars().count() + part.chars().count() > columns {
+            break;
+        }
+        line += joint;
+        line += part;
+    }
+    line
+}
+
+/// For a person who waits: `4.5 s`, `1:05:00`.
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, _) => format!("{:.1} s", time.as_secs_f64()),
+        (0, minutes, seconds) => format!("{minutes}:{seconds:02}"),
+        (hours, minutes, seconds) => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+/// Seconds that the picture of the tail goes back.
+pub(crate) const SPARK_SECONDS: usize = 30;
+
+/// With less room the numbers beside it are left out.
+const SPARK_COLUMNS_LEAST: usize = 10;
+
+const BAR_COLUMNS: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view<'a>(stage: &'a str, p99s_ns: &'a [Option<u64>], failed: u64) -> View<'a> {
+        let figures = Figures {
+            answered_per_s: 12_345.6,
+            p50_ns: Some(120_000),
+            p99_ns: Some(1_230_000),
+            max_ns: Some(45_600_000),
+        };
+        View {
+            stage,
+            elapsed: Duration::from_secs(5),
+            duration: Some(Duration::from_secs(10)),
+            goal: 1000,
+            seen: Seen { open: 997, failed, emptied_ns: 0 },
+            figures: Some(figures),
+            p99s_ns,
+        }
+    }
+
+    #[test]
+    fn all_figures_stand_in_80_columns() {
+        let p99s = [Some(100_000), Some(200_000), None, Some(800_000)];
+        let lines = view("open loop at 20,000/s", &p99s, 3).lines(80, true);
+        assert_eq!(
+            lines,
+            [
+                "open loop at 20,000/s ██████████░░░░░░░░░░ 5.0 s of 10 s",
+                "  997 of 1,000 open · 3 FAILED",
+                "  12,345 answers/s · p50 120 us · p99 1.23 ms · max 45.6 ms",
+                "  p99 ▁▃ █  100 us to 800 us",
+            ]
+        );
+    }
+
+    #[test]
+    fn whatever_the_terminal_no_line_is_too_long_for_it() {
+        let p99s: Vec<Option<u64>> = (0..30).map(|second| Some(1000 << (second % 20))).collect();
+        for stage in ["verifying", "warming up, open loop at 123,456 to 1,234,567/s, draining"] {
+            for columns in 1..130 {
+                for is_utf8 in [true, false] {
+                    for line in view(stage, &p99s, 1_234_567).lines(columns, is_utf8) {
+                        let length = line.chars().count();
+                        assert!(length < columns.max(3), "{columns}: {line}");
+                        assert!(is_utf8 || line.is_ascii(), "{line}");
+                    }
+                }
+            }
+        }
+        let narrow = view("open loop at 20,000/s", &p99s, 0).lines(40, true);
+        assert_eq!(narrow[2], "  12,345 answers/s · p50 120 us");
+    }
+
+    #[test]
+    fn a_plain_line_has_the_same_figures() {
+        assert_eq!(
+            view("closed loop", &[], 3).plain(),
+            "   5 s  closed loop: 997 of 1,000 open · 12,345 answers/s · p50 120 us · p99 1.23 ms · max 45.6 ms · 3 FAILED"
+        );
+    }
+
+    #[test]
+    fn a_tail_that_hardly_changes_is_flat_and_ascii_has_heights_too() {
+        assert!([100, 105, 110].iter().all(|ns| ['▁', '▂'].contains(&spark(*ns, 100, 110, true))));
+        assert_eq!([1, 10, 100].map(|ns| spark(ns, 1, 100, false)), ['_', '+', '#']);
+    }
+
+    #[test]
+    fn time_is_told_as_on_a_clock() {
+        let told = [250, 5_000, 65_000, 3_900_000].map(|ms| clock(Duration::from_millis(ms)));
+        assert_eq!(told, ["0.2 s", "5.0 s", "1:05", "1:05:00"]);
+    }
+}
