@@ -34,9 +34,11 @@
 //! - Running out of descriptors pauses accepting, neither ends nor spins, and is over when there are some again.
 //! - A panic in a handler costs the connection in hand (where panics unwind; with `panic = "abort"` it is the process).
 //!
+//! [`failures`] goes through what goes wrong, one by one, with what is not promised.
+//!
 //! # What is absent on purpose
 //!
-//! No thread but the shards; no signal handler; no global state, so several servers in one process do not know of each
+//! No thread but the shards (and a [`watchdog`](Builder::watchdog), if there is to be one); no signal handler; no global state, so several servers in one process do not know of each
 //! other; nothing printed; no allocation for an idle connection; no unsafe code outside one file, [`sys`] (the unsafe knob
 //! [`private_fd_tables`](Builder::private_fd_tables) is declared in another, and passed on in a third). Linux only.
 //!
@@ -109,6 +111,9 @@ pub use server::Server;
 pub use shard::{Shard, ShardInfo};
 pub use stats::{ShardStats, Stats};
 pub use watchdog::Stall;
+
+#[doc = include_str!("failures.md")]
+pub mod failures {}
 
 /// The README's programs, compiled with the tests so that they cannot rot.
 #[cfg(doctest)]
