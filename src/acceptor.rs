@@ -51,12 +51,19 @@ impl Acceptor {
         self.waiting = true;
     }
 
+    /// Whether somebody waits, for all that is known.
+    #[inline]
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
     /// Whether to accept now; `now` is asked for only during a pause.
     pub(crate) fn is_due(&self, now: impl FnOnce() -> Duration) -> bool {
         self.waiting && self.retry_at.is_none_or(|retry_at| retry_at <= now())
     }
 
     /// When to accept again, if somebody waits and not now.
+    #[inline]
     pub(crate) fn retry_at(&self) -> Option<Duration> {
         self.retry_at.filter(|_| self.waiting)
     }

@@ -179,7 +179,9 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         let begun_at = self.desk.tick;
         // Who leaves makes room for who comes.
         self.serve();
-        self.accept(self.desk.accept_budget);
+        if self.acceptor.is_waiting() {
+            self.accept(self.desk.accept_budget);
+        }
         self.excuse(begun_at);
         self.messages();
         self.timers(events);
@@ -250,8 +252,12 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         if !self.ready.is_empty() || self.acceptor.is_due(|| kernel.now()) {
             return NO_TIME;
         }
+        let moments = [self.acceptor.retry_at(), self.drain_at, self.stop_at];
+        if self.wheel.is_empty() && moments == [None; 3] {
+            return self.desk.block_time;
+        }
         let timer = self.wheel.next_stop().map(moment);
-        let next = [timer, self.acceptor.retry_at(), self.drain_at, self.stop_at].into_iter().flatten().min();
+        let next = moments.into_iter().chain([timer]).flatten().min();
         let left = next.map(|at| at.saturating_sub(kernel.now()));
         left.into_iter().chain(self.desk.block_time).min()
     }

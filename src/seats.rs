@@ -72,6 +72,7 @@ impl Seats {
     }
 
     /// Takes one for `peer`; false if there is none for it.
+    #[inline]
     pub(crate) fn take(&self, peer: &Peer) -> bool {
         if self.by_address.as_ref().is_some_and(|guests| !guests.take(peer)) {
             return false;
@@ -83,6 +84,7 @@ impl Seats {
         !is_full
     }
 
+    #[inline]
     pub(crate) fn leave(&self, peer: &Peer) {
         if let Some(all) = &self.all {
             all.taken.fetch_sub(1, Ordering::Relaxed);

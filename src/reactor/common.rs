@@ -48,10 +48,10 @@ impl Common {
         self.stop.make(timeout);
     }
 
-    /// Whether anybody has asked for the end.
+    /// Whether anybody has asked for the end. Asked in each turn.
     #[inline]
     pub(super) fn ends(&self) -> bool {
-        self.drain_timeout().is_some() || self.stop_timeout().is_some()
+        self.drain.within.load(Ordering::Relaxed) | self.stop.within.load(Ordering::Relaxed) != 0
     }
 
     pub(super) fn drain_timeout(&self) -> Option<Duration> {
