@@ -268,13 +268,13 @@ pub(crate) struct Load {
     /// Exit code 3 unless that holds, such as 'p99<2ms,err<0.01%'
     ///
     /// Conditions: any percentile (p95, p99.9), max<1s, err<0.01%, rate>10k. With err, failures count against that and are
-    /// not by themselves a failed run. `hold` is judged by its echoes, and err is the part of its connections that failed
+    /// not by themselves a failed run. `hold` is judged by its heartbeats, or without them by its verifications, and err is the part of its connections that failed
     /// to open, were lost, or answered wrongly.
     #[arg(long, help_heading = RESULTS, value_name = "CONDITIONS")]
     pub(crate) slo: Option<Slo>,
     /// The server's processes, to be watched on this machine
     ///
-    /// Their processor time, memory, descriptors and threads stand beside the results. Descriptors of threads with a table of
+    /// With those that they have started; several as A,B. Their processor time, memory, descriptors and threads stand beside the results. Descriptors of threads with a table of
     /// their own are not counted.
     #[arg(long, help_heading = RESULTS, value_name = "PID", value_delimiter = ',')]
     pub(crate) server_pid: Vec<u32>,

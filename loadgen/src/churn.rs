@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::schedule::{Arrival, Rate};
+use crate::shard::Shard;
 
 /// A load of connections, each with one exchange.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,6 +41,11 @@ impl Close {
 }
 
 impl Churn {
+    /// The same with the rate of one shard.
+    pub(crate) fn of_shard(self, shard: Shard) -> Churn {
+        Churn { arrivals: self.arrivals.map(|(rate, arrival)| (rate.of_shard(shard), arrival)), ..self }
+    }
+
     /// How many ports of this side wait at most, when each does so for `time_wait` and connections come for `lasting` in
     /// all: none where it is not this side that closes first. `None` where nobody knows how fast they come.
     pub(crate) fn waiting_max(&self, time_wait: Duration, lasting: Duration) -> Option<u64> {

@@ -203,11 +203,20 @@ impl Results {
             );
             return Err(Problem::Machine(sentence));
         }
-        let plan = ["protocol", "connections", "message_bytes", "threads", "duration_s"];
-        let mut told: Vec<String> = plan
+        let planned = |field| (field, &self.plan[field], &other.plan[field]);
+        let rate = "rate_target_per_s";
+        let load = ["protocol", "send", "expect", "message_bytes"].map(planned).into_iter();
+        let mut load = load.chain([(rate, &self.runs[0][rate], &other.runs[0][rate])]);
+        if let Some((field, mine, theirs)) = load.find(|(_, mine, theirs)| mine != theirs) {
+            let sentence = format!(
+                "cannot compare {} and {}: they are of different loads, {field} was {mine}, then {theirs}",
+                self.name, other.name
+            );
+            return Err(Problem::Machine(sentence));
+        }
+        let mut told: Vec<String> = ["connections", "threads", "duration_s"]
+            .map(planned)
             .into_iter()
-            .map(|field| (field, &self.plan[field], &other.plan[field]))
-            .chain([("rate_target_per_s", &self.runs[0]["rate_target_per_s"], &other.runs[0]["rate_target_per_s"])])
             .filter(|(_, mine, theirs)| mine != theirs)
             .map(|(field, mine, theirs)| format!("The loads differ: {field} was {mine}, then {theirs}."))
             .collect();

@@ -2,16 +2,18 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::args::Merge;
+use crate::churn::Churn;
 use crate::machine::Machine;
 use crate::netstat::Netstat;
 use crate::output::{Outlet, RUN};
 use crate::parts::refusal;
 use crate::problem::Problem;
+use crate::quantity::span;
 use crate::report::{Ending, Exit, Report, StageResult};
-use crate::results;
+use crate::results::{self, SECONDS_MAX};
 use crate::schedule::Rate;
 use crate::signals::Signals;
 use crate::stage::Stage;
@@ -51,6 +53,10 @@ fn sum(mut reports: Vec<Report>) -> Result<Report, String> {
     // Sums do not depend on an order, but messages do.
     reports.sort_by_key(|report| report.parts.iter().map(|part| part.shard).min());
     let begun_at = reports.iter().map(|report| report.begun_at).min().unwrap_or(SystemTime::UNIX_EPOCH);
+    let latest = reports.iter().map(|report| report.begun_at).max().unwrap_or(begun_at);
+    if latest.duration_since(begun_at).unwrap_or_default() > Duration::from_secs(SECONDS_MAX) {
+        return Err("they were measured months apart".to_owned());
+    }
     reports.iter_mut().for_each(|report| count_from(report, begun_at));
     let mut parts: Vec<_> = reports.iter().flat_map(|report| report.parts.clone()).collect();
     parts.sort_by_key(|part| part.shard);
@@ -67,7 +73,7 @@ fn sum(mut reports: Vec<Report>) -> Result<Report, String> {
     }
     for (index, result) in whole.stages.iter_mut().enumerate() {
         result.netstat = seen.iter().map(|(_, counts)| counts[index]).fold(Netstat::default(), Netstat::and);
-        if let Stage::Open { rate, .. } = &mut result.stage {
+        if let Some(rate) = result.stage.rate_mut() {
             // Shards of a rate add up to it but for its last bits.
             let round = |per_s: f64| (per_s * 1e6).round() / 1e6;
             *rate = Rate { from_per_s: round(rate.from_per_s), to_per_s: round(rate.to_per_s) };
@@ -109,7 +115,13 @@ fn are_alike(whole: &Report, part: &Report) -> Result<(), String> {
 fn kind(result: &StageResult) -> String {
     let name = match result.stage {
         Stage::Open { arrival, .. } => format!("open with {} arrivals", arrival.name()),
-        Stage::Hold { heartbeat: Some(_), .. } => "hold with heartbeats".to_owned(),
+        Stage::Churn(Churn { arrivals, close, .. }) => {
+            let arrivals = arrivals.map_or("a closed loop", |(_, arrival)| arrival.name());
+            format!("churn with {arrivals} and --close {}", close.name())
+        }
+        Stage::Hold { heartbeat: Some(interval), .. } => {
+            format!("hold with heartbeats each {}", span(interval.as_nanos() as u64))
+        }
         stage => stage.name().to_owned(),
     };
     if result.is_warmup { format!("warm-up, {name}") } else { name }
@@ -140,7 +152,8 @@ fn add(whole: &mut Report, part: Report) {
 
 fn add_stage(mine: &mut StageResult, its: StageResult) {
     mine.recorder.merge(&its.recorder);
-    if let (Stage::Open { rate, .. }, Stage::Open { rate: its, .. }) = (&mut mine.stage, its.stage) {
+    let mut its_stage = its.stage;
+    if let (Some(rate), Some(its)) = (mine.stage.rate_mut(), its_stage.rate_mut()) {
         (rate.from_per_s, rate.to_per_s) = (rate.from_per_s + its.from_per_s, rate.to_per_s + its.to_per_s);
     }
     mine.begun_after = mine.begun_after.min(its.begun_after);

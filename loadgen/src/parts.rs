@@ -19,6 +19,8 @@ pub(crate) struct Part {
     pub(crate) boot_id: String,
     pub(crate) seed: u64,
     pub(crate) target: String,
+    /// The protocol, and what was sent and expected where that was given.
+    pub(crate) said: String,
     pub(crate) message_bytes: u32,
     pub(crate) duration_s: f64,
     pub(crate) timeout_s: f64,
@@ -97,9 +99,10 @@ fn shards(parts: &[Part]) -> Vec<String> {
 /// What should be the same everywhere, and is not.
 fn settings(parts: &[Part]) -> Vec<String> {
     type Setting<'a> = (&'static str, &'a dyn Fn(&Part) -> String);
-    let settings: [Setting<'_>; 7] = [
+    let settings: [Setting<'_>; 8] = [
         ("version of loadgen", &|part| part.version.clone()),
         ("target", &|part| part.target.clone()),
+        ("protocol", &|part| part.said.clone()),
         ("size of a request", &|part| format!("{} B", part.message_bytes)),
         ("duration", &|part| format!("{} s", part.duration_s)),
         ("timeout", &|part| format!("{} s", part.timeout_s)),
@@ -207,6 +210,7 @@ mod tests {
             boot_id: "boot".into(),
             seed: 7,
             target: "h:1".into(),
+            said: "echo".to_owned(),
             message_bytes: 64,
             duration_s: 10.0,
             timeout_s: 5.0,

@@ -164,7 +164,7 @@ impl Plan {
         if self.is_unix() {
             return Plan { churn: Some((churn, Some(0))), ..self };
         }
-        let is_here = self.is_server_here();
+        let (is_here, churn) = (self.is_server_here(), churn.of_shard(self.shard));
         let waiting = |is_kernels| churn.waiting_max(machine.time_wait(is_here, is_kernels), lasting);
         let ports = self.connections.saturating_add(waiting(true).unwrap_or(u64::MAX));
         let sources = match self.sources {

@@ -255,18 +255,24 @@ impl File {
         let stages: Result<Vec<StageResult>, String> =
             self.stages.into_iter().map(|stage| stage.result(begun_at, duration)).collect();
         let mut stages = stages?;
+        if self.connections.iter().any(|second| second.second > SECONDS_MAX) {
+            return Err(format!("it tells of a second beyond {SECONDS_MAX}"));
+        }
         let seconds: Result<Vec<(u64, series::Part)>, String> =
             self.connections.into_iter().map(SecondFacts::second).collect();
         // A series is that of a whole run: which stage has it makes no difference.
         if let Some(first) = stages.first_mut() {
             first.recorder.series = Series::of_seconds(seconds?);
         }
+        let sources_used = self.plan.sources.used();
+        // How many ports waited is told by no results, and asked by no report.
+        let churn = stages.iter().find_map(|result| result.stage.churn()).map(|churn| (churn, None));
         Ok(Report {
             command: self.command,
             begun_at,
             machine: self.machine.machine(),
-            sources_used: self.plan.sources.used(),
-            plan: self.plan.plan(duration)?,
+            sources_used,
+            plan: Plan { churn, ..self.plan.plan(duration)? },
             stages,
             ending: Ending::named(&self.ending)
                 .ok_or_else(|| format!("it ended as '{}', which is unknown", self.ending))?,
@@ -296,6 +302,10 @@ impl File {
             boot_id: self.machine.boot_id.clone(),
             seed: plan.seed,
             target: plan.target.clone(),
+            said: match (&plan.send, &plan.expect) {
+                (Some(send), Some(expect)) => format!("{}, {send:?} answered by {expect:?}", plan.protocol),
+                _ => plan.protocol.clone(),
+            },
             message_bytes: plan.message_bytes,
             duration_s: plan.duration_s,
             timeout_s: plan.timeout_s,
@@ -314,7 +324,7 @@ impl MachineFacts {
             boot_id: self.boot_id,
             kernel: self.kernel,
             processor: self.processor,
-            cores: (0..self.cores).collect(),
+            cores: (0..self.cores.min(CORES_MAX)).collect(),
             memory_bytes: self.memory_bytes,
             memory_available_bytes: self.memory_available_bytes,
             descriptors_max: self.descriptors_max,
@@ -327,6 +337,12 @@ impl MachineFacts {
 
 impl PlanFacts {
     fn plan(self, duration: Duration) -> Result<Plan, String> {
+        if self.connections > CONNECTIONS_MAX || self.connections_whole > CONNECTIONS_MAX {
+            return Err(format!("it has {} connections, which no machine holds", self.connections));
+        }
+        if let Some(shard) = self.shard.filter(|shard| shard.index >= shard.count) {
+            return Err(format!("there is no shard {shard}: they are counted from 0"));
+        }
         let protocol = self.protocol()?;
         let targets: Vec<_> = self.addresses.iter().map(|address| Address::named(address)).collect::<Result<_, _>>()?;
         if targets.is_empty() {
@@ -430,7 +446,21 @@ impl StageFacts {
         })
     }
 
+    /// Whether its counts are what they have to be: all that was due became something.
+    fn check(&self) -> Result<(), String> {
+        let failed: u128 = self.request_failures.iter().map(|failure| u128::from(failure.count)).sum();
+        let became = u128::from(self.requests_answered) + failed + u128::from(self.requests_unfinished);
+        if u128::from(self.requests_due) != became {
+            return Err(format!(
+                "its stage '{}' had {} requests due, and {became} of them became something",
+                self.stage, self.requests_due
+            ));
+        }
+        Ok(())
+    }
+
     fn recorder(self) -> Result<Recorder, String> {
+        self.check()?;
         let times = |facts: Option<TimesFacts>| facts.map_or_else(|| Ok(Times::new(u64::MAX >> 1)), TimesFacts::times);
         let losses = failures(self.losses)?;
         Ok(Recorder {
@@ -524,8 +554,18 @@ fn span(seconds: f64) -> Result<Duration, String> {
 }
 
 fn moment(unix_s: f64) -> Result<SystemTime, String> {
-    span(unix_s).map(|since| UNIX_EPOCH + since)
+    let since = span(unix_s)?;
+    // Twice as far from 1970 as we are: a clock may be wrong, but not so wrong.
+    if since > Duration::from_secs(4_000_000_000) {
+        return Err(format!("{unix_s} s since 1970 is no moment at which anything was measured"));
+    }
+    Ok(UNIX_EPOCH + since)
 }
+
+/// A hundred days and more.
+pub(crate) const SECONDS_MAX: u64 = 10_000_000;
+const CONNECTIONS_MAX: u64 = 1 << 40;
+const CORES_MAX: usize = 1 << 16;
 
 #[cfg(test)]
 mod tests {

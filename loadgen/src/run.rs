@@ -235,6 +235,8 @@ impl<'a> Run<'a> {
         let established: u64 = stages.iter().map(|result| result.recorder.established).sum();
         match established {
             _ if self.signals.came() => Ending::Interrupted,
+            // Nothing was begun yet: a moment was waited for.
+            0 if stages.is_empty() => Ending::Complete,
             0 => Ending::NoConnection,
             _ if lost == established => Ending::AllLost,
             _ => Ending::Complete,

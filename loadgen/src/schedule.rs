@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Formatter};
 
 use crate::payload;
 use crate::quantity::rate_text;
+use crate::shard::Shard;
 
 /// One worker's part of a constant rate. All workers together are evenly spaced: of `workers` it takes every
 /// `workers`-th moment, beginning with its own index.
@@ -42,6 +43,11 @@ impl Rate {
     /// The same all the time.
     pub(crate) fn constant(per_s: f64) -> Rate {
         Rate { from_per_s: per_s, to_per_s: per_s }
+    }
+
+    /// That of one shard.
+    pub(crate) fn of_shard(self, shard: Shard) -> Rate {
+        Rate { from_per_s: shard.rate(self.from_per_s), to_per_s: shard.rate(self.to_per_s) }
     }
 
     /// Over the whole stage.

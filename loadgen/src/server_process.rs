@@ -67,12 +67,17 @@ pub(crate) struct ServerUse {
 }
 
 impl ServerWatch {
-    /// Watches the processes `pids`.
+    /// Watches the processes `pids`, and those that they have started so far: a server that is named by its first process
+    /// often works in others.
     ///
     /// # Errors
     /// The first that there is none of.
     pub(crate) fn new(pids: &[u32]) -> Result<ServerWatch, String> {
-        let processes: Result<Vec<Process>, String> = pids.iter().map(|pid| Process::find(*pid)).collect();
+        let named: Result<Vec<Process>, String> = pids.iter().map(|pid| Process::find(*pid)).collect();
+        // A child may end between the listing and the look at it.
+        let children = descendants(pids, &parents()).into_iter().filter(|pid| *pid != std::process::id());
+        let children = children.filter_map(|pid| Process::find(pid).ok());
+        let processes = named.map(|named| named.into_iter().chain(children).collect::<Vec<_>>());
         let mut watch = ServerWatch {
             processes: processes?,
             begin: Sample::default(),
@@ -212,9 +217,43 @@ const TICKS_PER_S: u64 = 100;
 /// What /proc counts memory in, on nearly every machine.
 const PAGE_BYTES: u64 = 4096;
 
+/// Each process with its parent, from /proc.
+fn parents() -> Vec<(u32, u32)> {
+    let folders = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = folders.filter_map(|folder| folder.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| Some((pid, parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?))).collect()
+}
+
+/// The fourth field of proc_pid_stat(5). The second is a name in parentheses, which may hold anything.
+fn parent(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Those of `parents`' processes that come from `pids`, by whatever many steps, and are none of them.
+fn descendants(pids: &[u32], parents: &[(u32, u32)]) -> Vec<u32> {
+    let mut known = pids.to_vec();
+    let mut next = 0;
+    while let Some(&pid) = known.get(next) {
+        next += 1;
+        let children = parents.iter().filter(|(child, parent)| *parent == pid && !known.contains(child));
+        let children: Vec<u32> = children.map(|(child, _)| *child).collect();
+        known.extend(children);
+    }
+    known.split_off(pids.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_who_come_from_a_process_are_found_once() {
+        let parents = [(2, 1), (3, 2), (4, 3), (5, 9), (6, 2), (9, 1)];
+        assert_eq!(descendants(&[2], &parents), [3, 6, 4]);
+        assert_eq!(descendants(&[2, 3], &parents), [6, 4]);
+        assert_eq!(descendants(&[5], &parents), [] as [u32; 0]);
+        assert_eq!(parent("7 (a name) with) S 42 7 7 0"), Some(42));
+    }
     use std::io::{BufRead, BufReader};
     use std::process::{Command, Stdio};
 

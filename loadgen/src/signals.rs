@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::{fs, io};
+use std::time::Duration;
+use std::{fs, io, thread};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
@@ -16,18 +17,27 @@ pub(crate) struct Signals {
 impl Signals {
     /// From now on the first SIGINT, SIGTERM or SIGHUP (the terminal is gone) sets the flag, and a second one ends the
     /// process at once, with 128 plus the signal's number as a shell expects: an end that takes too long can still be cut
-    /// short. SIGHUP stays ignored where it was when the program began, as nohup(1) has it.
+    /// short. Not if it comes along with the first: timeout(1) signals its child, and then its group, of which that is one.
+    /// SIGHUP stays ignored where it was when the program began, as nohup(1) has it.
     ///
     /// # Errors
     /// Those of sigaction(2).
     pub(crate) fn catch() -> io::Result<Signals> {
-        let is_set = Arc::new(AtomicBool::new(false));
+        let (is_set, is_armed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
         for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
-            // In this order: the first signal finds the flag unset, passes, and sets it.
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_set))?;
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_armed))?;
             flag::register(signal, Arc::clone(&is_set))?;
         }
+        let came = Arc::clone(&is_set);
+        // A thread, because a handler may do next to nothing, and whoever writes results may be stuck.
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            while !came.load(Relaxed) {
+                thread::sleep(LOOK_PERIOD);
+            }
+            thread::sleep(TOGETHER);
+            is_armed.store(true, Relaxed);
+        })?;
         Ok(Signals { is_set })
     }
 
@@ -36,6 +46,11 @@ impl Signals {
         self.is_set.load(Relaxed)
     }
 }
+
+/// How often it is looked whether the first signal has come.
+const LOOK_PERIOD: Duration = Duration::from_millis(100);
+/// Signals that come within so long are one.
+const TOGETHER: Duration = Duration::from_millis(200);
 
 /// Whether the process ignores `signal`: SigIgn of proc_pid_status(5). Where that cannot be read, it does not.
 fn is_ignored(signal: i32) -> bool {

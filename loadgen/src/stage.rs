@@ -56,6 +56,15 @@ impl Stage {
         }
     }
 
+    /// The rate at which something is due in it, if it has one.
+    pub(crate) fn rate_mut(&mut self) -> Option<&mut Rate> {
+        match self {
+            Stage::Open { rate, .. } => Some(rate),
+            Stage::Churn(churn) => churn.arrivals.as_mut().map(|(rate, _)| rate),
+            _ => None,
+        }
+    }
+
     /// The same, if it is one of connections that come and go.
     pub(crate) fn churn(self) -> Option<Churn> {
         if let Stage::Churn(churn) = self { Some(churn) } else { None }
@@ -80,10 +89,8 @@ impl Stage {
     /// The same with the rate of one shard.
     pub(crate) fn of_shard(self, shard: Shard) -> Stage {
         match self {
-            Stage::Open { duration, rate, arrival } => {
-                let (from_per_s, to_per_s) = (shard.rate(rate.from_per_s), shard.rate(rate.to_per_s));
-                Stage::Open { duration, rate: Rate { from_per_s, to_per_s }, arrival }
-            }
+            Stage::Open { duration, rate, arrival } => Stage::Open { duration, rate: rate.of_shard(shard), arrival },
+            Stage::Churn(churn) => Stage::Churn(churn.of_shard(shard)),
             stage => stage,
         }
     }

@@ -336,3 +336,53 @@ fn a_warm_up_ends_before_the_moment_and_runs_follow_it() {
     let kept = begins.iter().zip(asked).all(|(begin, asked)| begin.0 == asked.0 && begin.1 >= asked.1);
     assert!(kept && begins.len() == 3, "{begins:?}");
 }
+
+#[test]
+fn connections_that_come_and_go_begin_when_they_were_asked_to_and_add_up() {
+    let (folder, server) = (folder("churn"), Server::good());
+    let at = soon(3);
+    let load = format!("churn {} -c 10 -R 300 --arrival constant -d 1s --seed 3 -q --start-at {at}", server.address);
+    let shards: Vec<_> = (0..2)
+        .map(|shard| {
+            start(&format!("{load} --shard {shard}/2 --json {}", folder.join(format!("{shard}.json")).display()))
+        })
+        .collect();
+    for shard in shards {
+        let output = shard.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+    let read = |name: &str| json(&fs::read_to_string(folder.join(name)).unwrap());
+    let one = read("0.json");
+    assert_eq!(stage(&one, "churn")["rate_target_per_s"], 150.0, "a shard's is its part");
+    let names = ["0.json", "1.json"].map(|name| folder.join(name).display().to_string()).join(" ");
+    let (_, whole) = measure(&format!("merge {names}"));
+    let churn = stage(&whole, "churn");
+    assert_eq!((&churn["requests_due"], &churn["rate_target_per_s"]), (&300.into(), &300.0.into()), "{churn:#}");
+    let text = loadgen(&format!("merge {names}")).stdout;
+    assert!(text.starts_with("Churn"), "{text}");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn counts_that_cannot_be_are_refused() {
+    let folder = folder("corrupt");
+    let path = folder.join("0.json");
+    let changes: [(&str, Value); 7] = [
+        ("/begun_at_unix_s", 1e19.into()),
+        ("/stages/1/window_begin_unix_s", 1e19.into()),
+        ("/connections/0/second", u64::MAX.into()),
+        ("/plan/connections", u64::MAX.into()),
+        ("/plan/shard/index", 7.into()),
+        ("/stages/1/requests_due", u64::MAX.into()),
+        ("/stages/1/requests_answered", 1_000_000.into()),
+    ];
+    for (field, value) in changes {
+        let mut part = json(&PARTS.1[0]);
+        *part.pointer_mut(field).unwrap_or_else(|| panic!("{field}")) = value;
+        fs::write(&path, part.to_string()).unwrap();
+        let output = loadgen(&format!("merge {}", path.display()));
+        assert_eq!(output.code, Some(1), "{field}: {}", output.stderr);
+        assert!(output.stderr.contains("cannot merge"), "{field}: {}", output.stderr);
+    }
+    fs::remove_dir_all(folder).unwrap();
+}

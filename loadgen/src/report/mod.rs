@@ -184,12 +184,18 @@ impl Report {
     }
 
     /// What conditions are about: each run, or, where nothing but echoes now and then was asked for, all of those together.
+    /// Times then are those of the heartbeats, if there were some: a verification asks all at once, and what a request waits
+    /// for the others is not what was asked about.
     fn judged(&self) -> Vec<Recorder> {
         let mut judged: Vec<Recorder> = self.measured().map(|result| result.recorder.clone()).collect();
         if judged.is_empty() {
             let mut all = Recorder::new(self.plan.latency_ns_max());
             let echoes = self.stages.iter().filter(|result| result.stage != Stage::Connect);
             echoes.for_each(|result| all.merge(&result.recorder));
+            let held = self.stages.iter().filter(|result| matches!(result.stage, Stage::Hold { .. }));
+            if let Some(heartbeats) = held.map(|result| &result.recorder.latency).find(|it| it.len() > 0) {
+                all.latency = heartbeats.clone();
+            }
             judged.push(all);
         }
         // A connection that was never opened is a failure of each: the load was not what was asked for.
