@@ -16,8 +16,9 @@ pub enum CloseReason {
     PeerClosed,
     /// The peer reset the connection, or had closed it when we wrote (ECONNRESET, EPIPE).
     Reset,
-    /// The peer no longer answers: keepalive or retransmission gave up (ETIMEDOUT), or it took none of what was queued for
-    /// it in the 30 s after its handler was done.
+    /// The peer no longer answers, or no longer reads: [`keepalive`](crate::Builder::keepalive) or
+    /// [`user_timeout`](crate::Builder::user_timeout) gave up (ETIMEDOUT), or it took none of what was queued for it in the
+    /// 30 s after its handler was done, which is no knob.
     Vanished,
     /// No byte went either way for [`idle_timeout`](crate::Builder::idle_timeout).
     Idle,

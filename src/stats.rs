@@ -244,6 +244,11 @@ impl fmt::Display for ShardStats {
         for reason in CloseReason::ALL.into_iter().filter(|&reason| self.closed(reason) > 0) {
             write!(f, ", {} {}", self.closed(reason), reason.name())?;
         }
+        for (count, what) in [(self.accept_pauses, "accept pauses"), (self.panics, "panics"), (self.stalls, "stalls")] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
         Ok(())
     }
 }
