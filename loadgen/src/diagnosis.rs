@@ -35,7 +35,7 @@ impl Reply<'_> {
         let start = if unknown == Kind::Corrupted { self.cell_start(wrong) } else { wrong };
         let offsets = start..self.bytes.len().min(start + WINDOW);
         offsets
-            .filter_map(|offset| self.judge(offset))
+            .filter_map(|offset| self.judge(offset, wrong))
             .next()
             .or_else(|| self.nearby(wrong))
             .map_or(unknown, |kind| kind.unwrap_or(unknown))
@@ -52,8 +52,8 @@ impl Reply<'_> {
     }
 
     /// What the cell at `offset` tells: nothing; that it is where it belongs (`Some(None)`), so that what is wrong before
-    /// it was changed; or that it is out of place.
-    fn judge(self, offset: usize) -> Option<Option<Kind>> {
+    /// it was changed; or that it is out of place. `wrong` is the first wrong byte.
+    fn judge(self, offset: usize, wrong: usize) -> Option<Option<Kind>> {
         let (owner, belongs) = self.stream.owner(self.cell(offset)?);
         let (here, end) = (self.position + offset as u64, self.position + self.sent);
         if owner != self.stream.connection() {
@@ -61,11 +61,22 @@ impl Reply<'_> {
         }
         match belongs {
             _ if belongs == here && here < end => Some(None),
-            _ if belongs < here.min(end) => Some(Some(Kind::Doubled)),
+            _ if belongs < here.min(end) => {
+                let is_again = self.is_again(wrong, offset, here - belongs);
+                Some(Some(if is_again { Kind::Doubled } else { Kind::Surplus }))
+            }
             _ if belongs < end => Some(Some(Kind::Lost)),
             // Not sent yet: noise that looks like its own.
             _ => None,
         }
+    }
+
+    /// Whether the bytes from `wrong` to `offset` are the connection's own, moved by as many as those behind them: then
+    /// some came twice. Otherwise somebody put in bytes that nobody had sent, as a server does that speaks first.
+    fn is_again(self, wrong: usize, offset: usize, moved: u64) -> bool {
+        let put_in = self.bytes.get(wrong..offset).unwrap_or_default();
+        let origin = (self.position + wrong as u64).checked_sub(moved);
+        put_in.is_empty() || origin.is_some_and(|origin| self.stream.matches(origin, put_in))
     }
 
     /// Whether the cell at `offset` is one that connection `owner` has sent, and not noise: by its neighbour, which must
@@ -210,6 +221,20 @@ mod tests {
         assert_eq!(kind(800, 64, &and(b"OK\r\n")), Kind::Surplus);
         assert_eq!(kind(800, 64, &and(&bytes(9, 40, 64))), Kind::Swapped);
         assert_eq!(kind(800, 0, b"220 welcome to this server\r\n"), Kind::Surplus);
+    }
+
+    #[test]
+    fn a_welcome_is_surplus_before_the_reply_as_before_the_request() {
+        for welcome in [&b"220 welcome\r\n"[..], b"+", b"ready!!!"] {
+            assert_eq!(kind(0, 0, welcome), Kind::Surplus, "nothing was asked");
+            for (position, size) in [(0, 64), (0, 8), (800, 64), (800, 23)] {
+                let both = [welcome, &bytes(2, position, size)].concat();
+                assert_eq!(kind(position, size, &both), Kind::Surplus, "{welcome:?} before {size} at {position}");
+            }
+        }
+        let mut again = bytes(2, 800, 64);
+        again.insert(8, again[7]);
+        assert_eq!(kind(800, 64, &again), Kind::Doubled, "a single byte that came twice");
     }
 
     #[test]
