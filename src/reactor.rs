@@ -50,6 +50,8 @@ pub(crate) struct Reactor<K: Kernel, H: Handler> {
     acceptor: Acceptor,
     mailbox: Mailbox<Post<H::Message>>,
     spin: Option<Spin>,
+    /// Whether its listener is open.
+    listens: bool,
     /// When draining has to be over, and stopping.
     drain_at: Option<Duration>,
     stop_at: Option<Duration>,
@@ -149,6 +151,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
                 Selector::Spin(longest) => Some(Spin::new(longest)),
                 Selector::Epoll => None,
             },
+            listens: true,
             drain_at: None,
             stop_at: None,
             full_turns: 0,
@@ -161,6 +164,13 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     /// Serves until the server is told to stop, and then until everyone has been let go. An error says that the kernel
     /// does not let it wait; every connection has been closed then, too.
     pub(crate) fn run(&mut self) -> io::Result<()> {
+        let ended = self.run_to_the_end();
+        // Who has ended is held up by nobody.
+        self.desk.counters.rests();
+        ended
+    }
+
+    fn run_to_the_end(&mut self) -> io::Result<()> {
         loop {
             let waited = self.turn();
             if let Err(error) = &waited {
@@ -646,6 +656,8 @@ impl<K: Kernel, Session> Visitor<'_, K, Session> {
         if connection.needs_turn() && connection.enqueue() {
             self.ready.push(key);
         }
+        // What the handler does between two visits is nobody's.
+        self.desk.counters.works();
         true
     }
 }

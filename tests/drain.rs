@@ -9,7 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use esockets::{CloseReason, Server};
-use support::{Order, Script, builder, connect, connect_many, converse, expect_end, wait_until};
+use support::{
+    Order, Script, builder, bytes, connect, connect_many, converse, expect, expect_end, hold, wait_unread, wait_until,
+};
 
 const ROUNDS: usize = 10;
 const CLIENTS: u64 = 8;
@@ -96,4 +98,32 @@ fn a_server_that_nobody_is_connected_to_has_drained() {
     drop(connect(server.local_addr()));
     server.drain(support::PATIENCE);
     server.join().unwrap();
+}
+
+#[test]
+fn a_queue_that_is_full_to_the_last_is_taken_whole() {
+    // Linux lets one more wait than it was told.
+    const QUEUE: usize = 4;
+    for drains in [true, false] {
+        let script = Script::echo();
+        let server = script.start(builder().shards(1).queue_size(QUEUE as u32));
+        let go = hold(&server, 0);
+        let waiting = connect_many(&server, QUEUE + 1);
+        for (key, mut stream) in waiting.iter().enumerate() {
+            stream.write_all(&bytes(key as u64, 0, 100)).unwrap();
+            wait_unread(stream, 100);
+        }
+        if drains {
+            server.drain(support::PATIENCE)
+        } else {
+            server.stop()
+        }
+        go.send(()).unwrap();
+        for (key, stream) in waiting.iter().enumerate() {
+            expect(stream, key as u64, 0, 100);
+            stream.shutdown(Shutdown::Write).unwrap();
+            expect_end(stream);
+        }
+        script.log.check(&server.join().unwrap());
+    }
 }

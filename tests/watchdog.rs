@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use esockets::{Server, Stall};
-use support::{Order, PATIENCE, Script, builder, connect, hold, meant, silence, wait_until};
+use support::{Order, PATIENCE, Script, builder, connect, connect_many, meant, silence, wait_until};
 
 /// Long enough for a machine that is busy with other tests.
 const ALLOWED: Duration = Duration::from_millis(200);
@@ -55,10 +55,36 @@ fn a_message_that_blocks_is_nobodys() {
     let seen = Arc::clone(&stalls);
     let watched = builder().watchdog(ALLOWED, move |stall| seen.lock().unwrap().push(stall.clone()));
     let server = Script::echo().start(watched);
-    let go = hold(&server, 1);
+    let visits = connect_many(&server, 20);
+    wait_until("all are there", || server.stats().total.accepted == 20);
+    let (go, gate) = channel::<()>();
+    let gate = Mutex::new(gate);
+    let order = Order::new(move |shard| {
+        shard.each_client(|_, ()| true);
+        let _ = gate.lock().unwrap().recv();
+    });
+    server.remote().send(1, order).unwrap();
     wait_until("it is reported", || !stalls.lock().unwrap().is_empty());
     let stall = stalls.lock().unwrap()[0].clone();
-    assert_eq!((stall.shard, stall.client), (1, None));
+    assert_eq!((stall.shard, stall.client), (1, None), "those whom it visited before are not to blame");
+    drop((go, visits));
+}
+
+#[test]
+fn a_shard_that_has_drained_is_not_held_up() {
+    let stalls = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&stalls);
+    let watched = builder().watchdog(Duration::from_millis(20), move |stall| seen.lock().unwrap().push(stall.clone()));
+    let (server, go) = blocking(watched);
+    let mut client = connect(server.local_addr());
+    client.write_all(b"hello").unwrap();
+    client.read_exact(&mut [0; 5]).unwrap();
+    let busy = server.stats().shards.iter().position(|shard| shard.accepted == 1).unwrap();
+    server.drain(PATIENCE);
+    client.write_all(b"wait").unwrap();
+    // The shard with a client is held up for so long that the other one would have been reported, too.
+    wait_until("it is reported four times", || stalls.lock().unwrap().len() >= 4);
+    assert!(stalls.lock().unwrap().iter().all(|stall| stall.shard == busy), "{stalls:?}");
     drop(go);
 }
 

@@ -8,18 +8,22 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     pub(super) fn is_over(&mut self) -> bool {
         self.drain();
         self.stop();
-        self.table.len() == 0
+        self.table.len() == 0 && !self.listens
     }
 
     /// Those who are there are served as ever, until the time is over.
     fn drain(&mut self) {
         let Some(timeout) = self.desk.common.drain_timeout() else { return };
         let now = self.desk.kernel.now();
-        if self.drain_at.is_none() {
-            self.accept_the_last();
-        }
         let drain_at = self.drain_at.map_or(now + timeout, |drain_at| drain_at.min(now + timeout));
         self.drain_at = Some(drain_at);
+        // While descriptors have run out, those who wait are in time, too: they are taken when there are some again.
+        if self.listens && self.acceptor.retry_at().is_none() {
+            self.accept_the_last();
+            if self.acceptor.retry_at().is_none() {
+                self.stop_listening();
+            }
+        }
         if now >= drain_at {
             self.desk.common.stop(self.desk.stop_timeout);
         }
@@ -42,8 +46,9 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 
     /// Takes those who were in time, and lets everyone be served once more.
     fn begin_to_stop(&mut self) {
-        if self.drain_at.is_none() {
+        if self.listens {
             self.accept_the_last();
+            self.stop_listening();
         }
         for slot in 0..self.table.slots() {
             let Some(key) = self.table.key_at(slot) else { continue };
@@ -55,11 +60,19 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     }
 
     /// The kernel resets whoever still waits when the listener closes. More than the queue holds need not be taken: they
-    /// have come since.
+    /// have come since. It holds one more than it was told (sk_acceptq_is_full in the kernel), and some may fail before
+    /// they are accepted.
     fn accept_the_last(&mut self) {
         self.acceptor.relieved();
         self.acceptor.note();
-        self.accept(self.desk.queue_size);
+        self.accept(self.desk.queue_size + 1 + FAILURES_BORNE);
+    }
+
+    fn stop_listening(&mut self) {
         self.desk.kernel.stop_listening();
+        self.listens = false;
     }
 }
+
+/// Connections in the queue that may have failed, while the others are still all taken.
+const FAILURES_BORNE: usize = 64;
