@@ -10,8 +10,6 @@ pub(crate) struct Mailbox<M> {
     flags: Arc<Flags>,
     /// What the last look before sleeping found.
     found: Option<M>,
-    /// It has slept, and nobody has sent anything since the look before.
-    quiet: bool,
 }
 
 /// A sending end.
@@ -20,8 +18,7 @@ pub(crate) struct Postbox<M> {
     flags: Arc<Flags>,
 }
 
-/// What both ends know without looking into the queue, which takes a fence and forty instructions, each time that the
-/// receiver is about to sleep.
+/// What both ends know without looking into the queue, which takes a fence and forty instructions, twice a turn.
 #[derive(Debug, Default)]
 struct Flags {
     /// The receiver sleeps, or is about to.
@@ -47,7 +44,7 @@ pub(crate) enum Undelivered<M> {
 pub(crate) fn mailbox<M>(capacity: usize) -> (Postbox<M>, Mailbox<M>) {
     let (sender, receiver) = sync_channel(capacity);
     let flags = Arc::<Flags>::default();
-    (Postbox { sender, flags: Arc::clone(&flags) }, Mailbox { receiver, flags, found: None, quiet: false })
+    (Postbox { sender, flags: Arc::clone(&flags) }, Mailbox { receiver, flags, found: None })
 }
 
 impl<M> Postbox<M> {
@@ -65,13 +62,10 @@ impl<M> Postbox<M> {
 }
 
 impl<M> Mailbox<M> {
-    /// The next message. A `None` right after [`awake`](Mailbox::awake) may miss one that comes at that moment, which the
-    /// next look finds.
+    /// The next message. A `None` may miss one that comes at this moment, which the next look finds.
+    #[inline]
     pub(crate) fn take(&mut self) -> Option<M> {
-        if std::mem::take(&mut self.quiet) {
-            return None;
-        }
-        self.found.take().or_else(|| self.receiver.try_recv().ok())
+        self.found.take().or_else(|| self.look_if_posted())
     }
 
     /// Announces that the receiver is about to sleep, and looks a last time; false says that something has come.
@@ -79,14 +73,17 @@ impl<M> Mailbox<M> {
         if self.found.is_none() {
             self.flags.asleep.store(true, Ordering::Relaxed);
             fence(Ordering::SeqCst);
-            if self.flags.posted.load(Ordering::Relaxed) {
-                self.found = self.look();
-            }
+            self.found = self.look_if_posted();
         }
         if self.found.is_some() {
             self.awake();
         }
         self.found.is_none()
+    }
+
+    #[inline]
+    fn look_if_posted(&mut self) -> Option<M> {
+        if self.flags.posted.load(Ordering::Relaxed) { self.look() } else { None }
     }
 
     /// Looks into the queue because something was posted.
@@ -105,8 +102,6 @@ impl<M> Mailbox<M> {
 
     /// Takes the announcement back: from here on senders need not wake anybody.
     pub(crate) fn awake(&mut self) {
-        // Who had sent something would have taken it back already.
-        self.quiet = self.found.is_none() && self.flags.asleep.load(Ordering::Relaxed);
         self.flags.asleep.store(false, Ordering::Relaxed);
     }
 }

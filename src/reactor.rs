@@ -262,8 +262,9 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         if !self.ready.is_empty() || self.acceptor.is_due(|| kernel.now()) {
             return NO_TIME;
         }
-        let moments = [self.acceptor.retry_at(), self.drain_at, self.stop_at];
-        if self.wheel.is_empty() && moments == [None; 3] {
+        // Who stops waits for the end of that alone, even if it drained before.
+        let moments = [self.acceptor.retry_at(), self.stop_at.or(self.drain_at)];
+        if self.wheel.is_empty() && moments == [None; 2] {
             return self.desk.block_time;
         }
         let timer = self.wheel.next_stop().map(moment);

@@ -37,8 +37,6 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         }
         let stop_at = self.stop_at.map_or(now + timeout, |stop_at| stop_at.min(now + timeout));
         self.stop_at = Some(stop_at);
-        // Nothing else is waited for.
-        self.drain_at = self.drain_at.map(|_| stop_at);
         if now >= stop_at {
             self.close_all(CloseReason::Stopped);
         }
