@@ -88,8 +88,9 @@ impl<P> Builder<P> {
     /// How many reactor threads there are, each with its own listener, epoll instance and connections. Default: one for
     /// each core that the process may use, or for each core of [`cores`](Builder::cores)' list.
     ///
-    /// Each costs a thread, three descriptors and a read buffer of 64 KiB. More shards than cores bring nothing. A client is dealt to
-    /// a shard by the hash of its address and port and stays there; with few clients the load can be uneven.
+    /// Each costs a thread, three descriptors and a read buffer of 64 KiB. More shards than cores bring nothing. A
+    /// client is dealt to a shard by the hash of its address and port and stays there; with few clients the load can be
+    /// uneven.
     pub fn shards(mut self, shards: usize) -> Self {
         self.config.shards = Some(shards);
         self
@@ -131,16 +132,16 @@ impl<P> Builder<P> {
     /// keepalive's probes last. With `None` a peer that acknowledges but does not read keeps its connection, and up to
     /// [`output_max`](Builder::output_max) of memory, for ever. Do not set it small: a reader that is too slow ends, too,
     /// even if it reads a little each time, for its system tells of room only when there is enough for a segment. At 120 s
-    /// that takes some 12 bytes a second, and 550 on the loopback, where segments are of 64 KiB. At least 1 ms; noticed at a retransmission or probe, so up to twice as late. Set on the
-    /// listener and inherited: costs nothing.
+    /// that takes some 12 bytes a second, and 550 on the loopback, where segments are of 64 KiB. At least 1 ms; noticed
+    /// at a retransmission or probe, so up to twice as late. Set on the listener and inherited: costs nothing.
     pub fn user_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.config.user_timeout = timeout;
         self
     }
 
-    /// Watches the shards: calls `report` when one has not come round for as long as `allowed`, and again each time that this
-    /// has doubled: a call of the handler blocks or computes for so long, or many of one turn do together. Default: off; at
-    /// least 1 ms, and from 100 ms on sensible.
+    /// Watches the shards: calls `report` when one has not come round for as long as `allowed`, and again each time that
+    /// this has doubled: a call of the handler blocks or computes for so long, or many of one turn do together. Default:
+    /// off; at least 1 ms, and from 100 ms on sensible.
     ///
     /// The [`Stall`] names the shard and the connection. `report` runs on a thread of its own, so it may print, or end the
     /// process; it must not wait for the shard. A shard that sleeps is never reported, nor a process that was stopped as a

@@ -38,8 +38,9 @@
 //!
 //! # What is absent on purpose
 //!
-//! No thread but the shards (and a [`watchdog`](Builder::watchdog), if there is to be one); no signal handler; no global state, so several servers in one process do not know of each
-//! other; nothing printed; no allocation for an idle connection; no unsafe code outside one file, [`sys`] (the unsafe knob
+//! No thread but the shards (and a [`watchdog`](Builder::watchdog), if there is to be one); no signal handler; no global
+//! state, so several servers in one process do not know of each other; nothing printed; no allocation for an idle
+//! connection; no unsafe code outside one file, [`sys`] (the unsafe knob
 //! [`private_fd_tables`](Builder::private_fd_tables) is declared in another, and passed on in a third). Linux only.
 //!
 //! # What a connection costs
@@ -63,10 +64,10 @@
 //! # Where to read
 //!
 //! From the bottom up, each file uses only files before it: `buffer` `slab` `wheel` `spin` `mailbox` are data structures
-//! that know nothing of connections; `reason` `stats` `peer` `sys` `socket` `claim` `error` `config` `seats` what the rest is said in;
-//! `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `acceptor` and `connection`
-//! the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `watchdog` who looks at it from
-//! beside; `remote` `server` `builder` the whole.
+//! that know nothing of connections; `reason` `stats` `peer` `sys` `socket` `claim` `error` `config` `seats` what the
+//! rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `acceptor`
+//! and `connection` the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `watchdog` who
+//! looks at it from beside; `remote` `server` `builder` the whole.
 #![deny(unsafe_code)]
 
 mod acceptor;

@@ -77,8 +77,8 @@ impl<M> Server<M> {
 
     /// Asks it to take nobody any more and to go on serving those who are there until they have gone by themselves, and
     /// returns at once. Who has come in time is accepted; whoever comes from here on is refused by the kernel. After
-    /// `timeout` it stops, as [`stop`](Server::stop) does, which may still come before. For clients that end their connections
-    /// when they have what they want, nothing is lost.
+    /// `timeout` it stops, as [`stop`](Server::stop) does, which may still come before. For clients that end their
+    /// connections when they have what they want, nothing is lost.
     pub fn drain(&self, timeout: Duration) {
         self.common.drain(timeout);
         self.wakers.iter().for_each(|waker| waker.wake());

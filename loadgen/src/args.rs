@@ -79,10 +79,10 @@ pub(crate) enum Command {
     Open(Open),
     /// Connections that come and go: each connects, has one exchange, and closes
     ///
-    /// In -c places, one at a time in each. Without -R a closed loop: each that is over is followed by the next. With -R they
-    /// are due at that rate, and their time counts from the moment at which they were due. Shown are the time of the whole,
-    /// until the reply is there, of the connect, and of the exchange; and how many there were at once, which is less than -c
-    /// where the server lets them go faster than loadgen opens them.
+    /// In -c places, one at a time in each. Without -R a closed loop: each that is over is followed by the next. With -R
+    /// they are due at that rate, and their time counts from the moment at which they were due. Shown are the time of
+    /// the whole, until the reply is there, of the connect, and of the exchange; and how many there were at once, which
+    /// is less than -c where the server lets them go faster than loadgen opens them.
     #[command(after_help = CHURN_EXAMPLES)]
     Churn(Comings),
     /// Search the highest rate that meets the conditions of --slo
@@ -247,8 +247,8 @@ pub(crate) struct Load {
     pub(crate) shard: Shard,
     /// When to begin to measure: 2026-11-25T10:00:00Z, or Unix seconds
     ///
-    /// By this machine's clock; connections are open and warmed up before. It lines up shards [default: as soon as connections
-    /// are open].
+    /// By this machine's clock; connections are open and warmed up before. It lines up shards [default: as soon as
+    /// connections are open].
     #[arg(long, help_heading = LOAD, value_name = "MOMENT", value_parser = parse_moment)]
     pub(crate) start_at: Option<SystemTime>,
     /// Source addresses, such as 10.0.0.2,10.0.1.0/24
@@ -268,14 +268,14 @@ pub(crate) struct Load {
     /// Exit code 3 unless that holds, such as 'p99<2ms,err<0.01%'
     ///
     /// Conditions: any percentile (p95, p99.9), max<1s, err<0.01%, rate>10k. With err, failures count against that and are
-    /// not by themselves a failed run. `hold` is judged by its heartbeats, or without them by its verifications, and err is the part of its connections that failed
-    /// to open, were lost, or answered wrongly.
+    /// not by themselves a failed run. `hold` is judged by its heartbeats, or without them by its verifications, and err
+    /// is the part of its connections that failed to open, were lost, or answered wrongly.
     #[arg(long, help_heading = RESULTS, value_name = "CONDITIONS")]
     pub(crate) slo: Option<Slo>,
     /// The server's processes, to be watched on this machine
     ///
-    /// With those that they have started; several as A,B. Their processor time, memory, descriptors and threads stand beside the results. Descriptors of threads with a table of
-    /// their own are not counted.
+    /// With those that they have started; several as A,B. Their processor time, memory, descriptors and threads stand
+    /// beside the results. Descriptors of threads with a table of their own are not counted.
     #[arg(long, help_heading = RESULTS, value_name = "PID", value_delimiter = ',')]
     pub(crate) server_pid: Vec<u32>,
     /// As wrk has it; latencies are always shown
@@ -303,7 +303,8 @@ pub(crate) struct Aimed {
 pub(crate) struct Held {
     /// The server: host:port, http://… or unix:/path [default: one inside]
     ///
-    /// One or several: host:port, tcp://host:port, http://host:port/path or unix:/path; without one the server is in this process.
+    /// One or several: host:port, tcp://host:port, http://host:port/path or unix:/path; without one the server is in
+    /// this process.
     #[arg(value_name = "TARGET", value_delimiter = ',')]
     pub(crate) targets: Vec<Target>,
     /// A verified echo on each connection so often [default: silence]

@@ -63,8 +63,9 @@ impl Crew {
         Ok(crew)
     }
 
-    /// Runs `stage` on all workers at once, from `lead` from now on, and merges their records. `watch` is called every tenth of a second or so with
-    /// what can be seen. When `signals` come, or no connection is left, the stage is broken off.
+    /// Runs `stage` on all workers at once, from `lead` from now on, and merges their records. `watch` is called every
+    /// tenth of a second or so with what can be seen. When `signals` come, or no connection is left, the stage is broken
+    /// off.
     ///
     /// # Errors
     /// A worker that broke down.

@@ -21,7 +21,8 @@ use crate::report::paragraph::paragraph;
 use crate::target::Target;
 use crate::terminal::report_columns;
 
-/// Examines this machine for a `load` on `targets`, whose connections may come and go, and writes what it found. Returns whether the load fits.
+/// Examines this machine for a `load` on `targets`, whose connections may come and go, and writes what it found. Returns
+/// whether the load fits.
 ///
 /// # Errors
 /// What makes no sense in the command line, and a target without an address.
@@ -135,7 +136,8 @@ struct Fact<'a> {
     thing: &'static str,
     /// `fits`, `perhaps` or `short`.
     grade: &'static str,
-    /// For how many connections it is enough, laid out as for those that were asked for; null where it does not come down to a number.
+    /// For how many connections it is enough, laid out as for those that were asked for; null where it does not come
+    /// down to a number.
     connections_max: Option<u64>,
     sum: &'a str,
     remedy: &'a str,

@@ -1,6 +1,5 @@
 //! Results that `--json` wrote, read again into what reports are made from. No clock, no socket.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +18,9 @@ use crate::protocol::Protocol;
 use crate::protocol::http::Http;
 use crate::protocol::script::Script;
 use crate::recorder::{Failures, Recorder};
+use crate::report::json::facts::{
+    FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, UseFacts, VerdictFacts,
+};
 use crate::report::{Ending, Report, StageResult};
 use crate::routes::{PortRange, Sources, Used};
 use crate::schedule::{Arrival, Rate};
@@ -138,21 +140,6 @@ struct PlanFacts {
 }
 
 #[derive(Debug, Deserialize)]
-struct SourceFacts {
-    chosen_by: String,
-    addresses: u64,
-    address_first: Option<IpAddr>,
-    address_last: Option<IpAddr>,
-    ports: Option<(u16, u16)>,
-}
-
-#[derive(Debug, Deserialize)]
-struct VerdictFacts {
-    verdict: String,
-    reasons: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
 struct StageFacts {
     stage: String,
     is_warmup: bool,
@@ -198,53 +185,6 @@ struct StageFacts {
 struct TimesFacts {
     samples: u64,
     histogram: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct UseFacts {
-    cpu_s: f64,
-    resident_bytes_max: u64,
-    descriptors_max: Option<u64>,
-    threads_max: u64,
-    has_own_descriptor_tables: bool,
-    gone_pids: Vec<u32>,
-    gone_at_s: Vec<f64>,
-}
-
-#[derive(Debug, Deserialize)]
-struct LookFacts {
-    at_s: f64,
-    cpu_total_s: f64,
-    resident_bytes: u64,
-    descriptors: Option<u64>,
-    threads: u64,
-    generator_cpu_total_s: f64,
-}
-
-#[derive(Debug, Deserialize)]
-struct SecondFacts {
-    second: u64,
-    attempted: u64,
-    established: u64,
-    failed: Vec<FailureFacts>,
-    lost: Vec<FailureFacts>,
-    ended: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct KernelFacts {
-    syn_retransmits: u64,
-    timeouts: u64,
-    listen_overflows: u64,
-    listen_drops: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct FailureFacts {
-    act: String,
-    kind: String,
-    errno: Option<i32>,
-    count: u64,
 }
 
 impl File {
@@ -312,7 +252,7 @@ impl File {
             connections: plan.connections,
             connections_whole: plan.connections_whole,
             windows: windows.collect(),
-            verdict: self.verdict.verdict.clone(),
+            verdict: self.verdict.verdict.clone().into_owned(),
             reasons: self.verdict.reasons.clone(),
         }
     }
@@ -534,7 +474,7 @@ impl LookFacts {
 
 impl SecondFacts {
     fn second(self) -> Result<(u64, series::Part), String> {
-        let SecondFacts { second, attempted, established, failed, lost, ended } = self;
+        let SecondFacts { second, attempted, established, failed, lost, ended, open: _ } = self;
         Ok((second, series::Part { attempted, established, failed: failures(failed)?, lost: failures(lost)?, ended }))
     }
 }

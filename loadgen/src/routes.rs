@@ -149,8 +149,8 @@ impl Sources {
 /// The sources that a run uses, for its report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Used {
-    /// `kernel`, `loadgen` or `user`; `none` where connections have no source; `several` where runs were added that differ in
-    /// that.
+    /// `kernel`, `loadgen` or `user`; `none` where connections have no source; `several` where runs were added that
+    /// differ in that.
     pub(crate) chosen_by: &'static str,
     /// How many addresses.
     pub(crate) addresses: u64,

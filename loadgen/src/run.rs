@@ -84,7 +84,8 @@ impl<'a> Run<'a> {
         self.perform(stage, false, begin_at)
     }
 
-    /// The same as [`stage_at`](Run::stage_at) with what is to be left out of the figures, though not of the sum of bytes and failures.
+    /// The same as [`stage_at`](Run::stage_at) with what is to be left out of the figures, though not of the sum of
+    /// bytes and failures.
     ///
     /// # Errors
     /// The same.

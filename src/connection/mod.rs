@@ -81,8 +81,8 @@ enum Received {
 
 /// An edge said that there is input, and no read has shown that there is none.
 const READABLE: u16 = Edge::READABLE;
-/// An edge said that the peer finished or the connection broke, or that a read may stop at an urgent byte. A short read proves
-/// nothing then.
+/// An edge said that the peer finished or the connection broke, or that a read may stop at an urgent byte. A short read
+/// proves nothing then.
 const ENDED: u16 = Edge::ENDED;
 /// The end of the input has been read.
 const EOF: u16 = 1 << 2;
@@ -174,8 +174,8 @@ impl<S> Connection<S> {
         }
     }
 
-    /// It was active in a turn that began at tick `begun_at` and lasted until `now`, because the whole process stood still or
-    /// a handler blocked: that is no reason to call it idle.
+    /// It was active in a turn that began at tick `begun_at` and lasted until `now`, because the whole process stood
+    /// still or a handler blocked: that is no reason to call it idle.
     pub(crate) fn excuse(&mut self, begun_at: u32, now: u32) {
         if self.active_at == begun_at && !self.has(FINISHING) {
             self.active_at = now;

@@ -10,7 +10,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{SockRef, Socket};
 
-use super::{Edge, Event, Kernel, was_interrupted};
+use super::{Edge, Event, Kernel, again, was_interrupted};
 use crate::claim::Claim;
 use crate::peer::Peer;
 use crate::slab::Key;
@@ -92,7 +92,7 @@ impl Kernel for Linux {
     }
 
     fn accept(&mut self) -> io::Result<(OwnedFd, Peer)> {
-        let Some(listener) = &self.listener else { return Err(io::Error::from_raw_os_error(libc::EAGAIN)) };
+        let Some(listener) = &self.listener else { return Err(again()) };
         sys::accept(listener.as_fd())
     }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use super::{Event, Kernel};
+use super::{Event, Kernel, again};
 use crate::peer::Peer;
 use crate::slab::Key;
 
@@ -55,7 +55,7 @@ impl Kernel for Memory {
     }
 
     fn accept(&mut self) -> io::Result<(MemoryStream, Peer)> {
-        Err(io::Error::from_raw_os_error(libc::EAGAIN))
+        Err(again())
     }
 
     fn stop_listening(&mut self) {}
@@ -63,7 +63,7 @@ impl Kernel for Memory {
     fn receive(&mut self, _stream: &MemoryStream, buffer: &mut [u8]) -> io::Result<usize> {
         let count = buffer.len().min(self.incoming.len());
         if count == 0 && !self.finished {
-            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+            return Err(again());
         }
         buffer.iter_mut().zip(self.incoming.drain(..count)).for_each(|(to, from)| *to = from);
         Ok(count)
@@ -72,7 +72,7 @@ impl Kernel for Memory {
     fn send(&mut self, _stream: &MemoryStream, bytes: &[u8]) -> io::Result<usize> {
         let count = bytes.len().min(self.room);
         if count == 0 && !bytes.is_empty() {
-            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+            return Err(again());
         }
         self.room -= count;
         self.sent.extend_from_slice(&bytes[..count]);

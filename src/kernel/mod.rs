@@ -56,6 +56,11 @@ pub(crate) trait Kernel {
     fn now(&self) -> Duration;
 }
 
+/// What a call says that would have to wait.
+pub(crate) fn again() -> io::Error {
+    io::Error::from_raw_os_error(libc::EAGAIN)
+}
+
 /// Whether a call found nothing that it could have done without waiting. Asked of the errno, because std's kind of an error,
 /// which this is asked about once a connection, is found by a call and a table.
 #[inline]

@@ -1,10 +1,9 @@
 //! Results for programs: one JSON object, whose fields are documented here and whose names end in their units.
 
+pub(crate) mod facts;
 pub(crate) mod search;
 
-use std::borrow::Cow;
 use std::env::consts::ARCH;
-use std::net::IpAddr;
 
 use serde::Serialize;
 
@@ -13,6 +12,9 @@ use crate::machine::Machine;
 use crate::moment::{rfc3339, unix_s};
 use crate::parts::Part;
 use crate::recorder::{Failures, Recorder};
+use crate::report::json::facts::{
+    FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, UseFacts, VerdictFacts,
+};
 use crate::report::percentiles::Percentiles;
 use crate::report::runs::Runs;
 use crate::report::{Report, StageResult};
@@ -133,30 +135,6 @@ struct PlanFacts<'a> {
     seed: u64,
 }
 
-/// Source addresses and ports.
-#[derive(Debug, Serialize)]
-struct SourceFacts {
-    /// `kernel`, `loadgen`, `user` (by `--source`), or `none` (Unix sockets have no source); `several` of results that were
-    /// added and differ in that.
-    chosen_by: &'static str,
-    /// How many addresses were used.
-    addresses: u64,
-    /// The first and the last of them; null where the kernel chose, not toward this machine itself.
-    address_first: Option<IpAddr>,
-    address_last: Option<IpAddr>,
-    /// The first and last port of the first address; null where the kernel chose.
-    ports: Option<(u16, u16)>,
-}
-
-/// Whether the figures are what they seem.
-#[derive(Debug, Serialize)]
-struct VerdictFacts {
-    /// `valid`, `suspect`, or `none` where there was nothing to judge.
-    verdict: &'static str,
-    /// Why it is suspect.
-    reasons: Vec<String>,
-}
-
 /// What several runs say together.
 #[derive(Debug, Serialize)]
 struct RunsFacts {
@@ -228,8 +206,8 @@ struct StageFacts {
     connections_reopened: u64,
     /// How long that took each time. In a closed loop it is a part of the latency of the request behind it.
     reconnect: Option<PercentileFacts>,
-    /// The most that were under way at one moment, of the stage `churn`: fewer than there are places where loadgen opens them
-    /// more slowly than the server lets them go.
+    /// The most that were under way at one moment, of the stage `churn`: fewer than there are places where loadgen opens
+    /// them more slowly than the server lets them go.
     connections_at_once_max: Option<u64>,
     /// due = answered + the sum of `request_failures` + unfinished. Of the stage `churn` these are connections, each from
     /// its connect to its end; a connect that failed is a `request_failures` of act `connect`.
@@ -275,82 +253,6 @@ struct StageFacts {
     resident_bytes: u64,
     /// /proc/net/netstat, what was added during the stage.
     kernel: KernelFacts,
-}
-
-/// The server's processes in one stage, all of them together. Looked at every second and at the stage's ends.
-#[derive(Debug, Serialize)]
-struct UseFacts {
-    /// Processor time, user and system, in hundredths of a second.
-    cpu_s: f64,
-    /// The most that was seen at one moment.
-    resident_bytes_max: u64,
-    /// Null where this user may not look; without those of threads with a descriptor table of their own.
-    descriptors_max: Option<u64>,
-    threads_max: u64,
-    /// Whether that number leaves out such threads; told since Linux 6.2.
-    has_own_descriptor_tables: bool,
-    /// The processes that had ended by the stage's end, and when that was seen, since the run began.
-    gone_pids: Vec<u32>,
-    gone_at_s: Vec<f64>,
-}
-
-/// The server's processes at one moment, all of them together.
-#[derive(Debug, Serialize)]
-struct LookFacts {
-    /// Since the run began.
-    at_s: f64,
-    /// Processor time since they began, which only grows.
-    cpu_total_s: f64,
-    resident_bytes: u64,
-    descriptors: Option<u64>,
-    threads: u64,
-    /// Processor time of the generating threads since they began.
-    generator_cpu_total_s: f64,
-}
-
-/// One second of a run.
-#[derive(Debug, Serialize)]
-struct SecondFacts {
-    /// Whole seconds since the run began.
-    second: u64,
-    /// Connects that were begun.
-    attempted: u64,
-    established: u64,
-    /// Connects that failed.
-    failed: Vec<FailureFacts>,
-    /// Connections that were open and are not any more.
-    lost: Vec<FailureFacts>,
-    /// Connections that ended as they had to, of those that come and go.
-    ended: u64,
-    /// Connections that were open at its end.
-    open: u64,
-}
-
-/// What the kernel counted during a stage, of all programs on the machine.
-#[derive(Debug, Serialize)]
-struct KernelFacts {
-    /// TCPSynRetrans: SYNs, and answers to them, that were sent again.
-    syn_retransmits: u64,
-    /// TCPTimeouts.
-    timeouts: u64,
-    /// ListenOverflows: connections dropped because a listener's queue was full.
-    listen_overflows: u64,
-    /// ListenDrops: those, and connections that a listener dropped for other reasons.
-    listen_drops: u64,
-}
-
-/// How often one thing failed in one way.
-#[derive(Debug, Serialize)]
-struct FailureFacts {
-    /// `connect`, `send`, `reply`, `idle` (no request was on its way) or `close` (the server's end of it was waited for).
-    act: &'static str,
-    /// Such as `refused`, `timed out`, `bytes lost`, `HTTP status 404`.
-    kind: Cow<'static, str>,
-    /// The kernel's error number; null where loadgen itself judged.
-    errno: Option<i32>,
-    /// Its name, such as `ECONNRESET`.
-    errno_name: Option<&'static str>,
-    count: u64,
 }
 
 /// Percentiles; null where fewer than ten samples lie beyond.
@@ -480,12 +382,12 @@ fn machine_facts(machine: &Machine) -> MachineFacts<'_> {
 
 fn sources(used: &Used) -> SourceFacts {
     let Used { chosen_by, addresses, first, last, ports } = *used;
-    SourceFacts { chosen_by, addresses, address_first: first, address_last: last, ports }
+    SourceFacts { chosen_by: chosen_by.into(), addresses, address_first: first, address_last: last, ports }
 }
 
 fn verdict(report: &Report) -> VerdictFacts {
     let verdict = Verdict::of(report);
-    VerdictFacts { verdict: verdict.name(), reasons: verdict.reasons().to_vec() }
+    VerdictFacts { verdict: verdict.name().into(), reasons: verdict.reasons().to_vec() }
 }
 
 fn slo(Outcome { condition, measured, is_met }: Outcome) -> SloFacts {
@@ -589,10 +491,10 @@ fn second((second, what, open): (u64, series::Part, u64)) -> SecondFacts {
 
 fn failures(failures: &Failures) -> Vec<FailureFacts> {
     let facts = |(failure, count): (&crate::failure::Failure, &u64)| FailureFacts {
-        act: failure.act.name(),
+        act: failure.act.name().into(),
         kind: failure.kind.name(),
         errno: failure.errno,
-        errno_name: failure.errno.and_then(errno::name),
+        errno_name: failure.errno.and_then(errno::name).map(Into::into),
         count: *count,
     };
     failures.iter().map(facts).collect()

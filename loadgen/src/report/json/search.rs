@@ -56,9 +56,9 @@ pub(crate) fn render(found: &Found) -> String {
     run.advice.extend(found.advice());
     run.runs = None;
     run.verdict = match (found.generator(), found.exit()) {
-        (Some(reasons), _) => VerdictFacts { verdict: "suspect", reasons: reasons.to_vec() },
-        (None, Exit::Failed) => VerdictFacts { verdict: "none", reasons: Vec::new() },
-        (None, _) => VerdictFacts { verdict: "valid", reasons: Vec::new() },
+        (Some(reasons), _) => VerdictFacts { verdict: "suspect".into(), reasons: reasons.to_vec() },
+        (None, Exit::Failed) => VerdictFacts { verdict: "none".into(), reasons: Vec::new() },
+        (None, _) => VerdictFacts { verdict: "valid".into(), reasons: Vec::new() },
     };
     let document = SearchDocument {
         run,
