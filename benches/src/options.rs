@@ -21,7 +21,8 @@ parts (all, if none is named):
 options:
   --rounds N       rounds of each measurement (default 5)
   --quick          one round, short: whether it works, not how fast it is; under a minute
-  --servers A,B    only these beside the least loop: esockets esockets-session tokio tokio-multi monoio monoio-uring glommio
+  --servers A,B    only these beside the least loop: esockets esockets-table esockets-session tokio tokio-multi monoio
+                   monoio-uring glommio
   --client CORE    `same` core as the server (default: steadier) or the `other`; tail always takes the other
   --limit SECONDS  begin no further round of a measurement after so long (default 300)
 

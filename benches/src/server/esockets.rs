@@ -1,4 +1,5 @@
-//! This library, at its defaults but for one shard on one core: two closures, and a handler with a session.
+//! This library, at its defaults but for one shard on one core: two closures, the same with a descriptor table of its own,
+//! and a handler with a session.
 
 use std::hint::black_box;
 use std::mem;
@@ -15,6 +16,19 @@ pub(super) fn start(setting: &Setting) -> Result<SocketAddr> {
         client.send(data)
     });
     keep(server.start().tried(|| "starting esockets".to_owned())?)
+}
+
+/// With a descriptor table for the shard alone, as `loadgen serve` has it: then the kernel counts no references to a
+/// descriptor while a system call uses it.
+#[expect(unsafe_code, reason = "the builder's unsafe knob")]
+pub(super) fn start_with_own_table(setting: &Setting) -> Result<SocketAddr> {
+    // SAFETY: the closure holds no descriptor and opens none.
+    let builder = unsafe { builder(setting).private_fd_tables() };
+    let server = builder.handle_readable(|client| {
+        let data = client.recv();
+        client.send(data)
+    });
+    keep(server.start().tried(|| "starting esockets with a table of its own".to_owned())?)
 }
 
 pub(super) fn start_with_session(setting: &Setting) -> Result<SocketAddr> {

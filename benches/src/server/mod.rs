@@ -11,8 +11,9 @@ use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process;
 use std::thread;
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::failure::{Result, Tried};
 
@@ -55,6 +56,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
     Contender::new("least", "least", None),
     Contender::new("least again", "least", None),
     Contender::new("esockets", "esockets", None),
+    Contender::new("esockets, own table", "esockets-table", None),
     Contender::new("esockets, session", "esockets-session", None),
     Contender::new("tokio, current-thread", "tokio", Some("tokio")),
     Contender::new("tokio, 2 workers", "tokio-multi", Some("tokio")),
@@ -85,6 +87,7 @@ fn start(name: &str, setting: &Setting) -> Result<SocketAddr> {
     match name {
         "least" => spawn(name, setting, |listener, _| least::serve(&listener)),
         "esockets" => esockets::start(setting),
+        "esockets-table" => esockets::start_with_own_table(setting),
         "esockets-session" => esockets::start_with_session(setting),
         "esockets-work" => esockets::start_with_work(setting, 1),
         "esockets-work-2" => esockets::start_with_work(setting, 2),
@@ -117,11 +120,15 @@ fn spawn(name: &str, setting: &Setting, serve: Serve) -> Result<SocketAddr> {
     Ok(address)
 }
 
-/// TCP_NODELAY is inherited by what is accepted; esockets sets it by default, so all have it.
+/// Options of the socket are inherited by what is accepted; what esockets sets by default, all have: the kernel's work for
+/// them is no loop's.
 fn listen(port: u16) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
+    let probing = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10));
+    socket.set_tcp_keepalive(&probing.with_retries(6))?;
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(120)))?;
     socket.set_nonblocking(true)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
     socket.listen(BACKLOG)?;
