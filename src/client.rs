@@ -153,7 +153,9 @@ impl<'a> Client<'a> {
         self.slate.wish(slate::PAUSE, slate::RESUME);
     }
 
-    /// Goes on reading. Input that was left unconsumed is shown again at once, even if nothing has come in meanwhile.
+    /// Goes on reading after [`pause`](Client::pause). Paused or not, input that was left unconsumed is shown again, even if
+    /// nothing has come in meanwhile: as soon as no more than [`output_low`](crate::Builder::output_low) waits for the peer.
+    /// So whoever leaves commands because [too much](Client::output_waiting) waits calls this before it returns.
     pub fn resume(&mut self) {
         self.slate.wish(slate::RESUME, slate::PAUSE);
     }

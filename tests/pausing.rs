@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -147,4 +147,58 @@ fn who_pauses_from_the_first_moment_is_served_after_resuming() {
     assert_eq!(server.stats().total.reads, 0);
     resume(&server);
     expect(&stream, 1, 0, 50_000);
+}
+
+#[test]
+fn what_was_left_because_too_much_waited_is_shown_again_when_that_has_been_taken() {
+    const ANSWER: usize = 100_000;
+    let script = Script::echo().readable(|client| {
+        while let Some(&byte) = client.peek().first() {
+            if client.output_waiting() > 2 * ANSWER {
+                client.resume();
+                return true;
+            }
+            client.consume(1);
+            if !client.send(&[byte; ANSWER]) {
+                return false;
+            }
+        }
+        true
+    });
+    // The low mark lies above what it bears, and then below: with and without the pressure that stops reading.
+    for output_low in [4 * ANSWER, ANSWER] {
+        let server = script.start(builder().shards(1).output_max(8 * ANSWER).output_low(output_low));
+        let mut stream = connect(server.local_addr());
+        stream.write_all(b"abcdefghijklmnopqrstuvwxyz").unwrap();
+        let mut answer = vec![0; ANSWER];
+        for byte in b'a'..=b'z' {
+            stream.read_exact(&mut answer).unwrap();
+            assert!(answer.iter().all(|&it| it == byte), "{}", char::from(byte));
+        }
+    }
+}
+
+#[test]
+fn who_asks_for_the_same_again_and_again_does_not_hold_up_the_others() {
+    let script = Script::echo().readable(|client| {
+        if client.peek() == b"again" {
+            client.resume();
+            return true;
+        }
+        let data = client.recv();
+        client.send(data)
+    });
+    let server = script.start(builder().shards(1));
+    let [mut stubborn, other] = [(); 2].map(|()| connect(server.local_addr()));
+    stubborn.write_all(b"again").unwrap();
+    expect_echo(&other, 7);
+    stubborn.write_all(b"!").unwrap();
+    let mut answer = [0; 6];
+    stubborn.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"again!");
+}
+
+fn expect_echo(mut stream: &TcpStream, key: u64) {
+    stream.write_all(&bytes(key, 0, 1000)).unwrap();
+    expect(stream, key, 0, 1000);
 }

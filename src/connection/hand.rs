@@ -209,7 +209,7 @@ impl<S> Connection<S> {
     fn grant(&mut self, slate: &Slate) {
         if slate.has(slate::PAUSE) {
             self.set(PAUSED);
-        } else if slate.has(slate::RESUME) && self.has(PAUSED) {
+        } else if slate.has(slate::RESUME) {
             self.clear(PAUSED);
             self.set(RESUMED);
             #[cfg(test)]

@@ -88,7 +88,7 @@ const ENDED: u16 = Edge::ENDED;
 const EOF: u16 = 1 << 2;
 /// The handler does not want to read.
 const PAUSED: u16 = 1 << 3;
-/// The handler wants to read again, and is to be shown what it left.
+/// The handler wants to be shown what it left.
 const RESUMED: u16 = 1 << 4;
 /// It stands in the queue of those to be served.
 const QUEUED: u16 = 1 << 5;
@@ -472,6 +472,13 @@ impl<S> Connection<S> {
                 if self.left_over() > 0 {
                     self.hand_over(turn, key, None, |client| handler.handle_readable(client, session))?;
                 }
+                // Who asks for the same again and again sees what is new, too, and does not hold up the others.
+                if self.has(RESUMED) && self.wants_input() {
+                    if self.has(READABLE) && budget > 0 && self.left_over() < turn.limits.input_max {
+                        self.read(handler, session, turn, key, &mut budget)?;
+                    }
+                    return Ok(Next::Again);
+                }
             } else if !self.has(READABLE) || !self.wants_input() {
                 return Ok(Next::Rest);
             } else if budget == 0 {
@@ -502,13 +509,17 @@ impl<S> Connection<S> {
                 Ok(())
             }
             Received::Fresh(count) => {
+                self.clear(RESUMED);
                 let buffer = std::mem::take(&mut turn.buffer);
                 let act = |client: &mut Client<'_>| handler.handle_readable(client, session);
                 let handed = self.hand_over(turn, key, Some(&buffer[..count]), act);
                 turn.buffer = buffer;
                 handed
             }
-            Received::Behind => self.hand_over(turn, key, None, |client| handler.handle_readable(client, session)),
+            Received::Behind => {
+                self.clear(RESUMED);
+                self.hand_over(turn, key, None, |client| handler.handle_readable(client, session))
+            }
             Received::End => self.tell_end(handler, session, turn, key),
         }
     }

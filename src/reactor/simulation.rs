@@ -287,7 +287,6 @@ impl Hostile {
 
     fn wish(&mut self, client: &mut Client<'_>, n: usize) {
         let now = self.world.borrow().now;
-        let was_paused = self.account(n, |account| account.paused);
         for _ in 0..=self.dice.below(2) {
             let choice = self.dice.below(5);
             self.world.borrow().tell(|| format!("{n} wishes {choice}"));
@@ -299,7 +298,7 @@ impl Hostile {
                 1 => {
                     client.resume();
                     self.account(n, |account| {
-                        account.resumed |= was_paused;
+                        account.resumed = true;
                         account.paused = false;
                     });
                 }
