@@ -1,0 +1,221 @@
+//! The examples, run as programs and talked to by the clients that people have.
+
+mod support;
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use support::connect;
+
+/// An example that runs, on a port that was free.
+struct Program {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Program {
+    fn start(name: &str) -> Program {
+        let build = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", name]).status().unwrap();
+        assert!(build.success(), "building the example {name}");
+        // Beside the folder in which this test's own program lies.
+        let folder = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples");
+        let mut process = Command::new(folder.join(name)).arg("0").stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let port = line.trim().rsplit(':').next().unwrap().parse().unwrap();
+        Program { process, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+
+    fn port(&self) -> String {
+        self.address.port().to_string()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What a client says, to standard output and error; `None`, and that it was skipped, where it is not installed.
+fn said(program: &str, arguments: &[&str]) -> Option<String> {
+    match Command::new(program).args(arguments).stdin(Stdio::null()).output() {
+        Ok(output) => {
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8_lossy(&said).into_owned();
+            assert!(output.status.success(), "{program} {arguments:?}: {}\n{said}", output.status);
+            Some(said)
+        }
+        Err(error) => {
+            println!("skipped: {program} is not there ({error})");
+            None
+        }
+    }
+}
+
+#[test]
+fn curl_wrk_and_h2load_are_content_with_the_web_server() {
+    let program = Program::start("http");
+    let url = format!("http://{}/", program.address);
+    let echo = format!("{url}echo");
+    if let Some(said) = said("curl", &["-sS", "--fail", "-v", &url, &url]) {
+        assert_eq!(said.matches("Hello, world!\n").count(), 2, "{said}");
+        assert!(said.contains("Re-using existing") || said.contains("Reusing existing"), "{said}");
+    }
+    // More than a kilobyte: curl asks before it sends that. And a megabyte, which comes in many pieces.
+    for size in [1, 2_000, 1 << 20] {
+        let body = "x".repeat(size);
+        let path = std::env::temp_dir().join(format!("esockets-example-{}-{size}", std::process::id()));
+        std::fs::write(&path, &body).unwrap();
+        let expect = ["-sS", "-H", "Expect: 100-continue", "--data-binary"];
+        let data = format!("@{}", path.display());
+        let answer = said("curl", &[&expect[..], &[&data, &echo]].concat());
+        std::fs::remove_file(&path).unwrap();
+        assert!(answer.is_none_or(|answer| answer == body), "{size} bytes");
+    }
+    if let Some(said) = said("wrk", &["-t1", "-c20", "-d1s", &url]) {
+        assert!(
+            said.contains("Requests/sec") && !said.contains("Non-2xx") && !said.contains("Socket errors"),
+            "{said}"
+        );
+    }
+    if let Some(said) = said("h2load", &["--h1", "-n2000", "-c20", "-m8", &url]) {
+        assert!(said.contains("2000 succeeded, 0 failed, 0 errored"), "{said}");
+    }
+}
+
+#[test]
+fn redis_cli_and_redis_benchmark_work_with_the_store() {
+    let program = Program::start("kv");
+    let port = program.port();
+    let cli = |words: &[&str]| said("redis-cli", &[&["-p", &port][..], words].concat());
+    if cli(&["SET", "greeting", "hello\r\n\tworld"]).is_some() {
+        assert_eq!(cli(&["GET", "greeting"]).unwrap(), "hello\r\n\tworld\n");
+        assert_eq!(cli(&["INCR", "n"]).unwrap().trim(), "1");
+        assert_eq!(cli(&["MGET", "n", "none"]).unwrap(), "1\n\n");
+        assert!(cli(&["LPUSH", "list", "x"]).unwrap().starts_with("ERR unknown command 'LPUSH'"));
+    }
+    for pipeline in ["1", "16"] {
+        let tests = ["-p", &port, "-t", "ping,set,get,incr,mset", "-n", "5000", "-P", pipeline, "-d", "100", "-q"];
+        if let Some(said) = said("redis-benchmark", &tests) {
+            assert_eq!(said.matches("requests per second").count(), 6, "{said}");
+            assert!(!said.contains("rror"), "{said}");
+        }
+    }
+}
+
+/// Sends so many requests that their answers do not find room, begins to read when nothing more is taken, and counts the
+/// answers.
+fn answers_of_many(address: SocketAddr, request: &str, answer: &[u8], count: usize) -> usize {
+    let stream = connect(address);
+    let requests = request.repeat(count).into_bytes();
+    let sent = send_until_stuck(&stream, &requests);
+    assert!(sent < requests.len(), "all {sent} bytes were taken: who reads nothing is to be asked for nothing");
+    let mut writer = stream.try_clone().unwrap();
+    let writing = thread::spawn(move || writer.write_all(&requests[sent..]).unwrap());
+    let mut reader = BufReader::new(&stream);
+    let (mut found, mut line) = (0, Vec::new());
+    while found < count {
+        line.clear();
+        assert_ne!(reader.read_until(b'\n', &mut line).unwrap(), 0, "the end after {found} answers");
+        found += usize::from(line.starts_with(answer));
+    }
+    writing.join().unwrap();
+    found
+}
+
+/// How much was taken before nothing was for a while.
+fn send_until_stuck(mut stream: &TcpStream, bytes: &[u8]) -> usize {
+    stream.set_nonblocking(true).unwrap();
+    let (mut sent, mut vain) = (0, 0);
+    while sent < bytes.len() && vain < 300 {
+        match stream.write(&bytes[sent..]) {
+            Ok(count) => (sent, vain) = (sent + count, 0),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                vain += 1;
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => panic!("sending: {error}"),
+        }
+    }
+    stream.set_nonblocking(false).unwrap();
+    sent
+}
+
+#[test]
+fn who_asks_for_more_than_it_reads_has_all_its_answers_in_the_end() {
+    let web = Program::start("http");
+    assert_eq!(answers_of_many(web.address, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"Hello, world!", 400_000), 400_000);
+    let store = Program::start("kv");
+    assert_eq!(answers_of_many(store.address, "ECHO hello-hello-hello-hello\r\n", b"hello-", 2_000_000), 2_000_000);
+}
+
+#[test]
+fn a_few_commands_with_more_answers_than_fit_have_them_all() {
+    let store = Program::start("kv");
+    let mut stream = connect(store.address);
+    // Two kilobytes of commands come in one read, and are answered by a hundred megabytes.
+    let (value, count) = ("x".repeat(500_000), 200);
+    write!(stream, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n{value}\r\n", value.len()).unwrap();
+    stream.write_all("GET k\r\n".repeat(count).as_bytes()).unwrap();
+    let answer = format!("${}\r\n{value}\r\n", value.len());
+    let mut found = vec![0; 5];
+    stream.read_exact(&mut found).unwrap();
+    assert_eq!(found, b"+OK\r\n");
+    found.resize(answer.len(), 0);
+    for number in 0..count {
+        stream.read_exact(&mut found).unwrap();
+        assert!(found == answer.as_bytes(), "answer {number}");
+    }
+}
+
+/// A guest's connection, and what it hears, line by line.
+struct Guest {
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
+}
+
+impl Guest {
+    fn new(address: SocketAddr) -> Guest {
+        let stream = connect(address);
+        let mut guest = Guest { reader: BufReader::new(stream.try_clone().unwrap()), stream };
+        assert_eq!(guest.hears(), "* who are you?");
+        guest
+    }
+
+    fn says(&mut self, words: &str) {
+        self.stream.write_all(words.as_bytes()).unwrap();
+    }
+
+    fn hears(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
+
+#[test]
+fn what_one_says_all_others_hear() {
+    let program = Program::start("chat");
+    let mut guests: Vec<Guest> = Vec::new();
+    for name in ["Ann", "Bob", "Cy", "Dee", "Eve", "Flo"] {
+        let mut guest = Guest::new(program.address);
+        guest.says(&format!("{name}\r\n"));
+        // They may be on different shards; each hears that somebody has come before it hears more.
+        guests.iter_mut().for_each(|other| assert_eq!(other.hears(), format!("* {name} is here")));
+        guests.push(guest);
+    }
+    guests[0].says("hel");
+    guests[0].says("lo\x1b[2J\nagain\n");
+    for other in &mut guests[1..] {
+        assert_eq!([other.hears(), other.hears()], ["Ann: hello[2J", "Ann: again"]);
+    }
+    drop(guests.remove(2));
+    guests.iter_mut().for_each(|other| assert_eq!(other.hears(), "* Cy is gone"));
+    guests[1].says("bye\n");
+    assert_eq!(guests[0].hears(), "Bob: bye", "and nothing of what it said itself");
+}
