@@ -4,42 +4,11 @@ mod support;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use support::connect;
-
-/// An example that runs, on a port that was free.
-struct Program {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Program {
-    fn start(name: &str) -> Program {
-        let build = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", name]).status().unwrap();
-        assert!(build.success(), "building the example {name}");
-        // Beside the folder in which this test's own program lies.
-        let folder = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples");
-        let mut process = Command::new(folder.join(name)).arg("0").stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().rsplit(':').next().unwrap().parse().unwrap();
-        Program { process, address: SocketAddr::from(([127, 0, 0, 1], port)) }
-    }
-
-    fn port(&self) -> String {
-        self.address.port().to_string()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use support::{Program, connect};
 
 /// What a client says, to standard output and error; `None`, and that it was skipped, where it is not installed.
 fn said(program: &str, arguments: &[&str]) -> Option<String> {

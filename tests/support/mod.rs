@@ -4,6 +4,7 @@
 
 mod bytes;
 mod panics;
+mod program;
 mod script;
 
 use std::fs;
@@ -17,6 +18,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 pub(crate) use bytes::{Random, bytes, conserve, converse, expect, expect_end, verify};
 pub(crate) use panics::{echo_unless_told, meant, say_panic, silence};
+pub(crate) use program::Program;
 pub(crate) use script::{Log, Order, Script, hold};
 
 /// Nothing takes this long unless it has failed.

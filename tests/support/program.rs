@@ -1,0 +1,60 @@
+//! An example that runs as a program of its own, alone or under a tool.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+/// An example that runs, on a port that was free. It ends when this is dropped.
+pub(crate) struct Program {
+    process: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Program {
+    pub(crate) fn start(name: &str) -> Program {
+        Program::start_under(&[], name).expect("an example starts")
+    }
+
+    /// `tool` is a command that runs the one which follows it. `None`: it does not, or what it runs ends at once.
+    pub(crate) fn start_under(tool: &[&str], name: &str) -> Option<Program> {
+        let build = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", name]).status().unwrap();
+        assert!(build.success(), "building the example {name}");
+        // Beside the folder in which this test's own program lies.
+        let folder = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples");
+        let path = folder.join(name).display().to_string();
+        let words = [tool, &[&path, "0"]].concat();
+        let mut process = Command::new(words[0]).args(&words[1..]).stdout(Stdio::piped()).spawn().ok()?;
+        let mut line = String::new();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        output.read_line(&mut line).unwrap();
+        // What it says later is read, too: it must neither wait for that nor fail.
+        thread::spawn(move || io::copy(&mut output, &mut io::sink()));
+        let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
+        let mut program = Program { process, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        program.address.set_port(port?);
+        Some(program)
+    }
+
+    pub(crate) fn port(&self) -> String {
+        self.address.port().to_string()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let id = self.process.id();
+        // What a tool runs would outlive it.
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            let _ = Command::new("kill").args(["-9", child]).status();
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
