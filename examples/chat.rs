@@ -3,7 +3,7 @@
 //! `cargo run --release --example chat`, then `nc 127.0.0.1 1234` (or telnet) in two terminals. Another port: `-- 4321`.
 //!
 //! Shards share nothing: a line goes to each as a message, by the server's `Remote`, and each gives it to its own clients.
-//! The line itself is shared, not copied, on its way between them.
+//! The line itself is shared, not copied, on its way between them and where it waits for slow readers.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +13,7 @@ use esockets::{Builder, Client, ClientId, CloseReason, Handler, Peer, Remote, Se
 #[derive(Clone)]
 struct Line {
     from: ClientId,
-    text: Arc<str>,
+    text: Arc<[u8]>,
 }
 
 struct Room {
@@ -59,7 +59,7 @@ impl Handler for Room {
         // Who reads so slowly that `output_max` is reached is let go: the others do not wait for anybody.
         shard.each_client(|client, guest| {
             let hears = client.id() != line.from && !guest.name.is_empty();
-            !hears || client.send(line.text.as_bytes())
+            !hears || client.send_shared(&line.text)
         });
     }
 
@@ -73,7 +73,7 @@ impl Handler for Room {
 impl Room {
     /// Whether all shards will hear it: a mailbox can be full.
     fn say(&self, from: ClientId, text: String) -> bool {
-        let line = Line { from, text: text.into() };
+        let line = Line { from, text: text.into_bytes().into() };
         self.remote.get().is_some_and(|remote| remote.send_to_all(&line) == remote.shards())
     }
 }

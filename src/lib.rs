@@ -63,7 +63,7 @@
 //!
 //! # Where to read
 //!
-//! From the bottom up, each file uses only files before it: `buffer` `slab` `wheel` `spin` `mailbox` are data structures
+//! From the bottom up, each file uses only files before it: `buffer` `queue` `slab` `wheel` `spin` `mailbox` are data structures
 //! that know nothing of connections; `reason` `stats` `peer` `sys` `socket` `claim` `error` `config` `seats` what the
 //! rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `acceptor`
 //! and `connection` the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `watchdog` who
@@ -84,6 +84,7 @@ mod mailbox;
 mod peer;
 #[cfg(test)]
 mod planted;
+mod queue;
 mod reactor;
 mod reason;
 mod remote;

@@ -1,5 +1,9 @@
 //! What one call of a handler leaves to be done: output on its way, straight or gathered until it returns, and wishes.
 
+use std::sync::Arc;
+
+use crate::queue::{Piece, Queue};
+
 /// Where bytes leave: the connection's socket, whatever the kernel.
 pub(crate) trait Outlet {
     /// Sends as much as fits without waiting, and says how much that was. Less than all means that the socket is full,
@@ -28,8 +32,8 @@ pub(crate) struct Slate {
     /// What earlier calls left behind for the socket to take.
     queued: usize,
     queued_max: usize,
-    /// Bytes sent in this call that have not left. They come after all that is queued.
-    gathered: Vec<u8>,
+    /// What was sent in this call and has not left. It comes after all that is queued.
+    gathered: Queue,
 }
 
 /// What has become of a connection's output during a call.
@@ -64,7 +68,7 @@ const GATHERED_MAX: usize = 64 << 10;
 impl Slate {
     /// A blank one, for a shard on which so many bytes of output may wait for one peer.
     pub(crate) fn new(shard: u32, queued_max: usize) -> Slate {
-        let (state, gathered) = (OutputState::Open, Vec::new());
+        let (state, gathered) = (OutputState::Open, Queue::default());
         Slate { marks: 0, state, eof: false, shard, timeout_ticks: 0, queued: 0, queued_max, gathered }
     }
 
@@ -103,11 +107,11 @@ impl Slate {
     }
 
     /// Takes what was gathered, to be sent by whoever has the socket; [given back](Slate::give_back) for its memory.
-    pub(crate) fn take_gathered(&mut self) -> Vec<u8> {
+    pub(crate) fn take_gathered(&mut self) -> Queue {
         std::mem::take(&mut self.gathered)
     }
 
-    pub(crate) fn give_back(&mut self, gathered: Vec<u8>) {
+    pub(crate) fn give_back(&mut self, gathered: Queue) {
         self.gathered = gathered;
         self.gathered.clear();
     }
@@ -133,29 +137,38 @@ impl Slate {
     pub(crate) fn send(&mut self, outlet: &mut dyn Outlet, message: &[u8], last: bool) -> bool {
         let straight = last && !message.is_empty() || message.len() >= DIRECT;
         if !straight || self.marks & DETAINED != 0 {
-            return self.queue(outlet, message);
+            return self.queue(outlet, Piece::Own(message));
         }
         let sent = outlet.send(message);
-        sent == message.len() || self.stem(outlet, &message[sent..])
+        sent == message.len() || self.stem(outlet, Piece::Own(&message[sent..]))
+    }
+
+    /// The same with a message that is kept by reference for as long as it waits. There is never a reason to wait for
+    /// another: that would take a copy.
+    pub(crate) fn send_shared(&mut self, outlet: &mut dyn Outlet, message: &Arc<[u8]>) -> bool {
+        if message.is_empty() || self.marks & DETAINED != 0 {
+            return self.queue(outlet, Piece::Shared(message, 0));
+        }
+        let sent = outlet.send(message);
+        sent == message.len() || self.stem(outlet, Piece::Shared(message, sent))
     }
 
     /// The socket did not take all of a message: keeps the rest.
     #[cold]
-    fn stem(&mut self, outlet: &mut dyn Outlet, rest: &[u8]) -> bool {
+    fn stem(&mut self, outlet: &mut dyn Outlet, rest: Piece<'_>) -> bool {
         self.block(outlet);
         self.queue(outlet, rest)
     }
 
-    fn queue(&mut self, outlet: &mut dyn Outlet, mut message: &[u8]) -> bool {
-        if message.len() > self.room() {
+    fn queue(&mut self, outlet: &mut dyn Outlet, mut message: Piece<'_>) -> bool {
+        if message.bytes().len() > self.room() {
             // Gathered bytes may be in the way only because nobody has tried to send them yet.
             self.flush(outlet);
-            if matches!(self.state, OutputState::Open) && message.len() > self.room() {
-                let sent = self.push_out(outlet, message);
-                message = &message[sent..];
+            if matches!(self.state, OutputState::Open) && message.bytes().len() > self.room() {
+                message = message.skip(self.push_out(outlet, message.bytes()));
             }
         }
-        if self.is_open() && message.len() > self.room() {
+        if self.is_open() && message.bytes().len() > self.room() {
             self.state = OutputState::Overflown;
             self.marks |= DETAINED;
         }
@@ -171,7 +184,7 @@ impl Slate {
             self.flush(outlet);
         }
         let count = bytes.len().min(self.room());
-        self.gather(outlet, &bytes[..count]);
+        self.gather(outlet, Piece::Own(&bytes[..count]));
         count
     }
 
@@ -180,20 +193,22 @@ impl Slate {
         if !matches!(self.state, OutputState::Open) || self.queued > 0 || self.gathered.is_empty() {
             return;
         }
-        let gathered = std::mem::take(&mut self.gathered);
-        let sent = self.push_out(outlet, &gathered);
+        let mut gathered = std::mem::take(&mut self.gathered);
+        while !gathered.is_empty() && matches!(self.state, OutputState::Open) {
+            let sent = self.push_out(outlet, gathered.front());
+            gathered.consume(sent);
+        }
         self.gathered = gathered;
-        self.gathered.drain(..sent);
         if self.gathered.is_empty() && matches!(self.state, OutputState::Open) {
             self.marks &= !DETAINED;
         }
     }
 
-    fn gather(&mut self, outlet: &mut dyn Outlet, bytes: &[u8]) {
-        if bytes.is_empty() {
+    fn gather(&mut self, outlet: &mut dyn Outlet, piece: Piece<'_>) {
+        if piece.bytes().is_empty() {
             return;
         }
-        self.gathered.extend_from_slice(bytes);
+        self.gathered.push(piece);
         self.marks |= DETAINED;
         if self.gathered.len() >= GATHERED_MAX {
             self.flush(outlet);
@@ -246,7 +261,12 @@ mod tests {
         act(&mut slate, &mut pipe);
         let untouched = slate.waiting() == 0 && slate.state == OutputState::Open;
         assert_eq!(slate.is_blank(), untouched, "what is out of order is marked");
-        (pipe, slate.take_gathered(), slate.state)
+        let (mut left, mut gathered) = (slate.take_gathered(), Vec::new());
+        while !left.is_empty() {
+            gathered.extend_from_slice(left.front());
+            left.consume(left.front().len());
+        }
+        (pipe, gathered, slate.state)
     }
 
     #[test]
@@ -257,6 +277,30 @@ mod tests {
             assert!(slate.send(pipe, b"one", false) && slate.send(pipe, b"two", true));
         });
         assert_eq!((pipe.calls, gathered.as_slice()), (0, b"onetwo".as_slice()), "the second must not overtake");
+    }
+
+    #[test]
+    fn a_shared_message_goes_straight_and_its_rest_is_not_copied() {
+        let message: Arc<[u8]> = [9; 80].into();
+        let (pipe, gathered, state) = run(50, 0, |slate, pipe| {
+            assert!(slate.send_shared(pipe, &message));
+            assert_eq!((slate.waiting(), Arc::strong_count(&message)), (30, 2));
+            assert!(slate.send(pipe, &[1; 20], true) && slate.send_shared(pipe, &message.clone()[..50].into()));
+            assert!(!slate.send_shared(pipe, &message), "100 are the most that may wait");
+        });
+        assert_eq!((pipe.taken, pipe.calls, state), (vec![9; 50], 1, OutputState::Overflown));
+        assert_eq!(gathered, [vec![9; 30], vec![1; 20], vec![9; 50]].concat());
+    }
+
+    #[test]
+    fn a_shared_message_does_not_overtake_what_was_gathered() {
+        let message: Arc<[u8]> = [9; 200].into();
+        let (pipe, gathered, _) = run(1000, 0, |slate, pipe| {
+            assert!(slate.send(pipe, b"before", false) && slate.send_shared(pipe, &message));
+            assert!(slate.send_shared(pipe, &[].into()));
+            assert!(slate.send(pipe, b"after", true));
+        });
+        assert!(pipe.taken == [b"before".as_slice(), &message, b"after"].concat() && gathered.is_empty());
     }
 
     #[test]

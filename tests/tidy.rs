@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const STOREYS: &[&str] = &[
     "planted",
     "buffer",
+    "queue",
     "slab",
     "wheel",
     "spin",

@@ -8,6 +8,7 @@ use mio::{Events, Poll, Token};
 use crate::connection::{BUFFER, Connection, message};
 use crate::failure::{Result, Tried};
 use crate::routes::Routes;
+use crate::server::CUE;
 
 /// Below the backlog of every server, the smallest of which is 128.
 const OPENING: usize = 64;
@@ -78,6 +79,16 @@ impl Client {
     pub(crate) fn echo_times(&mut self, times: usize) -> Result<()> {
         for _ in 0..times {
             self.send_all()?;
+            self.drain()?;
+        }
+        Ok(())
+    }
+
+    /// Gives the cue and waits for the message that everybody gets for it, so many times.
+    pub(crate) fn cue_times(&mut self, times: usize) -> Result<()> {
+        for _ in 0..times {
+            self.connections[0].send(&[CUE])?;
+            self.awaited += self.connections.len();
             self.drain()?;
         }
         Ok(())

@@ -17,6 +17,7 @@ parts (all, if none is named):
   tail           latency at a fixed rate, in an open loop
   instructions   user instructions (valgrind) and system calls (strace) per echo
   shards         what a second shard on a second core brings
+  broadcast      one message to all connections, beside a bare loop of send calls
 
 options:
   --rounds N       rounds of each measurement (default 5)
@@ -37,15 +38,17 @@ pub(crate) enum Part {
     Tail,
     Instructions,
     Shards,
+    Broadcast,
 }
 
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("echo", Part::Echo),
     ("idle", Part::Idle),
     ("connect", Part::Connect),
     ("tail", Part::Tail),
     ("instructions", Part::Instructions),
     ("shards", Part::Shards),
+    ("broadcast", Part::Broadcast),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +166,7 @@ mod tests {
     #[test]
     fn nothing_means_everything() {
         let Ok(Command::Measure(options)) = parsed("") else { panic!("it measures") };
-        assert_eq!((options.parts.len(), options.rounds, options.contenders.len()), (5, 5, CONTENDERS.len()));
+        assert_eq!((options.parts.len(), options.rounds, options.contenders.len()), (PARTS.len(), 5, CONTENDERS.len()));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::kernel::{Kernel, was_interrupted, would_block};
 #[cfg(test)]
 use crate::planted::Bug;
+use crate::queue::Queue;
 use crate::reason::CloseReason;
 use crate::slab::Key;
 use crate::slate::{self, Outlet, OutputState, Slate};
@@ -231,26 +232,26 @@ impl<S> Connection<S> {
     where
         K: Kernel<Stream = S>,
     {
-        let gathered = turn.slate.take_gathered();
+        let mut gathered = turn.slate.take_gathered();
         match turn.slate.state() {
             OutputState::Open => {
-                let sent = self.send(turn, &gathered);
-                self.keep_output(turn, &gathered[sent..]);
+                self.send_all(turn, &mut gathered);
+                self.keep_output(turn, &mut gathered);
             }
             OutputState::Blocked => {
                 // If it was blocked before, an edge may have said since that it is not, and must not be forgotten.
                 if matches!(before, OutputState::Open) {
                     self.set(BLOCKED);
                 }
-                self.keep_output(turn, &gathered);
+                self.keep_output(turn, &mut gathered);
             }
             OutputState::Overflown | OutputState::Broken => {}
         }
         turn.slate.give_back(gathered);
     }
 
-    fn keep_output<K: Kernel>(&mut self, turn: &Turn<'_, K>, bytes: &[u8]) {
-        if bytes.is_empty() || self.has(CUT) {
+    fn keep_output<K: Kernel>(&mut self, turn: &Turn<'_, K>, gathered: &mut Queue) {
+        if gathered.is_empty() || self.has(CUT) {
             return;
         }
         #[cfg(test)]
@@ -258,7 +259,7 @@ impl<S> Connection<S> {
             return;
         }
         let output = &mut self.spill.get_or_insert_default().output;
-        output.push(bytes);
+        output.append(gathered);
         if output.len() > turn.limits.output_low() {
             self.set(PRESSED);
         }
@@ -285,13 +286,23 @@ impl<S> Connection<S> {
             return Ok(());
         }
         let mut output = std::mem::take(&mut self.spill.get_or_insert_default().output);
-        let sent = self.send(turn, output.as_slice());
+        self.send_all(turn, &mut output);
         if !self.has(CUT) {
-            output.consume(sent);
             self.spill.get_or_insert_default().output = output;
         }
         self.tidy_spill();
         self.arm(turn, key)
+    }
+
+    /// Sends what is in `queue`, up to what the socket does not take.
+    fn send_all<K>(&mut self, turn: &mut Turn<'_, K>, queue: &mut Queue)
+    where
+        K: Kernel<Stream = S>,
+    {
+        while !queue.is_empty() && !self.has(BLOCKED | CUT) {
+            let sent = self.send(turn, queue.front());
+            queue.consume(sent);
+        }
     }
 
     /// Sends as much as the socket takes, and remembers if it is full or broken.

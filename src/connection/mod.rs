@@ -16,6 +16,7 @@ use crate::kernel::{Edge, Kernel, was_interrupted, would_block};
 use crate::peer::Peer;
 #[cfg(test)]
 use crate::planted::Bug;
+use crate::queue::Queue;
 use crate::reason::CloseReason;
 use crate::slab::Key;
 use crate::slate::Slate;
@@ -40,7 +41,7 @@ pub(crate) struct Connection<S> {
 #[derive(Default)]
 struct Spill {
     input: Buffer,
-    output: Buffer,
+    output: Queue,
 }
 
 /// What a connection needs of its shard while it is served.
@@ -645,7 +646,7 @@ impl<S> Connection<S> {
         self.set(CUT | READABLE | ENDED);
         self.clear(BLOCKED | PRESSED);
         if let Some(spill) = &mut self.spill {
-            spill.output = Buffer::default();
+            spill.output = Queue::default();
         }
         self.tidy_spill();
     }

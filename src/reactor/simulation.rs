@@ -267,7 +267,11 @@ impl Hostile {
             let bytes: Vec<u8> = (at..at + count as u64).map(|at| keyed(n, true, at)).collect();
             let whole = self.dice.chance(2);
             let sent = if whole {
-                if client.send(&bytes) { count } else { 0 }
+                let is_sent = match self.dice.chance(3) {
+                    true => client.send_shared(&bytes.into()),
+                    false => client.send(&bytes),
+                };
+                if is_sent { count } else { 0 }
             } else {
                 let written = client.write(&bytes).unwrap_or(0);
                 if self.dice.chance(3) {

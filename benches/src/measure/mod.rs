@@ -1,5 +1,6 @@
 //! What is measured, each in a file of its own.
 
+mod broadcast;
 mod connect;
 mod echo;
 mod idle;
@@ -18,6 +19,7 @@ pub(crate) fn run(bench: &mut Bench, part: Part, descriptors: usize) {
         Part::Tail => tail::run(bench),
         Part::Instructions => instructions::run(bench),
         Part::Shards => shards::run(bench),
+        Part::Broadcast => broadcast::run(bench, descriptors),
     }
 }
 

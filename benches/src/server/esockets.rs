@@ -4,10 +4,12 @@
 use std::hint::black_box;
 use std::mem;
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
-use esockets::{Builder, Client, Cores, Handler, Peer, Server};
+use esockets::{Builder, Client, Cores, Handler, Peer, Remote, Server, Shard};
 
-use super::{BACKLOG, Setting};
+use super::{BACKLOG, BROADCAST_BYTES, CUE, Setting};
+use crate::connection::message;
 use crate::failure::{Result, Tried};
 
 pub(super) fn start(setting: &Setting) -> Result<SocketAddr> {
@@ -67,6 +69,41 @@ impl Handler for Work {
     }
 }
 
+/// Echoes, and sends one message to all when it hears the cue.
+pub(super) fn start_with_broadcast(setting: &Setting) -> Result<SocketAddr> {
+    let remote = Arc::new(OnceLock::new());
+    let known = Arc::clone(&remote);
+    let server = builder(setting).start(move |_| Crier { remote: Arc::clone(&remote) });
+    let server = server.tried(|| "starting esockets with a broadcast".to_owned())?;
+    let _ = known.set(server.remote());
+    keep(server)
+}
+
+struct Crier {
+    remote: Arc<OnceLock<Remote<Arc<[u8]>>>>,
+}
+
+impl Handler for Crier {
+    type Session = ();
+    type Message = Arc<[u8]>;
+
+    fn handle_incoming(&mut self, _client: &mut Client<'_>, _address: &Peer) -> Option<()> {
+        Some(())
+    }
+
+    fn handle_readable(&mut self, client: &mut Client<'_>, (): &mut ()) -> bool {
+        let data = client.recv();
+        match (data, self.remote.get()) {
+            ([CUE], Some(remote)) => remote.send(client.shard(), message(BROADCAST_BYTES).into()).is_ok(),
+            _ => client.send(data),
+        }
+    }
+
+    fn handle_message(&mut self, shard: &mut Shard<'_, ()>, message: Arc<[u8]>) {
+        shard.each_client(|client, ()| client.send_shared(&message));
+    }
+}
+
 /// Some 50 us: so much more than an echo costs that a client beside the server hardly takes anything away from it.
 const WORK: u64 = 40_000;
 
@@ -104,7 +141,7 @@ fn builder(setting: &Setting) -> Builder {
 }
 
 /// The server would stop when it is dropped; it is to live as long as the process.
-fn keep(server: Server) -> Result<SocketAddr> {
+fn keep<M>(server: Server<M>) -> Result<SocketAddr> {
     let address = server.local_addr();
     mem::forget(server);
     Ok(address)

@@ -5,11 +5,37 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
 
+use super::{BROADCAST_BYTES, CUE};
+use crate::connection::message;
+
 const EVENTS: usize = 128;
 const BUFFER: usize = 64 << 10;
 
 /// Echoes on `listener` for ever, on the calling thread. It has no write buffer: a peer that does not read loses data.
 pub(super) fn serve(listener: &TcpListener) -> io::Result<()> {
+    run(listener, |fd, message| {
+        // SAFETY: descriptors are integers, and the slice lives while the kernel reads it.
+        unsafe { libc::send(fd, message.as_ptr().cast(), message.len(), libc::MSG_NOSIGNAL) };
+    })
+}
+
+/// The same, but for the cue: then everybody who has ever said anything gets a message. Nobody may leave.
+pub(super) fn broadcast(listener: &TcpListener) -> io::Result<()> {
+    let (mut all, message) = (Vec::new(), message(BROADCAST_BYTES));
+    run(listener, |fd, said| {
+        let (to, message) = if said == [CUE] { (all.as_slice(), message.as_slice()) } else { (&[fd][..], said) };
+        for &fd in to {
+            // SAFETY: as above.
+            unsafe { libc::send(fd, message.as_ptr().cast(), message.len(), libc::MSG_NOSIGNAL) };
+        }
+        if said != [CUE] {
+            all.push(fd);
+        }
+    })
+}
+
+#[inline(always)]
+fn run(listener: &TcpListener, mut answer: impl FnMut(RawFd, &[u8])) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = listener.as_raw_fd();
     let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS];
@@ -30,7 +56,7 @@ pub(super) fn serve(listener: &TcpListener) -> io::Result<()> {
                 if count <= 0 {
                     libc::close(fd);
                 } else {
-                    libc::send(fd, buffer.as_ptr().cast(), count as usize, libc::MSG_NOSIGNAL);
+                    answer(fd, &buffer[..count as usize]);
                 }
             }
         }

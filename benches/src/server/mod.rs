@@ -70,6 +70,17 @@ pub(crate) const CONTENDERS: &[Contender] = &[
 pub(crate) const SHARDS: [Contender; 2] =
     [Contender::new("one shard", "esockets-work", None), Contender::new("two shards", "esockets-work-2", None)];
 
+/// Who is held against each other when one message goes to all connections; the least loop twice, as ever.
+pub(crate) const BROADCAST: [Contender; 3] = [
+    Contender::new("least", "least-broadcast", None),
+    Contender::new("least again", "least-broadcast", None),
+    Contender::new("esockets", "esockets-broadcast", None),
+];
+
+/// A message of this one byte tells a server of those to send [`BROADCAST_BYTES`] to everybody; it echoes all others.
+pub(crate) const CUE: u8 = 255;
+pub(crate) const BROADCAST_BYTES: usize = 64;
+
 /// Serves until standard input ends, which it does when the parent is gone, whatever became of it.
 pub(crate) fn run(name: &str, setting: &Setting) -> Result<()> {
     // Threads inherit it, so none has to be told.
@@ -86,9 +97,11 @@ pub(crate) fn run(name: &str, setting: &Setting) -> Result<()> {
 fn start(name: &str, setting: &Setting) -> Result<SocketAddr> {
     match name {
         "least" => spawn(name, setting, |listener, _| least::serve(&listener)),
+        "least-broadcast" => spawn(name, setting, |listener, _| least::broadcast(&listener)),
         "esockets" => esockets::start(setting),
         "esockets-table" => esockets::start_with_own_table(setting),
         "esockets-session" => esockets::start_with_session(setting),
+        "esockets-broadcast" => esockets::start_with_broadcast(setting),
         "esockets-work" => esockets::start_with_work(setting, 1),
         "esockets-work-2" => esockets::start_with_work(setting, 2),
         "tokio" => spawn(name, setting, tokio::serve_current_thread),
