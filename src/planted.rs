@@ -25,6 +25,18 @@ pub(crate) enum Bug {
     AcceptSpin,
     /// The look before sleeping overlooks what other threads have sent.
     LostWakeUp,
+    /// One connection more than there may be has a seat.
+    ConnectionsMax,
+    /// One more of one address.
+    ConnectionsPerAddress,
+    /// A network of IPv6 is as many guests as it has addresses.
+    Household,
+    /// What was left over does not count when more is read.
+    InputMax,
+    /// A byte more of output may wait.
+    OutputMax,
+    /// More is read than an answer has room for.
+    OutputRoom,
 }
 
 thread_local! {
@@ -33,7 +45,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 10] = [
+    pub(crate) const ALL: [Bug; 16] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -44,11 +56,22 @@ impl Bug {
         Bug::Seat,
         Bug::AcceptSpin,
         Bug::LostWakeUp,
+        Bug::ConnectionsMax,
+        Bug::ConnectionsPerAddress,
+        Bug::Household,
+        Bug::InputMax,
+        Bug::OutputMax,
+        Bug::OutputRoom,
     ];
 
     /// Whether this thread has it.
     pub(crate) fn is_planted(self) -> bool {
         PLANTED.get() == Some(self)
+    }
+
+    /// What it makes of something that is right.
+    pub(crate) fn instead<T>(self, right: T, wrong: T) -> T {
+        if self.is_planted() { wrong } else { right }
     }
 
     /// Runs `act` with it.

@@ -1,5 +1,8 @@
 //! What one call of a handler leaves to be done: output on its way, straight or gathered until it returns, and wishes.
 
+#[cfg(test)]
+use crate::planted::Bug;
+
 /// Where bytes leave: the connection's socket, whatever the kernel.
 pub(crate) trait Outlet {
     /// Sends as much as fits without waiting, and says how much that was. Less than all means that the socket is full,
@@ -119,7 +122,10 @@ impl Slate {
 
     /// How many bytes more may be made to wait.
     pub(crate) fn room(&self) -> usize {
-        if self.is_open() { self.queued_max.saturating_sub(self.waiting()) } else { 0 }
+        let most = self.queued_max;
+        #[cfg(test)]
+        let most = Bug::OutputMax.instead(most, most + 1);
+        if self.is_open() { most.saturating_sub(self.waiting()) } else { 0 }
     }
 
     /// Whether anything sent now can still arrive.

@@ -541,6 +541,8 @@ impl<S> Connection<S> {
             Some(spill) => (spill.input.len(), spill.output.len()),
         };
         let input_room = turn.limits.input_max - left_over;
+        #[cfg(test)]
+        let input_room = Bug::InputMax.instead(input_room, turn.limits.input_max);
         if input_room == 0 {
             // As much as is allowed may be left, and the end may follow; one byte more may not.
             return match turn.kernel.receive(&self.stream, &mut turn.buffer[..1]) {
@@ -553,6 +555,8 @@ impl<S> Connection<S> {
         }
         // An answer as long as its question must fit, so no longer question is taken than there is room for.
         let output_room = turn.limits.output_max - queued;
+        #[cfg(test)]
+        let output_room = Bug::OutputRoom.instead(output_room, turn.limits.output_max);
         let size = turn.buffer.len().min(*budget).min(input_room).min(output_room);
         let buffer = match &mut self.spill {
             Some(spill) if left_over > 0 => spill.input.room(size),

@@ -50,6 +50,7 @@ impl Handler for Hostile {
 
     fn handle_incoming(&mut self, client: &mut Client<'_>, address: &Peer) -> Option<Ticket> {
         let n = connection_of(address);
+        self.world.borrow_mut().check_seat(n);
         self.account(n, |account| account.id = Some(client.id()));
         let kept = self.called(client, n, Call::Incoming);
         kept.then(|| {
@@ -162,6 +163,7 @@ impl Hostile {
         let world = &mut *self.world.borrow_mut();
         let now = world.now;
         world.tell(|| format!("{n} {call:?}, {} bytes, {} waiting", input.len(), client.output_waiting()));
+        world.check_room(n, client);
         let wire = &mut world.wires[n];
         let (read, eof_read) = (wire.read, wire.eof_read);
         let account = &mut wire.account;
@@ -222,7 +224,7 @@ impl Hostile {
             let wanted = self.dice.below(most + 1) as usize;
             let reckless = self.dice.chance(self.manners.reckless);
             let count = if reckless { wanted } else { wanted.min(client.output_room()) };
-            let at = self.account(n, |account| account.sent);
+            let (at, room) = (self.account(n, |account| account.sent), client.output_room());
             let bytes: Vec<u8> = (at..at + count as u64).map(|at| keyed(n, true, at)).collect();
             let whole = self.dice.chance(2);
             let sent = if whole {
@@ -238,6 +240,9 @@ impl Hostile {
                 account.sent += sent as u64;
                 account.broken |= whole && sent < count;
             });
+            let world = &mut *self.world.borrow_mut();
+            // A message is taken whole or not at all.
+            world.check_sent(n, client, sent, if whole && count > room { 0 } else { count.min(room) });
             if sent < count {
                 return;
             }

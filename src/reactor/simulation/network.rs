@@ -1,6 +1,7 @@
 //! The network of a simulated kernel and the peers in it, which misbehave in the same way for the same seed.
 
 pub(crate) mod kernel;
+mod limits;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -8,7 +9,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::client::ClientId;
+use crate::client::{Client, ClientId};
+use crate::config::Config;
 use crate::kernel::{Edge, Event};
 use crate::peer::Peer;
 use crate::reason::CloseReason;
@@ -255,6 +257,8 @@ enum Act {
 pub(crate) struct World {
     pub(crate) dice: Dice,
     pub(crate) temper: Temper,
+    /// What the server was told.
+    config: Config,
     pub(crate) now: Duration,
     pub(crate) wires: Vec<Wire>,
     /// Who holds each descriptor.
@@ -300,12 +304,13 @@ const ACCEPT_PAUSE_MAX: Duration = Duration::from_millis(100);
 const TIMER_SLACK: Duration = Duration::from_millis(45);
 
 impl World {
-    pub(crate) fn new(mut dice: Dice, temper: Temper, tracing: bool) -> SharedWorld {
+    pub(crate) fn new(mut dice: Dice, temper: Temper, config: Config, tracing: bool) -> SharedWorld {
         let wires = (0..temper.connections).map(|_| Wire::new(&mut dice, &temper)).collect();
         let now = Duration::from_micros(dice.below(1 << 40));
         Rc::new(RefCell::new(World {
             dice,
             temper,
+            config,
             now,
             wires,
             slots: Vec::new(),

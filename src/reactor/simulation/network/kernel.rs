@@ -219,7 +219,7 @@ impl Kernel for Simulated {
         this.wires[n].accepted = true;
         (this.accepted, this.progress) = (this.accepted + 1, this.progress + 1);
         this.tell(|| format!("accept {n}"));
-        Ok((SimulatedStream { slot, connection: n }, SocketAddr::from(([10, 0, 0, 1], n as u16 + 1)).into()))
+        Ok((SimulatedStream { slot, connection: n }, limits::address_of(n)))
     }
 
     fn stop_listening(&mut self) {
@@ -342,6 +342,7 @@ impl Kernel for Simulated {
         this.enter();
         let n = this.check_stream(&stream, "close");
         this.tell(|| format!("close {n}, reset {reset}, {:?}", this.wires[n].account.reason));
+        this.check_refusal(n);
         if !reset {
             this.check_whole(n);
             this.check_unread(n);
