@@ -37,6 +37,14 @@ pub(crate) enum Bug {
     OutputMax,
     /// More is read than an answer has room for.
     OutputRoom,
+    /// A timer does not make up for the part of a tick that is over.
+    TimerEarly,
+    /// A timer has a few ticks more.
+    TimerLate,
+    /// What is sent is no activity.
+    IdleEarly,
+    /// Events are activity, even if they bring nothing.
+    IdleLate,
 }
 
 thread_local! {
@@ -45,7 +53,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 16] = [
+    pub(crate) const ALL: [Bug; 20] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -62,6 +70,10 @@ impl Bug {
         Bug::InputMax,
         Bug::OutputMax,
         Bug::OutputRoom,
+        Bug::TimerEarly,
+        Bug::TimerLate,
+        Bug::IdleEarly,
+        Bug::IdleLate,
     ];
 
     /// Whether this thread has it.

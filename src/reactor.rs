@@ -432,6 +432,10 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             // An event for somebody who has left finds nobody.
             let Some(Resident { connection, session, .. }) = table.find(key) else { continue };
             connection.note(edge);
+            #[cfg(test)]
+            if Bug::IdleLate.is_planted() {
+                connection.excuse(connection.active_at(), turn.now);
+            }
             // Who stands in the queue, too, has one turn there.
             if connection.is_queued() {
                 continue;

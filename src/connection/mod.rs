@@ -736,6 +736,10 @@ impl<S> Connection<S> {
             || self.has(PRESSED) && !self.has(FINISHING) && self.queued() == 0
     }
 
+    pub(crate) fn active_at(&self) -> u32 {
+        self.active_at
+    }
+
     /// Whether it is open to input.
     pub(crate) fn reads(&self) -> bool {
         self.wants_input()

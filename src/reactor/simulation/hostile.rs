@@ -161,9 +161,11 @@ impl Hostile {
     fn inspect(&mut self, client: &Client<'_>, n: usize, call: Call) {
         let (input, is_eof) = (client.peek(), client.is_eof());
         let world = &mut *self.world.borrow_mut();
-        let now = world.now;
         world.tell(|| format!("{n} {call:?}, {} bytes, {} waiting", input.len(), client.output_waiting()));
         world.check_room(n, client);
+        if call == Call::Timeout {
+            world.check_timeout(n);
+        }
         let wire = &mut world.wires[n];
         let (read, eof_read) = (wire.read, wire.eof_read);
         let account = &mut wire.account;
@@ -172,7 +174,7 @@ impl Hostile {
         let end = account.consumed + input.len() as u64;
         let (lost, news) = (end < account.shown, end > account.shown);
         let fresh_readable = news || account.resumed && !input.is_empty();
-        let mut faults = vec![
+        let faults = [
             (slipped.is_some(), "is shown wrong bytes"),
             (lost, "is not shown again what it left"),
             (end > read, "is shown what nobody read"),
@@ -184,11 +186,6 @@ impl Hostile {
             (is_eof != eof_read, "has the wrong idea of its peer's end"),
             (call == Call::Eof && end != read, "ends before everything was shown"),
         ];
-        if call == Call::Timeout {
-            let due = account.due.is_some_and(|due| due <= now);
-            faults.push((!due && !self.manners.idle, "times out too early"));
-            account.due = account.due.filter(|_| !due);
-        }
         account.shown = account.shown.max(end);
         account.eof |= call == Call::Eof;
         account.resumed &= call != Call::Readable;
@@ -269,13 +266,13 @@ impl Hostile {
                 }
                 2 => {
                     client.set_timeout(None);
-                    self.account(n, |account| account.due = None);
+                    self.account(n, |account| account.set_timer(now, None));
                 }
                 _ => {
                     let most = self.dice.pick(&[1, 50, 5_000]);
                     let span = Duration::from_millis(self.dice.below(most));
                     client.set_timeout(Some(span));
-                    self.account(n, |account| account.due = Some(now + span));
+                    self.account(n, |account| account.set_timer(now, Some(span)));
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! The network of a simulated kernel and the peers in it, which misbehave in the same way for the same seed.
 
+mod clock;
 pub(crate) mod kernel;
 mod limits;
 
@@ -99,7 +100,9 @@ pub(crate) struct Account {
     pub(crate) expired: bool,
     /// A message was not taken.
     pub(crate) broken: bool,
-    pub(crate) due: Option<Duration>,
+    /// Its own timer, and its idle time.
+    pub(crate) timer: Option<clock::Due>,
+    pub(crate) idle: Option<clock::Due>,
     pub(crate) disconnected: bool,
 }
 
@@ -149,6 +152,8 @@ pub(crate) struct Wire {
     shut: bool,
     /// It was told of an error after which it cannot go on.
     pub(crate) failed: bool,
+    /// Waits in a row before which a timeout was overdue.
+    late_waits: u32,
     pub(crate) account: Account,
 }
 
@@ -188,6 +193,7 @@ impl Wire {
             renew: false,
             shut: false,
             failed: false,
+            late_waits: 0,
             account: Account::default(),
         }
     }
@@ -260,6 +266,8 @@ pub(crate) struct World {
     /// What the server was told.
     config: Config,
     pub(crate) now: Duration,
+    /// When the last wait was over.
+    turn_at: Duration,
     pub(crate) wires: Vec<Wire>,
     /// Who holds each descriptor.
     slots: Vec<Option<usize>>,
@@ -300,8 +308,6 @@ const CALLS_MAX: u64 = 1_000_000;
 const IDLE_POLLS_MAX: u32 = 200;
 /// A pause of the acceptor is never longer.
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_millis(100);
-/// Ticks of 10 ms, the time that passes between a handler's wish and its being put down, and rounding.
-const TIMER_SLACK: Duration = Duration::from_millis(45);
 
 impl World {
     pub(crate) fn new(mut dice: Dice, temper: Temper, config: Config, tracing: bool) -> SharedWorld {
@@ -312,6 +318,7 @@ impl World {
             temper,
             config,
             now,
+            turn_at: now,
             wires,
             slots: Vec::new(),
             free: Vec::new(),

@@ -13,12 +13,6 @@ impl World {
         if self.fault.is_some() || self.stopping {
             return;
         }
-        let until = self.now + timeout;
-        let late = |wire: &Wire| wire.account.due.is_some_and(|due| due + TIMER_SLACK < until);
-        let late = self.wires.iter().position(|wire| !wire.closed && !wire.account.over && late(wire));
-        if let Some(n) = late.filter(|&n| !self.wires[n].account.disconnected && !self.everyone_disconnected) {
-            self.fail(format!("it would sleep past the timer of {n}"));
-        }
         if !self.backlog.is_empty() && !self.incoming && timeout > ACCEPT_PAUSE_MAX {
             self.fail(format!("it would sleep while {:?} wait to be accepted", self.backlog));
         }
@@ -131,12 +125,14 @@ impl Kernel for Simulated {
                 (this.wait_failed, this.stopping) = (true, true);
                 return Err(errno(libc::EBADF));
             }
+            this.check_timers(timeout);
             if !timeout.is_zero() {
                 this.check_sleep(timeout);
             }
         }
         let woken = !timeout.is_zero() && World::sleep(&self.world, timeout, &mut self.meddle);
         let mut this = self.world.borrow_mut();
+        this.turn_at = this.now;
         let events = this.collect();
         if events.is_empty() && timeout.is_zero() {
             this.check_spin();
@@ -217,6 +213,7 @@ impl Kernel for Simulated {
         });
         this.slots[slot] = Some(n);
         this.wires[n].accepted = true;
+        this.stir(n);
         (this.accepted, this.progress) = (this.accepted + 1, this.progress + 1);
         this.tell(|| format!("accept {n}"));
         Ok((SimulatedStream { slot, connection: n }, limits::address_of(n)))
@@ -259,7 +256,10 @@ impl Kernel for Simulated {
             *byte = keyed(n, false, at);
         }
         wire.read += count;
-        this.progress += u64::from(count > 0);
+        if count > 0 {
+            this.progress += 1;
+            this.stir(n);
+        }
         this.tell(|| format!("receive {n}: {count}"));
         let wire = &mut this.wires[n];
         match count {
@@ -309,7 +309,10 @@ impl Kernel for Simulated {
         let wire = &mut this.wires[n];
         wire.taken += count;
         wire.full |= count < bytes.len() as u64;
-        this.progress += u64::from(count > 0);
+        if count > 0 {
+            this.progress += 1;
+            this.stir(n);
+        }
         this.tell(|| format!("send {n}: {count} of {}", bytes.len()));
         if count == 0 && !bytes.is_empty() {
             return Err(errno(libc::EAGAIN));
