@@ -45,6 +45,18 @@ pub(crate) enum Bug {
     IdleEarly,
     /// Events are activity, even if they bring nothing.
     IdleLate,
+    /// A stop takes half the time that it has, or twice.
+    StopEarly,
+    StopLate,
+    /// A drain takes half the time that it has, or twice.
+    DrainEarly,
+    DrainLate,
+    /// Who waits in the queue when a drain begins is not taken.
+    DrainLoses,
+    /// A drain lets others come in.
+    DrainListens,
+    /// A drain that begins when descriptors have run out does not wait for some.
+    DrainHurries,
 }
 
 thread_local! {
@@ -53,7 +65,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 20] = [
+    pub(crate) const ALL: [Bug; 27] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -74,6 +86,13 @@ impl Bug {
         Bug::TimerLate,
         Bug::IdleEarly,
         Bug::IdleLate,
+        Bug::StopEarly,
+        Bug::StopLate,
+        Bug::DrainEarly,
+        Bug::DrainLate,
+        Bug::DrainLoses,
+        Bug::DrainListens,
+        Bug::DrainHurries,
     ];
 
     /// Whether this thread has it.

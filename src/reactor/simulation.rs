@@ -6,6 +6,7 @@ mod hostile;
 mod meddler;
 mod network;
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
@@ -86,8 +87,13 @@ fn simulate(seed: u64, tracing: bool) {
     };
     let world = Rc::clone(&meddler.world);
     let handler = Hostile { world: Rc::clone(&world), dice: handler_dice, manners };
-    let mut hook = meddler;
-    let kernel = Simulated { world: Rc::clone(&world), meddle: Box::new(move |quiet| hook.meddle(quiet)) };
+    let meddler = Rc::new(RefCell::new(meddler));
+    let hook = Rc::clone(&meddler);
+    let kernel = Simulated {
+        world: Rc::clone(&world),
+        meddle: Box::new(move |quiet| meddler.borrow_mut().meddle(quiet)),
+        interrupt: Box::new(move || hook.borrow_mut().ask(false)),
+    };
     let mut reactor = Reactor::new(kernel, handler, mailbox, counters, common, &config, 0);
     if !driven || drive(&mut reactor, &world, config.stop_timeout).is_continue() {
         let ended = reactor.run();
@@ -167,7 +173,7 @@ fn drive(reactor: &mut Subject, world: &SharedWorld, stop_timeout: Duration) -> 
     }
     reactor.desk.common.stop(stop_timeout);
     world.borrow_mut().stop(stop_timeout);
-    ControlFlow::Continue(())
+    if reactor.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 fn finishing_keys(reactor: &mut Subject) -> Vec<Key> {

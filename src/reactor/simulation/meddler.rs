@@ -31,22 +31,8 @@ pub(super) struct Meddler {
 impl Meddler {
     /// True if the loop has to be woken.
     pub(super) fn meddle(&mut self, quiet: bool) -> bool {
-        if let Some(drains) = self.drains
-            && self.dice.chance(drains)
-        {
-            let timeout = Duration::from_millis(self.dice.up_to(100_000));
-            self.common.drain(timeout);
-            self.world.borrow_mut().drain(timeout, self.stop_timeout);
-            self.drains = None;
-            return true;
-        }
         let patience = self.world.borrow().quiet_waits > 20;
-        if let Some(stops) = self.stops
-            && (quiet && patience || self.dice.chance(stops))
-        {
-            self.common.stop(self.stop_timeout);
-            self.world.borrow_mut().stop(self.stop_timeout);
-            self.stops = None;
+        if self.ask(quiet && patience) {
             return true;
         }
         let Some(post) = self.dice.chance(self.rate).then(|| self.post()).flatten() else {
@@ -62,6 +48,30 @@ impl Meddler {
             self.world.borrow_mut().expect(!wake, || "a sleeper is woken twice".into());
         }
         true
+    }
+
+    /// Asks for the end, sooner or later, and mostly when somebody has come and has not been accepted; true if it has.
+    pub(super) fn ask(&mut self, at_last: bool) -> bool {
+        let hurry = self.world.borrow().hurry();
+        if let Some(drains) = self.drains
+            && self.dice.chance(drains.div_ceil(hurry))
+        {
+            let timeout = Duration::from_millis(self.dice.up_to(100_000));
+            self.common.drain(timeout);
+            self.world.borrow_mut().drain(timeout);
+            // Asked twice, the shorter time counts.
+            self.drains = self.drains.filter(|_| self.dice.chance(2));
+            return true;
+        }
+        if let Some(stops) = self.stops
+            && (at_last || self.dice.chance(stops.div_ceil(hurry)))
+        {
+            self.common.stop(self.stop_timeout);
+            self.world.borrow_mut().stop(self.stop_timeout);
+            self.stops = None;
+            return true;
+        }
+        false
     }
 
     fn post(&mut self) -> Option<Post<Command>> {

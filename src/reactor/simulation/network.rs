@@ -3,6 +3,7 @@
 mod clock;
 pub(crate) mod kernel;
 mod limits;
+mod requests;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -280,17 +281,20 @@ pub(crate) struct World {
     pub(crate) accepted: u64,
     pub(crate) panics: u64,
     pub(crate) stopping: bool,
-    /// From then on the loop may close whoever is left.
-    stop_by: Option<Duration>,
+    stop: Option<requests::Deadline>,
+    /// The loop was woken when it was awake: its next wait is none.
+    woken: bool,
+    /// Somebody asked for the stop, and not a drain whose time is over.
+    stop_asked: bool,
     pub(crate) wait_failed: bool,
     pub(crate) everyone_disconnected: bool,
     /// What must be taken from the queue before the listener is closed.
     awaited: Vec<usize>,
-    accept_failed: bool,
+    /// The last attempt to accept found that descriptors have run out.
+    accept_paused: bool,
     /// Descriptors have run out for so long.
     exhausted_until: Duration,
-    /// When a drain is over and becomes a stop, which then has so long.
-    drain_by: Option<(Duration, Duration)>,
+    drain: Option<requests::Deadline>,
     /// How often a wait has found that nothing will ever happen by itself.
     pub(crate) quiet_waits: u32,
     calls: u64,
@@ -330,13 +334,15 @@ impl World {
             accepted: 0,
             panics: 0,
             stopping: false,
-            stop_by: None,
+            stop: None,
+            woken: false,
+            stop_asked: false,
             wait_failed: false,
             everyone_disconnected: false,
             awaited: Vec::new(),
-            accept_failed: false,
+            accept_paused: false,
             exhausted_until: Duration::ZERO,
-            drain_by: None,
+            drain: None,
             quiet_waits: 0,
             calls: 0,
             progress: 0,
@@ -362,18 +368,6 @@ impl World {
         if self.tracing {
             eprintln!("{:>12?} {}", self.now, what());
         }
-    }
-
-    pub(crate) fn drain(&mut self, timeout: Duration, stop_timeout: Duration) {
-        self.drain_by = Some((self.now + timeout, stop_timeout));
-    }
-
-    /// The server is being told to stop.
-    pub(crate) fn stop(&mut self, timeout: Duration) {
-        self.tell(|| format!("stop within {timeout:?}"));
-        self.stopping = true;
-        self.stop_by = Some(self.now + timeout);
-        self.awaited = self.backlog.iter().copied().collect();
     }
 
     /// The one whom the network lets have the next stroke does it; false if nobody has anything to do.

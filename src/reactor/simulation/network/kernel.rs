@@ -95,6 +95,8 @@ pub(crate) struct Simulated {
     /// Somebody on another thread, who acts while the loop waits; told whether nothing else will happen, and true if
     /// the loop has to wake up.
     pub(crate) meddle: Box<dyn FnMut(bool) -> bool>,
+    /// The same while the loop is at work: it asks for the end, or does not.
+    pub(crate) interrupt: Box<dyn FnMut() -> bool>,
 }
 
 pub(crate) struct SimulatedStream {
@@ -126,11 +128,15 @@ impl Kernel for Simulated {
                 return Err(errno(libc::EBADF));
             }
             this.check_timers(timeout);
+            if !this.woken {
+                this.check_requests(timeout);
+            }
             if !timeout.is_zero() {
                 this.check_sleep(timeout);
             }
         }
-        let woken = !timeout.is_zero() && World::sleep(&self.world, timeout, &mut self.meddle);
+        let woken = std::mem::take(&mut self.world.borrow_mut().woken)
+            || !timeout.is_zero() && World::sleep(&self.world, timeout, &mut self.meddle);
         let mut this = self.world.borrow_mut();
         this.turn_at = this.now;
         let events = this.collect();
@@ -182,7 +188,9 @@ impl Kernel for Simulated {
     }
 
     fn accept(&mut self) -> io::Result<(SimulatedStream, Peer)> {
+        let interrupted = (self.interrupt)();
         let this = &mut *self.world.borrow_mut();
+        this.woken |= interrupted;
         this.enter();
         if !this.listening {
             return Err(errno(libc::EAGAIN));
@@ -190,14 +198,15 @@ impl Kernel for Simulated {
         let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EINVAL];
         let passed_on = [libc::ECONNABORTED, libc::EPROTO, libc::ECONNRESET, libc::ETIMEDOUT, libc::EPERM];
         if this.now < this.exhausted_until {
+            this.accept_paused = true;
             return Err(errno(libc::EMFILE));
         }
         if let Some(error) = this.fails(&[&exhausted[..], &passed_on[..], &[libc::EINTR]].concat()) {
-            this.accept_failed = true;
             // It may be over at the next call, or last until somebody leaves.
             if exhausted.contains(&error) && this.dice.chance(2) {
                 this.exhausted_until = this.now + Duration::from_millis(this.dice.up_to(500));
             }
+            this.accept_paused |= exhausted.contains(&error);
             this.tell(|| format!("accept fails with {error}"));
             if passed_on.contains(&error)
                 && let Some(n) = this.backlog.pop_front()
@@ -206,6 +215,7 @@ impl Kernel for Simulated {
             }
             return Err(errno(error));
         }
+        this.accept_paused = false;
         let Some(n) = this.backlog.pop_front() else { return Err(errno(libc::EAGAIN)) };
         let slot = this.free.pop().unwrap_or_else(|| {
             this.slots.push(None);
@@ -221,10 +231,7 @@ impl Kernel for Simulated {
 
     fn stop_listening(&mut self) {
         let this = &mut *self.world.borrow_mut();
-        let lost = this.awaited.iter().find(|n| this.backlog.contains(n)).copied();
-        if let Some(n) = lost.filter(|_| !this.accept_failed) {
-            this.fail(format!("{n} was in the queue when the stop came, and was not taken"));
-        }
+        this.check_awaited();
         this.listening = false;
         for n in std::mem::take(&mut this.backlog) {
             this.wires[n].closed = true;
@@ -346,6 +353,7 @@ impl Kernel for Simulated {
         let n = this.check_stream(&stream, "close");
         this.tell(|| format!("close {n}, reset {reset}, {:?}", this.wires[n].account.reason));
         this.check_refusal(n);
+        this.check_cut(n, reset);
         if !reset {
             this.check_whole(n);
             this.check_unread(n);
@@ -361,9 +369,7 @@ impl Kernel for Simulated {
     fn now(&self) -> Duration {
         let this = &mut *self.world.borrow_mut();
         this.now += Duration::from_nanos(this.dice.below(2_000));
-        if let Some((_, timeout)) = this.drain_by.take_if(|(drain_by, _)| *drain_by <= this.now) {
-            this.stop(timeout);
-        }
+        this.let_drain_end();
         this.now
     }
 }
@@ -385,11 +391,18 @@ impl World {
         self.expect(whole, || format!("{n} ends in good order after {taken} of {sent} bytes, {reason:?}"));
     }
 
+    /// Until its time is over a stop flushes what was sent.
+    fn check_cut(&mut self, n: usize, reset: bool) {
+        let wire = &self.wires[n];
+        let excused = wire.reset || wire.failed || wire.account.broken || self.may_close_all();
+        let cut = reset && wire.account.reason == Some(CloseReason::Stopped) && !excused;
+        self.expect(!cut, || format!("{n} is cut off before the stop's time is over"));
+    }
+
     /// Closing over unread input makes the kernel send a reset, which may overtake what the peer has not read.
     fn check_unread(&mut self, n: usize) {
         let wire = &self.wires[n];
-        let too_late = self.stop_by.is_some_and(|stop_by| stop_by <= self.now);
-        let excused = wire.reset || wire.failed || wire.shut || self.wait_failed || too_late;
+        let excused = wire.reset || wire.failed || wire.shut || self.may_close_all();
         let lost = wire.told > wire.read && wire.taken > wire.drained && !excused;
         let (told, read) = (wire.told, wire.read);
         self.expect(!lost, || format!("{n} is closed over input that it was told of: {told} came, {read} read"));
