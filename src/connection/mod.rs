@@ -438,8 +438,8 @@ impl<S> Connection<S> {
         }
         match self.try_serve(handler, session, turn, key, budget) {
             Err(reason) => Next::Close(reason),
-            // What has been received is answered first, a budget a turn.
-            Ok(Next::Rest) if self.has(LAST) && !self.has(FINISHING) => {
+            // What has been received is answered first, a budget a turn, and after what waits above the low mark.
+            Ok(Next::Rest) if self.has(LAST) && !self.has(FINISHING | PRESSED) => {
                 self.end(CloseReason::Stopped);
                 self.finish(turn).unwrap_or_else(Next::Close)
             }
