@@ -284,9 +284,10 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 
 /// Accepting.
 impl<K: Kernel, H: Handler> Reactor<K, H> {
-    fn accept(&mut self, budget: usize) {
+    /// Takes as many as there are and the budget allows. False: the system had no room for another.
+    fn accept(&mut self, budget: usize) -> bool {
         // Each is welcomed when the next has been accepted: who has others behind him has been waiting for a while.
-        let mut newest = None;
+        let (mut newest, mut room) = (None, true);
         for _ in 0..budget {
             let kernel = &self.desk.kernel;
             if !self.acceptor.is_due(|| kernel.now()) {
@@ -304,6 +305,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
                     Failure::Drained => break,
                     Failure::Paused => {
                         self.desk.counters.accept_paused();
+                        room = false;
                         break;
                     }
                 },
@@ -312,6 +314,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         if let Some((stream, address)) = newest {
             self.welcome(stream, address, false);
         }
+        room
     }
 
     fn welcome(&mut self, stream: K::Stream, address: Peer, waited: bool) {

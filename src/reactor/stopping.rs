@@ -23,11 +23,11 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         self.drain_at = Some(drain_at);
         // While descriptors have run out, those who wait are in time, too: they are taken when there are some again.
         if self.listens && self.acceptor.retry_at().is_none() {
-            self.accept_the_last();
-            let paused = self.acceptor.retry_at().is_some();
+            // Whoever is let go at once ends the pause, but has not made room for those who wait before they are asked again.
+            let taken = self.accept_the_last();
             #[cfg(test)]
-            let paused = Bug::DrainHurries.instead(paused, false);
-            if !paused {
+            let taken = Bug::DrainHurries.instead(taken, true);
+            if taken {
                 self.stop_listening();
             }
         }
@@ -68,15 +68,15 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 
     /// The kernel resets whoever still waits when the listener closes. More than the queue holds need not be taken: they
     /// have come since. It holds one more than it was told (sk_acceptq_is_full in the kernel), and some may fail before
-    /// they are accepted.
-    fn accept_the_last(&mut self) {
+    /// they are accepted. False: the system had no room for all.
+    fn accept_the_last(&mut self) -> bool {
         #[cfg(test)]
         if Bug::DrainLoses.is_planted() && self.drain_at.is_some() {
-            return;
+            return true;
         }
         self.acceptor.relieved();
         self.acceptor.note();
-        self.accept(self.desk.queue_size + 1 + FAILURES_BORNE);
+        self.accept(self.desk.queue_size + 1 + FAILURES_BORNE)
     }
 
     fn stop_listening(&mut self) {
