@@ -57,6 +57,18 @@ pub(crate) enum Bug {
     DrainListens,
     /// A drain that begins when descriptors have run out does not wait for some.
     DrainHurries,
+    /// One who is refused when a drain has just run out of descriptors makes it forget those behind him.
+    DrainForgets,
+    /// A stop does not look for what has come in.
+    StopUnread,
+    /// A stop closes what is still on its way to the peer.
+    StopUnacknowledged,
+    /// Who was told why there is no room for him is closed before he has read it.
+    RefusedUnread,
+    /// Who is let go is closed at once, whatever he still sends.
+    FinishedUnread,
+    /// Who has not taken everything yet when his handler is done is given up at once.
+    FlushEarly,
 }
 
 thread_local! {
@@ -65,7 +77,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 27] = [
+    pub(crate) const ALL: [Bug; 33] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -93,6 +105,12 @@ impl Bug {
         Bug::DrainLoses,
         Bug::DrainListens,
         Bug::DrainHurries,
+        Bug::DrainForgets,
+        Bug::StopUnread,
+        Bug::StopUnacknowledged,
+        Bug::RefusedUnread,
+        Bug::FinishedUnread,
+        Bug::FlushEarly,
     ];
 
     /// Whether this thread has it.

@@ -229,6 +229,10 @@ impl<S> Connection<S> {
     /// Ends it, answering once more what has come in so far: the server stops.
     pub(crate) fn end_after_reading(&mut self) {
         self.set(LAST | READABLE);
+        #[cfg(test)]
+        if Bug::StopUnread.is_planted() {
+            self.clear(READABLE);
+        }
     }
 
     /// Whether something that was sent never reached the kernel: an orderly end would pass off the rest as the whole.
@@ -668,6 +672,10 @@ impl<S> Connection<S> {
             self.set(LINGERING);
             self.linger_on(turn);
         }
+        #[cfg(test)]
+        if Bug::StopUnacknowledged.is_planted() && self.has(LAST) {
+            return Err(self.ending());
+        }
         match self.linger(turn)? {
             // A server that stops does not wait for what a peer that has everything might still say.
             Next::Rest if self.has(LAST) && turn.kernel.unacknowledged(&self.stream) == 0 => Err(self.ending()),
@@ -683,6 +691,12 @@ impl<S> Connection<S> {
         K: Kernel<Stream = S>,
     {
         let answered = matches!(self.ending(), CloseReason::Finished | CloseReason::Refused);
+        #[cfg(test)]
+        if Bug::RefusedUnread.is_planted() && self.ending() == CloseReason::Refused
+            || Bug::FinishedUnread.is_planted() && self.ending() == CloseReason::Finished
+        {
+            return false;
+        }
         !self.has(EOF) && (answered || self.has(READABLE) || turn.kernel.unacknowledged(&self.stream) > 0)
     }
 

@@ -31,7 +31,10 @@ impl<S> Connection<S> {
             #[cfg(test)]
             let rest = Bug::TimerLate.instead(Bug::TimerEarly.instead(rest, 0), 4);
             self.due_at = self.due_at.wrapping_add(now).wrapping_add(rest);
-            if self.has(FINISHING) && !self.has(LINGERING) {
+            let flushes = self.has(FINISHING) && !self.has(LINGERING);
+            #[cfg(test)]
+            let flushes = Bug::FlushEarly.instead(flushes, false);
+            if flushes {
                 self.active_at = now;
             }
         }

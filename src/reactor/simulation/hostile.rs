@@ -16,6 +16,8 @@ pub(super) struct Manners {
     pub(super) capricious: u64,
     /// Ends connections, in one of the ways.
     pub(super) deadly: u64,
+    /// Refuses connections.
+    pub(super) picky: u64,
     /// Sends more than there is room for.
     pub(super) reckless: u64,
     /// The most that it sends at a time.
@@ -107,6 +109,9 @@ impl Handler for Hostile {
             world.expect(same, || format!("{n} closed under another id"));
         }
         self.check_reason(n, reason);
+        if reason == CloseReason::Stopped {
+            self.world.borrow_mut().check_answered(n);
+        }
         if self.dice.chance(self.manners.deadly) {
             self.panic();
         }
@@ -128,11 +133,12 @@ impl Hostile {
         let tell = |what: &str| self.world.borrow().tell(|| format!("{n} {call:?} ends with {what}"));
         let deadly = self.dice.chance(self.manners.deadly);
         let eof = call == Call::Eof && !self.dice.chance(4) || call == Call::Timeout && !self.dice.chance(3);
-        if !deadly && !eof {
+        let refused = call == Call::Incoming && self.dice.chance(self.manners.picky);
+        if !deadly && !eof && !refused {
             return true;
         }
         let choice = if deadly { self.dice.below(5) } else { 0 };
-        self.account(n, |account| account.over = true);
+        self.world.borrow_mut().is_over(n);
         match choice {
             0 | 1 => {
                 tell("false");

@@ -3,6 +3,7 @@
 mod clock;
 pub(crate) mod kernel;
 mod limits;
+mod parting;
 mod requests;
 
 use std::cell::RefCell;
@@ -74,6 +75,8 @@ pub(crate) struct Temper {
     pub(crate) resets: u64,
     pub(crate) deaf: u64,
     pub(crate) batch: usize,
+    /// How many connections there are descriptors for.
+    pub(crate) descriptors: usize,
     /// How many connections the listener's queue holds.
     pub(crate) queue: usize,
 }
@@ -96,6 +99,8 @@ pub(crate) struct Account {
     pub(crate) eof: bool,
     /// It asked for the end in one way or another; no function must be called again but the last.
     pub(crate) over: bool,
+    /// When the turn began in which it did.
+    over_at: Duration,
     pub(crate) aborted: bool,
     pub(crate) panicked: bool,
     pub(crate) expired: bool,
@@ -151,6 +156,15 @@ pub(crate) struct Wire {
     /// An edge is owed because a call pretended that there was nothing.
     renew: bool,
     shut: bool,
+    shut_at: Duration,
+    /// When the peer last read, and when the turn began in which the kernel last took something for it.
+    drained_at: Duration,
+    sent_at: Duration,
+    /// What was on its way when the loop last asked, and since when.
+    seen: (u64, Duration),
+    /// What had arrived when the server was told to stop; and a call has pretended since that there was nothing.
+    due_at_stop: Option<u64>,
+    pretended: bool,
     /// It was told of an error after which it cannot go on.
     pub(crate) failed: bool,
     /// Waits in a row before which a timeout was overdue.
@@ -193,6 +207,12 @@ impl Wire {
             edge: false,
             renew: false,
             shut: false,
+            shut_at: Duration::ZERO,
+            drained_at: Duration::ZERO,
+            sent_at: Duration::ZERO,
+            seen: (0, Duration::ZERO),
+            due_at_stop: None,
+            pretended: false,
             failed: false,
             late_waits: 0,
             account: Account::default(),
@@ -397,7 +417,7 @@ impl World {
     }
 
     fn act(&mut self, n: usize, act: Act) {
-        let World { wires, dice, .. } = self;
+        let World { wires, dice, now, .. } = self;
         let wire = &mut wires[n];
         let told = match act {
             Act::Send => {
@@ -426,6 +446,7 @@ impl World {
             Act::Drain => {
                 let most = (wire.taken - wire.drained).min(wire.appetite - wire.drained);
                 wire.drained += dice.up_to(most);
+                wire.drained_at = *now;
                 false
             }
             Act::Room => {

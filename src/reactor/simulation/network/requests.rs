@@ -43,15 +43,16 @@ impl World {
     fn begin_to_stop(&mut self, within: Duration) {
         self.stop = Some(Deadline::asked(self.stop, self.now, within));
         self.stopping = true;
+        self.await_answers();
         self.await_those_who_wait();
     }
 
     /// How much more interesting a request would be now than at other times.
     pub(crate) fn hurry(&self) -> u64 {
-        match (self.backlog.is_empty(), self.accept_paused) {
-            (true, _) => 1,
-            (false, false) => 10,
-            (false, true) => 100,
+        match (self.backlog.len(), self.accept_paused) {
+            (0, _) => 1,
+            (1, false) => 10,
+            _ => 100,
         }
     }
 
