@@ -69,6 +69,14 @@ pub(crate) enum Bug {
     FinishedUnread,
     /// Who has not taken everything yet when his handler is done is given up at once.
     FlushEarly,
+    /// Nobody is told that it may write again.
+    WritableNever,
+    /// And it is told twice.
+    WritableTwice,
+    /// And it is told whenever something has waited.
+    WritableAlways,
+    /// It is told as soon as something has left.
+    WritableEarly,
 }
 
 thread_local! {
@@ -77,7 +85,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 33] = [
+    pub(crate) const ALL: [Bug; 37] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -111,6 +119,10 @@ impl Bug {
         Bug::RefusedUnread,
         Bug::FinishedUnread,
         Bug::FlushEarly,
+        Bug::WritableNever,
+        Bug::WritableTwice,
+        Bug::WritableAlways,
+        Bug::WritableEarly,
     ];
 
     /// Whether this thread has it.

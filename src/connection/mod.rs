@@ -468,8 +468,17 @@ impl<S> Connection<S> {
         }
         loop {
             let Some(session) = session.as_mut().filter(|_| !self.has(FINISHING)) else { return self.finish(turn) };
-            if self.has(PRESSED) && self.queued() <= turn.limits.output_low() {
+            let low = turn.limits.output_low();
+            #[cfg(test)]
+            let low = Bug::WritableEarly.instead(low, low.max(turn.limits.output_max / 4 * 3));
+            if self.has(PRESSED) && self.queued() <= low {
                 self.clear(PRESSED);
+                #[cfg(test)]
+                if Bug::WritableNever.is_planted() {
+                    continue;
+                } else if Bug::WritableTwice.is_planted() {
+                    self.hand_over(turn, key, None, |client| handler.handle_writable(client, session))?;
+                }
                 self.hand_over(turn, key, None, |client| handler.handle_writable(client, session))?;
             } else if self.has(RESUMED) && self.wants_input() {
                 self.clear(RESUMED);

@@ -130,6 +130,7 @@ impl Hostile {
         if self.dice.chance(self.manners.capricious) {
             self.wish(client, n);
         }
+        self.world.borrow_mut().press(n);
         let tell = |what: &str| self.world.borrow().tell(|| format!("{n} {call:?} ends with {what}"));
         let deadly = self.dice.chance(self.manners.deadly);
         let eof = call == Call::Eof && !self.dice.chance(4) || call == Call::Timeout && !self.dice.chance(3);
@@ -169,6 +170,7 @@ impl Hostile {
         let world = &mut *self.world.borrow_mut();
         world.tell(|| format!("{n} {call:?}, {} bytes, {} waiting", input.len(), client.output_waiting()));
         world.check_room(n, client);
+        world.check_pressure(n, matches!(call, Call::Readable | Call::Eof), call == Call::Writable);
         if call == Call::Timeout {
             world.check_timeout(n);
         }

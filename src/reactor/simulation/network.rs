@@ -4,6 +4,7 @@ mod clock;
 pub(crate) mod kernel;
 mod limits;
 mod parting;
+mod pressure;
 mod requests;
 
 use std::cell::RefCell;
@@ -94,6 +95,9 @@ pub(crate) struct Account {
     pub(crate) consumed: u64,
     /// Bytes that were taken from it for sending.
     pub(crate) sent: u64,
+    /// It is owed a call because its output waits above the low mark; or may be, for nobody knows what the socket takes.
+    pressed: bool,
+    presses: bool,
     pub(crate) paused: bool,
     pub(crate) resumed: bool,
     pub(crate) eof: bool,

@@ -73,15 +73,14 @@ impl World {
     /// A turn is over, and the loop waits for so long.
     pub(super) fn check_timers(&mut self, timeout: Duration) {
         let (now, waits_max) = (self.now, self.wires.len() as u32 + WAITS_BORNE);
-        let excused = self.stopping || self.everyone_disconnected;
         for n in 0..self.wires.len() {
+            let served = self.is_served(n) && !self.stopping;
             let wire = &mut self.wires[n];
             let account = &mut wire.account;
             for due in [&mut account.timer, &mut account.idle].into_iter().flatten() {
                 due.until.get_or_insert(now);
             }
             let latest = [account.timer, account.idle].into_iter().flatten().filter_map(|due| due.latest()).min();
-            let served = !excused && !wire.closed && account.sessions > 0 && !account.over && !account.disconnected;
             let Some(latest) = latest.filter(|_| served) else { continue };
             wire.late_waits = if latest < now { wire.late_waits + 1 } else { 0 };
             let sleeps = !timeout.is_zero() && latest < now + timeout;

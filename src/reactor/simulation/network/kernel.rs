@@ -127,6 +127,7 @@ impl Kernel for Simulated {
                 (this.wait_failed, this.stopping) = (true, true);
                 return Err(errno(libc::EBADF));
             }
+            this.check_owed();
             this.check_timers(timeout);
             if !this.woken {
                 this.check_requests(timeout);
