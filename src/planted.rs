@@ -77,6 +77,12 @@ pub(crate) enum Bug {
     WritableAlways,
     /// It is told as soon as something has left.
     WritableEarly,
+    /// What was read does not count.
+    ReadBudget,
+    /// Of those who have more to do, one has a turn.
+    Starves,
+    /// One more than the budget allows is accepted.
+    AcceptBudget,
 }
 
 thread_local! {
@@ -85,7 +91,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 37] = [
+    pub(crate) const ALL: [Bug; 40] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -123,6 +129,9 @@ impl Bug {
         Bug::WritableTwice,
         Bug::WritableAlways,
         Bug::WritableEarly,
+        Bug::ReadBudget,
+        Bug::Starves,
+        Bug::AcceptBudget,
     ];
 
     /// Whether this thread has it.

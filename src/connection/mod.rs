@@ -579,6 +579,10 @@ impl<S> Connection<S> {
             Ok(count) if count > 0 => {
                 turn.counters.read(count);
                 *budget -= count;
+                #[cfg(test)]
+                if Bug::ReadBudget.is_planted() {
+                    *budget += count;
+                }
                 self.active_at = turn.now;
                 // epoll(7): a stream that gave less than it was asked for is drained. Not so when its end is near: that
                 // takes a read of its own to see.

@@ -1,5 +1,6 @@
 //! The network of a simulated kernel and the peers in it, which misbehave in the same way for the same seed.
 
+mod budgets;
 mod clock;
 pub(crate) mod kernel;
 mod limits;
@@ -173,6 +174,7 @@ pub(crate) struct Wire {
     pub(crate) failed: bool,
     /// Waits in a row before which a timeout was overdue.
     late_waits: u32,
+    share: budgets::Share,
     pub(crate) account: Account,
 }
 
@@ -219,6 +221,7 @@ impl Wire {
             pretended: false,
             failed: false,
             late_waits: 0,
+            share: budgets::Share::default(),
             account: Account::default(),
         }
     }
@@ -303,6 +306,8 @@ pub(crate) struct World {
     edges: Vec<usize>,
     graves: Vec<Key>,
     pub(crate) accepted: u64,
+    /// How many of them in this turn.
+    welcomed: usize,
     pub(crate) panics: u64,
     pub(crate) stopping: bool,
     stop: Option<requests::Deadline>,
@@ -356,6 +361,7 @@ impl World {
             edges: Vec::new(),
             graves: Vec::new(),
             accepted: 0,
+            welcomed: 0,
             panics: 0,
             stopping: false,
             stop: None,

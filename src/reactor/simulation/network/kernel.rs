@@ -128,6 +128,7 @@ impl Kernel for Simulated {
                 return Err(errno(libc::EBADF));
             }
             this.check_owed();
+            this.check_shares();
             this.check_timers(timeout);
             if !this.woken {
                 this.check_requests(timeout);
@@ -141,6 +142,7 @@ impl Kernel for Simulated {
         let mut this = self.world.borrow_mut();
         this.turn_at = this.now;
         let events = this.collect();
+        this.share_out(&events);
         if events.is_empty() && timeout.is_zero() {
             this.check_spin();
         } else {
@@ -225,6 +227,7 @@ impl Kernel for Simulated {
         });
         this.slots[slot] = Some(n);
         this.wires[n].accepted = true;
+        this.check_welcome();
         this.stir(n);
         (this.accepted, this.progress) = (this.accepted + 1, this.progress + 1);
         this.tell(|| format!("accept {n}"));
@@ -245,6 +248,7 @@ impl Kernel for Simulated {
         this.enter();
         let n = this.check_stream(stream, "receive");
         this.expect(!buffer.is_empty(), || format!("{n} is read into nothing, which looks like its end"));
+        this.check_share(n, 0);
         if let Some(error) = this.fails(&[libc::EINTR, libc::EAGAIN]) {
             // Whoever is told that there is nothing is owed an edge when there is.
             let wire = &mut this.wires[n];
@@ -266,6 +270,7 @@ impl Kernel for Simulated {
             *byte = keyed(n, false, at);
         }
         wire.read += count;
+        this.check_share(n, count);
         if count > 0 {
             this.progress += 1;
             this.stir(n);
