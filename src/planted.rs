@@ -25,6 +25,64 @@ pub(crate) enum Bug {
     AcceptSpin,
     /// The look before sleeping overlooks what other threads have sent.
     LostWakeUp,
+    /// One connection more than there may be has a seat.
+    ConnectionsMax,
+    /// One more of one address.
+    ConnectionsPerAddress,
+    /// A network of IPv6 is as many guests as it has addresses.
+    Household,
+    /// What was left over does not count when more is read.
+    InputMax,
+    /// A byte more of output may wait.
+    OutputMax,
+    /// More is read than an answer has room for.
+    OutputRoom,
+    /// A timer does not make up for the part of a tick that is over.
+    TimerEarly,
+    /// A timer has a few ticks more.
+    TimerLate,
+    /// What is sent is no activity.
+    IdleEarly,
+    /// Events are activity, even if they bring nothing.
+    IdleLate,
+    /// A stop takes half the time that it has, or twice.
+    StopEarly,
+    StopLate,
+    /// A drain takes half the time that it has, or twice.
+    DrainEarly,
+    DrainLate,
+    /// Who waits in the queue when a drain begins is not taken.
+    DrainLoses,
+    /// A drain lets others come in.
+    DrainListens,
+    /// A drain that begins when descriptors have run out does not wait for some.
+    DrainHurries,
+    /// One who is refused when a drain has just run out of descriptors makes it forget those behind him.
+    DrainForgets,
+    /// A stop does not look for what has come in.
+    StopUnread,
+    /// A stop closes what is still on its way to the peer.
+    StopUnacknowledged,
+    /// Who was told why there is no room for him is closed before he has read it.
+    RefusedUnread,
+    /// Who is let go is closed at once, whatever he still sends.
+    FinishedUnread,
+    /// Who has not taken everything yet when his handler is done is given up at once.
+    FlushEarly,
+    /// Nobody is told that it may write again.
+    WritableNever,
+    /// And it is told twice.
+    WritableTwice,
+    /// And it is told whenever something has waited.
+    WritableAlways,
+    /// It is told as soon as something has left.
+    WritableEarly,
+    /// What was read does not count.
+    ReadBudget,
+    /// Of those who have more to do, one has a turn.
+    Starves,
+    /// One more than the budget allows is accepted.
+    AcceptBudget,
 }
 
 thread_local! {
@@ -33,7 +91,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 10] = [
+    pub(crate) const ALL: [Bug; 40] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -44,11 +102,46 @@ impl Bug {
         Bug::Seat,
         Bug::AcceptSpin,
         Bug::LostWakeUp,
+        Bug::ConnectionsMax,
+        Bug::ConnectionsPerAddress,
+        Bug::Household,
+        Bug::InputMax,
+        Bug::OutputMax,
+        Bug::OutputRoom,
+        Bug::TimerEarly,
+        Bug::TimerLate,
+        Bug::IdleEarly,
+        Bug::IdleLate,
+        Bug::StopEarly,
+        Bug::StopLate,
+        Bug::DrainEarly,
+        Bug::DrainLate,
+        Bug::DrainLoses,
+        Bug::DrainListens,
+        Bug::DrainHurries,
+        Bug::DrainForgets,
+        Bug::StopUnread,
+        Bug::StopUnacknowledged,
+        Bug::RefusedUnread,
+        Bug::FinishedUnread,
+        Bug::FlushEarly,
+        Bug::WritableNever,
+        Bug::WritableTwice,
+        Bug::WritableAlways,
+        Bug::WritableEarly,
+        Bug::ReadBudget,
+        Bug::Starves,
+        Bug::AcceptBudget,
     ];
 
     /// Whether this thread has it.
     pub(crate) fn is_planted(self) -> bool {
         PLANTED.get() == Some(self)
+    }
+
+    /// What it makes of something that is right.
+    pub(crate) fn instead<T>(self, right: T, wrong: T) -> T {
+        if self.is_planted() { wrong } else { right }
     }
 
     /// Runs `act` with it.

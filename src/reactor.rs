@@ -284,9 +284,12 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 
 /// Accepting.
 impl<K: Kernel, H: Handler> Reactor<K, H> {
-    fn accept(&mut self, budget: usize) {
+    /// Takes as many as there are and the budget allows. False: the system had no room for another.
+    fn accept(&mut self, budget: usize) -> bool {
         // Each is welcomed when the next has been accepted: who has others behind him has been waiting for a while.
-        let mut newest = None;
+        let (mut newest, mut room) = (None, true);
+        #[cfg(test)]
+        let budget = Bug::AcceptBudget.instead(budget, budget + 1);
         for _ in 0..budget {
             let kernel = &self.desk.kernel;
             if !self.acceptor.is_due(|| kernel.now()) {
@@ -304,6 +307,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
                     Failure::Drained => break,
                     Failure::Paused => {
                         self.desk.counters.accept_paused();
+                        room = false;
                         break;
                     }
                 },
@@ -312,6 +316,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         if let Some((stream, address)) = newest {
             self.welcome(stream, address, false);
         }
+        room
     }
 
     fn welcome(&mut self, stream: K::Stream, address: Peer, waited: bool) {
@@ -385,6 +390,10 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     fn serve(&mut self) {
         self.serving.clear();
         std::mem::swap(&mut self.ready, &mut self.serving);
+        #[cfg(test)]
+        if Bug::Starves.is_planted() && self.serving.len() > 1 {
+            self.ready.extend(self.serving.drain(1..));
+        }
         let mut served = Served::default();
         loop {
             let (key, next, timed) = match catch_unwind(AssertUnwindSafe(|| self.serve_some(&mut served))) {
@@ -432,6 +441,10 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             // An event for somebody who has left finds nobody.
             let Some(Resident { connection, session, .. }) = table.find(key) else { continue };
             connection.note(edge);
+            #[cfg(test)]
+            if Bug::IdleLate.is_planted() {
+                connection.excuse(connection.active_at(), turn.now);
+            }
             // Who stands in the queue, too, has one turn there.
             if connection.is_queued() {
                 continue;

@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::config::Config;
 use crate::peer::Peer;
+#[cfg(test)]
+use crate::planted::Bug;
 
 /// The connections that count, where they are limited.
 #[derive(Debug)]
@@ -58,6 +60,10 @@ impl Guests {
 
 /// The address by which somebody is known: of IPv6 the network, because who has one address there has 2⁶⁴.
 fn household(ip: IpAddr) -> IpAddr {
+    #[cfg(test)]
+    if Bug::Household.is_planted() {
+        return ip;
+    }
     match ip {
         IpAddr::V4(_) => ip,
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
@@ -66,6 +72,14 @@ fn household(ip: IpAddr) -> IpAddr {
 
 impl Seats {
     pub(crate) fn new(config: &Config) -> Seats {
+        #[cfg(test)]
+        let config = &Config {
+            connections_max: config.connections_max.map(|most| Bug::ConnectionsMax.instead(most, most + 1)),
+            connections_per_address: config
+                .connections_per_address
+                .map(|most| Bug::ConnectionsPerAddress.instead(most, most + 1)),
+            ..config.clone()
+        };
         let all = config.connections_max.map(|most| Counted { taken: AtomicUsize::new(0), most });
         let by_address = config.connections_per_address.map(|of_each| Guests { taken: Mutex::default(), of_each });
         Seats { all, by_address }

@@ -3,11 +3,12 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use esockets::CloseReason;
 use esockets::sys::{process_cpu_time, set_descriptor_limit};
 use support::{PATIENCE, Script, builder, bytes, connect, connect_many, conserve, expect, hold, wait_until};
 
@@ -18,6 +19,8 @@ const CLIENTS: usize = 150;
 const DESCRIPTORS: u64 = 64;
 /// How often they run out and are freed again.
 const ROUNDS: usize = 20;
+/// What the parent says when the process is to drain.
+const DRAIN: &str = "drain";
 
 /// Not a test of its own: the process that is out of descriptors.
 #[test]
@@ -29,12 +32,24 @@ fn starved_process() {
     let server = script.start(builder());
     set_descriptor_limit(DESCRIPTORS).unwrap();
     writeln!(report, "{}", server.local_addr().port()).unwrap();
-    while let Some(Ok(_)) = questions.next() {
+    let mut drains = false;
+    while let Some(Ok(question)) = questions.next() {
+        if question == DRAIN {
+            // Longer than anybody waits for it: it has to end by itself.
+            server.drain(2 * PATIENCE);
+            drains = true;
+        }
         let total = server.stats().total;
         let cpu = process_cpu_time().as_millis();
         writeln!(report, "{} {} {} {cpu}", total.accepted, total.accept_pauses, total.turns).unwrap();
     }
-    script.log.stop_and_check(server);
+    if !drains {
+        script.log.stop_and_check(server);
+        return;
+    }
+    script.log.check(&server.join().unwrap());
+    assert!(!script.log.reasons().contains(&CloseReason::Stopped), "the drain has ended by itself");
+    writeln!(report, "drained").unwrap();
 }
 
 struct Starved {
@@ -71,7 +86,11 @@ impl Starved {
     }
 
     fn ask(&mut self) -> Numbers {
-        self.report.get_mut().write_all(b"how are you?\n").unwrap();
+        self.tell("how are you?")
+    }
+
+    fn tell(&mut self, what: &str) -> Numbers {
+        writeln!(self.report.get_mut(), "{what}").unwrap();
         let line = self.line();
         let numbers: Vec<u64> = line.split(' ').map(|number| number.parse().unwrap()).collect();
         let [accepted, pauses, turns, cpu_ms] = numbers[..] else { panic!("four numbers: {line}") };
@@ -129,6 +148,26 @@ fn starve(starved: &mut Starved) {
     let turns = after.turns - before.turns;
     assert!(turns < 50, "{turns} turns for four attempts: it spins");
     assert!(after.cpu_ms - before.cpu_ms < 300, "{before:?} {after:?}");
+}
+
+#[test]
+fn a_drain_that_begins_without_descriptors_takes_those_who_wait_and_ends() {
+    let mut starved = Starved::start();
+    let address = ([127, 0, 0, 1], starved.port).into();
+    let mut waiting: Vec<(u64, TcpStream)> = (0..CLIENTS as u64).map(|key| (key, connect(address))).collect();
+    for (key, stream) in &mut waiting {
+        stream.write_all(&bytes(*key, 0, 1000)).unwrap();
+    }
+    wait_until("accepting has paused", || starved.ask().pauses > 0);
+    let accepted = starved.tell(DRAIN).accepted;
+    assert!(accepted < CLIENTS, "some have to wait");
+    wait_until("everyone has been served", || {
+        waiting.retain(|(key, stream)| !is_answered(*key, stream));
+        waiting.is_empty()
+    });
+    starved.report.get_ref().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(starved.line(), "drained");
+    starved.end();
 }
 
 #[test]

@@ -63,6 +63,25 @@ fn what_has_come_is_answered_even_if_it_is_more_than_a_turn_reads() {
 }
 
 #[test]
+fn what_has_come_is_answered_even_if_earlier_answers_still_wait() {
+    let script = Script::echo().readable(|client| {
+        let key = u64::from(client.recv()[0]);
+        client.send(&bytes(key, 0, ANSWER))
+    });
+    let server = script.start(builder().output_max(ANSWER).output_low(0));
+    let mut stream = connect_narrow(server.local_addr());
+    stream.write_all(&[1]).unwrap();
+    wait_until("the first answer waits", || server.stats().total.bytes_out > 0);
+    // It is not read while the answer to the first waits.
+    stream.write_all(&[2]).unwrap();
+    wait_unread(&stream, 1);
+    server.stop();
+    [1, 2].iter().for_each(|&key| expect(&stream, key, 0, ANSWER));
+    expect_end(&stream);
+    script.log.check(&server.join().unwrap());
+}
+
+#[test]
 fn a_server_that_only_drains_has_a_successor_on_its_port() {
     for successor in [builder().shards(1), builder().shards(2), builder().share_port(true)] {
         let script = generous();

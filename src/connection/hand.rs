@@ -99,7 +99,10 @@ impl<S> Connection<S> {
         let mut client = Client::new(input, key, &self.address, &mut line, turn.slate);
         let result = catch_unwind(AssertUnwindSafe(|| act(&mut client)));
         let (rest, broken) = (client.input_left(), line.broken);
-        if turn.counters.bytes_out() != bytes_out {
+        let stirred = turn.counters.bytes_out() != bytes_out;
+        #[cfg(test)]
+        let stirred = Bug::IdleEarly.instead(stirred, false);
+        if stirred {
             self.active_at = turn.now;
         }
         let settled = match result {

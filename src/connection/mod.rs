@@ -230,6 +230,10 @@ impl<S> Connection<S> {
     /// Ends it, answering once more what has come in so far: the server stops.
     pub(crate) fn end_after_reading(&mut self) {
         self.set(LAST | READABLE);
+        #[cfg(test)]
+        if Bug::StopUnread.is_planted() {
+            self.clear(READABLE);
+        }
     }
 
     /// Whether something that was sent never reached the kernel: an orderly end would pass off the rest as the whole.
@@ -439,8 +443,8 @@ impl<S> Connection<S> {
         }
         match self.try_serve(handler, session, turn, key, budget) {
             Err(reason) => Next::Close(reason),
-            // What has been received is answered first, a budget a turn.
-            Ok(Next::Rest) if self.has(LAST) && !self.has(FINISHING) => {
+            // What has been received is answered first, a budget a turn, and after what waits above the low mark.
+            Ok(Next::Rest) if self.has(LAST) && !self.has(FINISHING | PRESSED) => {
                 self.end(CloseReason::Stopped);
                 self.finish(turn).unwrap_or_else(Next::Close)
             }
@@ -465,8 +469,17 @@ impl<S> Connection<S> {
         }
         loop {
             let Some(session) = session.as_mut().filter(|_| !self.has(FINISHING)) else { return self.finish(turn) };
-            if self.has(PRESSED) && self.queued() <= turn.limits.output_low() {
+            let low = turn.limits.output_low();
+            #[cfg(test)]
+            let low = Bug::WritableEarly.instead(low, low.max(turn.limits.output_max / 4 * 3));
+            if self.has(PRESSED) && self.queued() <= low {
                 self.clear(PRESSED);
+                #[cfg(test)]
+                if Bug::WritableNever.is_planted() {
+                    continue;
+                } else if Bug::WritableTwice.is_planted() {
+                    self.hand_over(turn, key, None, |client| handler.handle_writable(client, session))?;
+                }
                 self.hand_over(turn, key, None, |client| handler.handle_writable(client, session))?;
             } else if self.has(RESUMED) && self.wants_input() {
                 self.clear(RESUMED);
@@ -553,6 +566,8 @@ impl<S> Connection<S> {
             Some(spill) => (spill.input.len(), spill.output.len()),
         };
         let input_room = turn.limits.input_max - left_over;
+        #[cfg(test)]
+        let input_room = Bug::InputMax.instead(input_room, turn.limits.input_max);
         if input_room == 0 {
             // As much as is allowed may be left, and the end may follow; one byte more may not.
             return match turn.kernel.receive(&self.stream, &mut turn.buffer[..1]) {
@@ -565,6 +580,8 @@ impl<S> Connection<S> {
         }
         // An answer as long as its question must fit, so no longer question is taken than there is room for.
         let output_room = turn.limits.output_max - queued;
+        #[cfg(test)]
+        let output_room = Bug::OutputRoom.instead(output_room, turn.limits.output_max);
         let size = turn.buffer.len().min(*budget).min(input_room).min(output_room);
         let buffer = match &mut self.spill {
             Some(spill) if left_over > 0 => spill.input.room(size),
@@ -574,6 +591,10 @@ impl<S> Connection<S> {
             Ok(count) if count > 0 => {
                 turn.counters.read(count);
                 *budget -= count;
+                #[cfg(test)]
+                if Bug::ReadBudget.is_planted() {
+                    *budget += count;
+                }
                 self.active_at = turn.now;
                 // epoll(7): a stream that gave less than it was asked for is drained. Not so when its end is near: that
                 // takes a read of its own to see.
@@ -676,6 +697,10 @@ impl<S> Connection<S> {
             self.set(LINGERING);
             self.linger_on(turn);
         }
+        #[cfg(test)]
+        if Bug::StopUnacknowledged.is_planted() && self.has(LAST) {
+            return Err(self.ending());
+        }
         match self.linger(turn)? {
             // A server that stops does not wait for what a peer that has everything might still say.
             Next::Rest if self.has(LAST) && turn.kernel.unacknowledged(&self.stream) == 0 => Err(self.ending()),
@@ -691,6 +716,12 @@ impl<S> Connection<S> {
         K: Kernel<Stream = S>,
     {
         let answered = matches!(self.ending(), CloseReason::Finished | CloseReason::Refused);
+        #[cfg(test)]
+        if Bug::RefusedUnread.is_planted() && self.ending() == CloseReason::Refused
+            || Bug::FinishedUnread.is_planted() && self.ending() == CloseReason::Finished
+        {
+            return false;
+        }
         !self.has(EOF) && (answered || self.has(READABLE) || turn.kernel.unacknowledged(&self.stream) > 0)
     }
 
@@ -742,6 +773,10 @@ impl<S> Connection<S> {
         readable && reads
             || writable && self.queued() > 0
             || self.has(PRESSED) && !self.has(FINISHING) && self.queued() == 0
+    }
+
+    pub(crate) fn active_at(&self) -> u32 {
+        self.active_at
     }
 
     /// Whether it is open to input.

@@ -4,6 +4,8 @@ use super::{CUT, Connection, FINISHING, FLUSH_TICKS, LINGERING, Next, TIMER, TIM
 use crate::config::Limits;
 use crate::handler::Handler;
 use crate::kernel::Kernel;
+#[cfg(test)]
+use crate::planted::Bug;
 use crate::reason::CloseReason;
 use crate::slab::Key;
 use crate::wheel::ticks;
@@ -25,8 +27,14 @@ impl<S> Connection<S> {
         if self.has(TIMER_NEW) {
             self.clear(TIMER_NEW);
             // One more, because part of the present tick is over: a timer may be late, but never early.
-            self.due_at = self.due_at.wrapping_add(now).wrapping_add(1);
-            if self.has(FINISHING) && !self.has(LINGERING) {
+            let rest = 1;
+            #[cfg(test)]
+            let rest = Bug::TimerLate.instead(Bug::TimerEarly.instead(rest, 0), 4);
+            self.due_at = self.due_at.wrapping_add(now).wrapping_add(rest);
+            let flushes = self.has(FINISHING) && !self.has(LINGERING);
+            #[cfg(test)]
+            let flushes = Bug::FlushEarly.instead(flushes, false);
+            if flushes {
                 self.active_at = now;
             }
         }

@@ -1,6 +1,8 @@
 //! How a loop ends: it drains, which waits for those who are there, or stops, which lets them go.
 
 use super::{Handler, Kernel, Reactor};
+#[cfg(test)]
+use crate::planted::Bug;
 use crate::reason::CloseReason;
 
 impl<K: Kernel, H: Handler> Reactor<K, H> {
@@ -14,13 +16,19 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     /// Those who are there are served as ever, until the time is over.
     fn drain(&mut self) {
         let Some(timeout) = self.desk.common.drain_timeout() else { return };
+        #[cfg(test)]
+        let timeout = Bug::DrainLate.instead(Bug::DrainEarly.instead(timeout, timeout / 2), timeout * 2);
         let now = self.desk.kernel.now();
         let drain_at = self.drain_at.map_or(now + timeout, |drain_at| drain_at.min(now + timeout));
         self.drain_at = Some(drain_at);
         // While descriptors have run out, those who wait are in time, too: they are taken when there are some again.
         if self.listens && self.acceptor.retry_at().is_none() {
-            self.accept_the_last();
-            if self.acceptor.retry_at().is_none() {
+            // Whoever is let go at once ends the pause, but has not made room for those who wait before they are asked again.
+            let taken = self.accept_the_last();
+            #[cfg(test)]
+            let taken = Bug::DrainHurries.instead(taken, true)
+                || Bug::DrainForgets.is_planted() && self.acceptor.retry_at().is_none();
+            if taken {
                 self.stop_listening();
             }
         }
@@ -31,6 +39,8 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 
     fn stop(&mut self) {
         let Some(timeout) = self.desk.common.stop_timeout() else { return };
+        #[cfg(test)]
+        let timeout = Bug::StopLate.instead(Bug::StopEarly.instead(timeout, timeout / 2), timeout * 2);
         let now = self.desk.kernel.now();
         if self.stop_at.is_none() {
             self.begin_to_stop();
@@ -59,14 +69,22 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 
     /// The kernel resets whoever still waits when the listener closes. More than the queue holds need not be taken: they
     /// have come since. It holds one more than it was told (sk_acceptq_is_full in the kernel), and some may fail before
-    /// they are accepted.
-    fn accept_the_last(&mut self) {
+    /// they are accepted. False: the system had no room for all.
+    fn accept_the_last(&mut self) -> bool {
+        #[cfg(test)]
+        if Bug::DrainLoses.is_planted() && self.drain_at.is_some() {
+            return true;
+        }
         self.acceptor.relieved();
         self.acceptor.note();
-        self.accept(self.desk.queue_size + 1 + FAILURES_BORNE);
+        self.accept(self.desk.queue_size + 1 + FAILURES_BORNE)
     }
 
     fn stop_listening(&mut self) {
+        #[cfg(test)]
+        if Bug::DrainListens.is_planted() && self.stop_at.is_none() {
+            return;
+        }
         self.desk.kernel.stop_listening();
         self.listens = false;
     }

@@ -1,6 +1,12 @@
 //! The network of a simulated kernel and the peers in it, which misbehave in the same way for the same seed.
 
+mod budgets;
+mod clock;
 pub(crate) mod kernel;
+mod limits;
+mod parting;
+mod pressure;
+mod requests;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -8,7 +14,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::client::ClientId;
+use crate::client::{Client, ClientId};
+use crate::config::Config;
 use crate::kernel::{Edge, Event};
 use crate::peer::Peer;
 use crate::reason::CloseReason;
@@ -70,6 +77,8 @@ pub(crate) struct Temper {
     pub(crate) resets: u64,
     pub(crate) deaf: u64,
     pub(crate) batch: usize,
+    /// How many connections there are descriptors for.
+    pub(crate) descriptors: usize,
     /// How many connections the listener's queue holds.
     pub(crate) queue: usize,
 }
@@ -87,17 +96,24 @@ pub(crate) struct Account {
     pub(crate) consumed: u64,
     /// Bytes that were taken from it for sending.
     pub(crate) sent: u64,
+    /// It is owed a call because its output waits above the low mark; or may be, for nobody knows what the socket takes.
+    pressed: bool,
+    presses: bool,
     pub(crate) paused: bool,
     pub(crate) resumed: bool,
     pub(crate) eof: bool,
     /// It asked for the end in one way or another; no function must be called again but the last.
     pub(crate) over: bool,
+    /// When the turn began in which it did.
+    over_at: Duration,
     pub(crate) aborted: bool,
     pub(crate) panicked: bool,
     pub(crate) expired: bool,
     /// A message was not taken.
     pub(crate) broken: bool,
-    pub(crate) due: Option<Duration>,
+    /// Its own timer, and its idle time.
+    pub(crate) timer: Option<clock::Due>,
+    pub(crate) idle: Option<clock::Due>,
     pub(crate) disconnected: bool,
 }
 
@@ -145,8 +161,20 @@ pub(crate) struct Wire {
     /// An edge is owed because a call pretended that there was nothing.
     renew: bool,
     shut: bool,
+    shut_at: Duration,
+    /// When the peer last read, and when the turn began in which the kernel last took something for it.
+    drained_at: Duration,
+    sent_at: Duration,
+    /// What was on its way when the loop last asked, and since when.
+    seen: (u64, Duration),
+    /// What had arrived when the server was told to stop; and a call has pretended since that there was nothing.
+    due_at_stop: Option<u64>,
+    pretended: bool,
     /// It was told of an error after which it cannot go on.
     pub(crate) failed: bool,
+    /// Waits in a row before which a timeout was overdue.
+    late_waits: u32,
+    share: budgets::Share,
     pub(crate) account: Account,
 }
 
@@ -185,7 +213,15 @@ impl Wire {
             edge: false,
             renew: false,
             shut: false,
+            shut_at: Duration::ZERO,
+            drained_at: Duration::ZERO,
+            sent_at: Duration::ZERO,
+            seen: (0, Duration::ZERO),
+            due_at_stop: None,
+            pretended: false,
             failed: false,
+            late_waits: 0,
+            share: budgets::Share::default(),
             account: Account::default(),
         }
     }
@@ -255,7 +291,11 @@ enum Act {
 pub(crate) struct World {
     pub(crate) dice: Dice,
     pub(crate) temper: Temper,
+    /// What the server was told.
+    config: Config,
     pub(crate) now: Duration,
+    /// When the last wait was over.
+    turn_at: Duration,
     pub(crate) wires: Vec<Wire>,
     /// Who holds each descriptor.
     slots: Vec<Option<usize>>,
@@ -266,19 +306,24 @@ pub(crate) struct World {
     edges: Vec<usize>,
     graves: Vec<Key>,
     pub(crate) accepted: u64,
+    /// How many of them in this turn.
+    welcomed: usize,
     pub(crate) panics: u64,
     pub(crate) stopping: bool,
-    /// From then on the loop may close whoever is left.
-    stop_by: Option<Duration>,
+    stop: Option<requests::Deadline>,
+    /// The loop was woken when it was awake: its next wait is none.
+    woken: bool,
+    /// Somebody asked for the stop, and not a drain whose time is over.
+    stop_asked: bool,
     pub(crate) wait_failed: bool,
     pub(crate) everyone_disconnected: bool,
     /// What must be taken from the queue before the listener is closed.
     awaited: Vec<usize>,
-    accept_failed: bool,
+    /// The last attempt to accept found that descriptors have run out.
+    accept_paused: bool,
     /// Descriptors have run out for so long.
     exhausted_until: Duration,
-    /// When a drain is over and becomes a stop, which then has so long.
-    drain_by: Option<(Duration, Duration)>,
+    drain: Option<requests::Deadline>,
     /// How often a wait has found that nothing will ever happen by itself.
     pub(crate) quiet_waits: u32,
     calls: u64,
@@ -296,17 +341,17 @@ const CALLS_MAX: u64 = 1_000_000;
 const IDLE_POLLS_MAX: u32 = 200;
 /// A pause of the acceptor is never longer.
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_millis(100);
-/// Ticks of 10 ms, the time that passes between a handler's wish and its being put down, and rounding.
-const TIMER_SLACK: Duration = Duration::from_millis(45);
 
 impl World {
-    pub(crate) fn new(mut dice: Dice, temper: Temper, tracing: bool) -> SharedWorld {
+    pub(crate) fn new(mut dice: Dice, temper: Temper, config: Config, tracing: bool) -> SharedWorld {
         let wires = (0..temper.connections).map(|_| Wire::new(&mut dice, &temper)).collect();
         let now = Duration::from_micros(dice.below(1 << 40));
         Rc::new(RefCell::new(World {
             dice,
             temper,
+            config,
             now,
+            turn_at: now,
             wires,
             slots: Vec::new(),
             free: Vec::new(),
@@ -316,15 +361,18 @@ impl World {
             edges: Vec::new(),
             graves: Vec::new(),
             accepted: 0,
+            welcomed: 0,
             panics: 0,
             stopping: false,
-            stop_by: None,
+            stop: None,
+            woken: false,
+            stop_asked: false,
             wait_failed: false,
             everyone_disconnected: false,
             awaited: Vec::new(),
-            accept_failed: false,
+            accept_paused: false,
             exhausted_until: Duration::ZERO,
-            drain_by: None,
+            drain: None,
             quiet_waits: 0,
             calls: 0,
             progress: 0,
@@ -350,18 +398,6 @@ impl World {
         if self.tracing {
             eprintln!("{:>12?} {}", self.now, what());
         }
-    }
-
-    pub(crate) fn drain(&mut self, timeout: Duration, stop_timeout: Duration) {
-        self.drain_by = Some((self.now + timeout, stop_timeout));
-    }
-
-    /// The server is being told to stop.
-    pub(crate) fn stop(&mut self, timeout: Duration) {
-        self.tell(|| format!("stop within {timeout:?}"));
-        self.stopping = true;
-        self.stop_by = Some(self.now + timeout);
-        self.awaited = self.backlog.iter().copied().collect();
     }
 
     /// The one whom the network lets have the next stroke does it; false if nobody has anything to do.
@@ -391,7 +427,7 @@ impl World {
     }
 
     fn act(&mut self, n: usize, act: Act) {
-        let World { wires, dice, .. } = self;
+        let World { wires, dice, now, .. } = self;
         let wire = &mut wires[n];
         let told = match act {
             Act::Send => {
@@ -420,6 +456,7 @@ impl World {
             Act::Drain => {
                 let most = (wire.taken - wire.drained).min(wire.appetite - wire.drained);
                 wire.drained += dice.up_to(most);
+                wire.drained_at = *now;
                 false
             }
             Act::Room => {

@@ -13,12 +13,6 @@ impl World {
         if self.fault.is_some() || self.stopping {
             return;
         }
-        let until = self.now + timeout;
-        let late = |wire: &Wire| wire.account.due.is_some_and(|due| due + TIMER_SLACK < until);
-        let late = self.wires.iter().position(|wire| !wire.closed && !wire.account.over && late(wire));
-        if let Some(n) = late.filter(|&n| !self.wires[n].account.disconnected && !self.everyone_disconnected) {
-            self.fail(format!("it would sleep past the timer of {n}"));
-        }
         if !self.backlog.is_empty() && !self.incoming && timeout > ACCEPT_PAUSE_MAX {
             self.fail(format!("it would sleep while {:?} wait to be accepted", self.backlog));
         }
@@ -101,6 +95,8 @@ pub(crate) struct Simulated {
     /// Somebody on another thread, who acts while the loop waits; told whether nothing else will happen, and true if
     /// the loop has to wake up.
     pub(crate) meddle: Box<dyn FnMut(bool) -> bool>,
+    /// The same while the loop is at work: it asks for the end, or does not.
+    pub(crate) interrupt: Box<dyn FnMut() -> bool>,
 }
 
 pub(crate) struct SimulatedStream {
@@ -131,13 +127,22 @@ impl Kernel for Simulated {
                 (this.wait_failed, this.stopping) = (true, true);
                 return Err(errno(libc::EBADF));
             }
+            this.check_owed();
+            this.check_shares();
+            this.check_timers(timeout);
+            if !this.woken {
+                this.check_requests(timeout);
+            }
             if !timeout.is_zero() {
                 this.check_sleep(timeout);
             }
         }
-        let woken = !timeout.is_zero() && World::sleep(&self.world, timeout, &mut self.meddle);
+        let woken = std::mem::take(&mut self.world.borrow_mut().woken)
+            || !timeout.is_zero() && World::sleep(&self.world, timeout, &mut self.meddle);
         let mut this = self.world.borrow_mut();
+        this.turn_at = this.now;
         let events = this.collect();
+        this.share_out(&events);
         if events.is_empty() && timeout.is_zero() {
             this.check_spin();
         } else {
@@ -186,22 +191,26 @@ impl Kernel for Simulated {
     }
 
     fn accept(&mut self) -> io::Result<(SimulatedStream, Peer)> {
+        let interrupted = (self.interrupt)();
         let this = &mut *self.world.borrow_mut();
+        this.woken |= interrupted;
         this.enter();
         if !this.listening {
             return Err(errno(libc::EAGAIN));
         }
         let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EINVAL];
         let passed_on = [libc::ECONNABORTED, libc::EPROTO, libc::ECONNRESET, libc::ETIMEDOUT, libc::EPERM];
-        if this.now < this.exhausted_until {
+        let open = this.slots.len() - this.free.len();
+        if this.now < this.exhausted_until || open >= this.temper.descriptors {
+            this.accept_paused = true;
             return Err(errno(libc::EMFILE));
         }
         if let Some(error) = this.fails(&[&exhausted[..], &passed_on[..], &[libc::EINTR]].concat()) {
-            this.accept_failed = true;
             // It may be over at the next call, or last until somebody leaves.
             if exhausted.contains(&error) && this.dice.chance(2) {
                 this.exhausted_until = this.now + Duration::from_millis(this.dice.up_to(500));
             }
+            this.accept_paused |= exhausted.contains(&error);
             this.tell(|| format!("accept fails with {error}"));
             if passed_on.contains(&error)
                 && let Some(n) = this.backlog.pop_front()
@@ -210,6 +219,7 @@ impl Kernel for Simulated {
             }
             return Err(errno(error));
         }
+        this.accept_paused = false;
         let Some(n) = this.backlog.pop_front() else { return Err(errno(libc::EAGAIN)) };
         let slot = this.free.pop().unwrap_or_else(|| {
             this.slots.push(None);
@@ -217,17 +227,16 @@ impl Kernel for Simulated {
         });
         this.slots[slot] = Some(n);
         this.wires[n].accepted = true;
+        this.check_welcome();
+        this.stir(n);
         (this.accepted, this.progress) = (this.accepted + 1, this.progress + 1);
         this.tell(|| format!("accept {n}"));
-        Ok((SimulatedStream { slot, connection: n }, SocketAddr::from(([10, 0, 0, 1], n as u16 + 1)).into()))
+        Ok((SimulatedStream { slot, connection: n }, limits::address_of(n)))
     }
 
     fn stop_listening(&mut self) {
         let this = &mut *self.world.borrow_mut();
-        let lost = this.awaited.iter().find(|n| this.backlog.contains(n)).copied();
-        if let Some(n) = lost.filter(|_| !this.accept_failed) {
-            this.fail(format!("{n} was in the queue when the stop came, and was not taken"));
-        }
+        this.check_awaited();
         this.listening = false;
         for n in std::mem::take(&mut this.backlog) {
             this.wires[n].closed = true;
@@ -239,11 +248,13 @@ impl Kernel for Simulated {
         this.enter();
         let n = this.check_stream(stream, "receive");
         this.expect(!buffer.is_empty(), || format!("{n} is read into nothing, which looks like its end"));
+        this.check_share(n, 0);
         if let Some(error) = this.fails(&[libc::EINTR, libc::EAGAIN]) {
             // Whoever is told that there is nothing is owed an edge when there is.
             let wire = &mut this.wires[n];
             if error == libc::EAGAIN && wire.has_input() {
                 (wire.renew, wire.told) = (true, wire.read);
+                wire.pretended |= wire.due_at_stop.is_some();
             }
             return Err(errno(error));
         }
@@ -259,7 +270,11 @@ impl Kernel for Simulated {
             *byte = keyed(n, false, at);
         }
         wire.read += count;
-        this.progress += u64::from(count > 0);
+        this.check_share(n, count);
+        if count > 0 {
+            this.progress += 1;
+            this.stir(n);
+        }
         this.tell(|| format!("receive {n}: {count}"));
         let wire = &mut this.wires[n];
         match count {
@@ -309,7 +324,11 @@ impl Kernel for Simulated {
         let wire = &mut this.wires[n];
         wire.taken += count;
         wire.full |= count < bytes.len() as u64;
-        this.progress += u64::from(count > 0);
+        if count > 0 {
+            this.progress += 1;
+            this.stir(n);
+            this.wires[n].sent_at = this.turn_at;
+        }
         this.tell(|| format!("send {n}: {count} of {}", bytes.len()));
         if count == 0 && !bytes.is_empty() {
             return Err(errno(libc::EAGAIN));
@@ -320,7 +339,10 @@ impl Kernel for Simulated {
     fn unacknowledged(&self, stream: &SimulatedStream) -> usize {
         let this = &mut *self.world.borrow_mut();
         let n = this.check_stream(stream, "unacknowledged");
-        (this.wires[n].taken - this.wires[n].drained) as usize
+        let wire = &mut this.wires[n];
+        let on_its_way = wire.taken - wire.drained;
+        wire.seen = (on_its_way, wire.drained_at);
+        on_its_way as usize
     }
 
     fn finish_sending(&mut self, stream: &SimulatedStream) -> io::Result<()> {
@@ -332,7 +354,7 @@ impl Kernel for Simulated {
             this.wires[n].failed = true;
             return Err(errno(error));
         }
-        this.wires[n].shut = true;
+        (this.wires[n].shut, this.wires[n].shut_at) = (true, this.now);
         this.check_whole(n);
         Ok(())
     }
@@ -342,10 +364,7 @@ impl Kernel for Simulated {
         this.enter();
         let n = this.check_stream(&stream, "close");
         this.tell(|| format!("close {n}, reset {reset}, {:?}", this.wires[n].account.reason));
-        if !reset {
-            this.check_whole(n);
-            this.check_unread(n);
-        }
+        this.check_parting(n, reset);
         this.slots[stream.slot] = None;
         this.free.push(stream.slot);
         this.wires[n].closed = true;
@@ -357,9 +376,7 @@ impl Kernel for Simulated {
     fn now(&self) -> Duration {
         let this = &mut *self.world.borrow_mut();
         this.now += Duration::from_nanos(this.dice.below(2_000));
-        if let Some((_, timeout)) = this.drain_by.take_if(|(drain_by, _)| *drain_by <= this.now) {
-            this.stop(timeout);
-        }
+        this.let_drain_end();
         this.now
     }
 }
@@ -370,24 +387,5 @@ impl World {
         let holds = self.slots[stream.slot] == Some(n);
         self.expect(holds, || format!("{what} on {n}, which is closed"));
         n
-    }
-
-    /// An orderly end says to the peer that what it got is the whole.
-    fn check_whole(&mut self, n: usize) {
-        let wire = &self.wires[n];
-        let (sent, taken) = (wire.account.sent, wire.taken);
-        let whole = wire.reset || sent <= taken && !wire.account.broken;
-        let reason = wire.account.reason;
-        self.expect(whole, || format!("{n} ends in good order after {taken} of {sent} bytes, {reason:?}"));
-    }
-
-    /// Closing over unread input makes the kernel send a reset, which may overtake what the peer has not read.
-    fn check_unread(&mut self, n: usize) {
-        let wire = &self.wires[n];
-        let too_late = self.stop_by.is_some_and(|stop_by| stop_by <= self.now);
-        let excused = wire.reset || wire.failed || wire.shut || self.wait_failed || too_late;
-        let lost = wire.told > wire.read && wire.taken > wire.drained && !excused;
-        let (told, read) = (wire.told, wire.read);
-        self.expect(!lost, || format!("{n} is closed over input that it was told of: {told} came, {read} read"));
     }
 }

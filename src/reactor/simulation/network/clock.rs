@@ -1,0 +1,93 @@
+//! When a handler may be told of a timeout, and when it must have been: by the simulated clock.
+
+use super::*;
+
+/// Twice ten milliseconds, for the span is rounded up to ticks, and the tick in which it begins does not count; and
+/// a moment for the loop to look at the clock.
+const ROUNDING: Duration = Duration::from_millis(21);
+/// Waits that may pass, while each brings as many events as fit, until everyone's timer is looked at, beyond one for each
+/// connection.
+const WAITS_BORNE: u32 = 10;
+
+/// When something is due: not before it is so old, and soon after.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Due {
+    /// The timer's span counts from a moment between these two: the latter is not known until the turn is over.
+    since: Duration,
+    until: Option<Duration>,
+    span: Duration,
+    /// It may be over already: of two timers that could have been, one was told.
+    doubtful: bool,
+}
+
+impl Due {
+    fn new(since: Duration, span: Duration) -> Due {
+        Due { since, until: None, span, doubtful: false }
+    }
+
+    fn may_be_told(&self, now: Duration) -> bool {
+        self.doubtful || self.since + self.span <= now
+    }
+
+    /// From then on it is late.
+    fn latest(&self) -> Option<Duration> {
+        let until = self.until.filter(|_| !self.doubtful)?;
+        Some(until + self.span + ROUNDING)
+    }
+}
+
+impl Account {
+    /// Its own timer is set anew.
+    pub(crate) fn set_timer(&mut self, now: Duration, span: Option<Duration>) {
+        self.timer = span.map(|span| Due::new(now, span));
+    }
+}
+
+impl World {
+    /// A byte goes one way or the other, or the connection is new. The loop knows the time at which its turn began.
+    pub(super) fn stir(&mut self, n: usize) {
+        let since = self.turn_at;
+        self.wires[n].account.idle = self.config.limits.idle_timeout.map(|span| Due::new(since, span));
+    }
+
+    /// The handler is told of a timeout. Which of two it was, if it could be either, it is not told.
+    pub(crate) fn check_timeout(&mut self, n: usize) {
+        let (now, turn_at) = (self.now, self.turn_at);
+        let account = &mut self.wires[n].account;
+        let own = account.timer.filter(|due| due.may_be_told(now));
+        let idle = account.idle.filter(|due| due.may_be_told(now));
+        match (own, idle) {
+            (None, None) => {
+                let (timer, idle) = (account.timer, account.idle);
+                self.fail(format!("{n} times out too early: {timer:?}, {idle:?}"));
+            }
+            (Some(_), None) => account.timer = None,
+            (None, Some(idle)) => account.idle = Some(Due::new(turn_at, idle.span)),
+            (Some(own), Some(idle)) => {
+                account.timer = Some(Due { doubtful: true, ..own });
+                account.idle = Some(Due { doubtful: true, ..idle });
+            }
+        }
+    }
+
+    /// A turn is over, and the loop waits for so long.
+    pub(super) fn check_timers(&mut self, timeout: Duration) {
+        let (now, waits_max) = (self.now, self.wires.len() as u32 + WAITS_BORNE);
+        for n in 0..self.wires.len() {
+            let served = self.is_served(n) && !self.stopping;
+            let wire = &mut self.wires[n];
+            let account = &mut wire.account;
+            for due in [&mut account.timer, &mut account.idle].into_iter().flatten() {
+                due.until.get_or_insert(now);
+            }
+            let latest = [account.timer, account.idle].into_iter().flatten().filter_map(|due| due.latest()).min();
+            let Some(latest) = latest.filter(|_| served) else { continue };
+            wire.late_waits = if latest < now { wire.late_waits + 1 } else { 0 };
+            let sleeps = !timeout.is_zero() && latest < now + timeout;
+            if sleeps || wire.late_waits > waits_max {
+                let (timer, idle, waits) = (account.timer, account.idle, wire.late_waits);
+                self.fail(format!("{n} times out too late: {timer:?}, {idle:?}, {waits} waits, and now {timeout:?}"));
+            }
+        }
+    }
+}

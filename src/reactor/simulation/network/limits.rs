@@ -1,0 +1,75 @@
+//! What a server takes at the most: connections, and bytes that wait. No more, and no less.
+
+use std::net::Ipv6Addr;
+
+use super::*;
+
+/// Where connections come from: one address of IPv4, and two networks of IPv6 in which no address comes twice.
+const HOUSEHOLDS: usize = 3;
+
+pub(super) fn address_of(n: usize) -> Peer {
+    let (host, port) = (n as u16, n as u16 + 1);
+    match n % HOUSEHOLDS {
+        0 => SocketAddr::from(([10, 0, 0, 1], port)).into(),
+        network => SocketAddr::from((Ipv6Addr::from([0x2001, 0xdb8, 0, network as u16, 0, 0, 0, host]), port)).into(),
+    }
+}
+
+/// Connections.
+impl World {
+    /// How many have a seat: of all, and of those who come from where `n` comes from.
+    fn seated(&self, n: usize) -> (usize, usize) {
+        let seated = |wire: &Wire| wire.account.id.is_some() && !wire.closed;
+        let seated = self.wires.iter().enumerate().filter(|(_, wire)| seated(wire)).map(|(other, _)| other);
+        seated.fold((0, 0), |(all, near), other| (all + 1, near + usize::from(other % HOUSEHOLDS == n % HOUSEHOLDS)))
+    }
+
+    /// The handler is asked about `n`, which has a seat from now on.
+    pub(crate) fn check_seat(&mut self, n: usize) {
+        let (all, near) = self.seated(n);
+        let (most, of_each) = (self.config.connections_max, self.config.connections_per_address);
+        self.expect(most.is_none_or(|most| all < most), || format!("{n} is one more than {all}"));
+        self.expect(of_each.is_none_or(|most| near < most), || format!("{n} is one more than {near} from its address"));
+    }
+
+    /// Whom the handler was never asked about has found no seat.
+    pub(super) fn check_refusal(&mut self, n: usize) {
+        if self.wires[n].account.id.is_some() {
+            return;
+        }
+        let (all, near) = self.seated(n);
+        let (most, of_each) = (self.config.connections_max, self.config.connections_per_address);
+        let full = most.is_some_and(|most| all >= most) || of_each.is_some_and(|most| near >= most);
+        self.expect(full, || format!("{n} is refused for {all} others, {near} from its address"));
+    }
+}
+
+/// Bytes that wait.
+impl World {
+    /// What the handler is told of the output, and how much input it is shown.
+    pub(crate) fn check_room(&mut self, n: usize, client: &Client<'_>) {
+        let wire = &self.wires[n];
+        let limits = self.config.limits;
+        let account = &wire.account;
+        let (input, waiting, room) = (client.peek().len(), client.output_waiting(), client.output_room());
+        let fresh = (account.consumed + input as u64).saturating_sub(account.shown);
+        let intact = !wire.failed && !account.broken;
+        let faults = [
+            (input > limits.input_max, "is shown more input than is allowed"),
+            (intact && account.sent != wire.taken + waiting as u64, "has another idea of what waits"),
+            (waiting > limits.output_max, "has more output waiting than is allowed"),
+            (intact && room != limits.output_max.saturating_sub(waiting), "has another idea of the room for output"),
+            (intact && fresh > room as u64, "is read from although the answer may not fit"),
+        ];
+        if let Some((_, what)) = faults.into_iter().find(|&(is, _)| is) {
+            self.fail(format!("{n} {what}: {input} shown, {waiting} waiting, {room} free"));
+        }
+    }
+
+    /// What there is room for is taken, unless the connection is broken.
+    pub(crate) fn check_sent(&mut self, n: usize, client: &Client<'_>, sent: usize, fitting: usize) {
+        let failed = self.wires[n].failed;
+        self.expect(sent >= fitting || failed, || format!("{n} was to send {fitting}, and {sent} were taken"));
+        self.check_room(n, client);
+    }
+}
