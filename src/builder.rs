@@ -245,13 +245,21 @@ impl<P> Builder<P> {
     /// The limit of open descriptors (`ulimit -n`) then counts for each shard instead of for the whole process: with
     /// 20,000, 52 shards hold a million connections. Nothing is shared between shards in accept, close and epoll_ctl any
     /// more, and no table that grows stops everybody for milliseconds. `/proc/PID/fd` shows only the main thread's table,
-    /// the others are under `/proc/PID/task/TID/fd`. Costs a few system calls at the start.
+    /// the others are under `/proc/PID/task/TID/fd`. Costs a few system calls at the start. The shards' threads take no signals
+    /// then: they go to the program's others.
+    ///
+    /// How many shards so many connections take is for you to say, with [`shards`](Builder::shards): the kernel deals
+    /// connections out by a hash, and whoever is dealt to a shard that is full waits although others have room. With `limit`
+    /// descriptors each, of which a shard needs some 64 itself, n connections take about n / (r − 6 √r) shards, where
+    /// r = limit − 64: six standard deviations above the mean then still fit.
     ///
     /// # Safety
     /// A number that names a descriptor on one thread names another, or none, on the shard's. So:
     /// - the handler, what makes it, and its sessions hold no descriptor (file, socket, pipe; another server's
     ///   [`Remote`](crate::Remote) holds some, too) that was opened on another thread, other than standard input, output
     ///   and error: it is closed here, and its number may be a client's socket soon;
+    /// - the same holds for what they only use: a logger that the program has set up globally and that writes to a file or
+    ///   a socket, standard error aside, writes to a client here;
     /// - nothing that they opened on the shard's thread leaves it, in a message or otherwise.
     ///
     /// This server's own `Remote` may be used and dropped anywhere, in its handlers as well, as long as the server itself

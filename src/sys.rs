@@ -233,6 +233,9 @@ pub fn set_descriptor_limit(soft: u64) -> io::Result<()> {
 /// The descriptor limit counts for each table, so every thread that does this may open as many again; and no lock is
 /// shared with other threads in accept, close and epoll_ctl. When the thread ends, all that is open in its table is closed.
 ///
+/// The thread takes no signals from then on, other than those that its own faults raise and SIGPROF: a signal's handler that
+/// wakes its program through a pipe, as most do, would write to whatever has the pipe's number here. They go to other threads.
+///
 /// # Errors
 /// ENOMEM when there is no memory for another table, EMFILE from a sysctl `fs.nr_open` that was lowered; ENOSYS before
 /// Linux 5.9.
@@ -246,6 +249,7 @@ pub fn set_descriptor_limit(soft: u64) -> io::Result<()> {
 /// - what owns the descriptors in `keep` is dropped on a thread that had them first: dropped here, it would close only
 ///   this table's copy.
 pub unsafe fn own_descriptor_table(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    block_signals()?;
     // SAFETY: it takes an integer and touches no memory; what it does to descriptors is the caller's obligation.
     if unsafe { libc::unshare(libc::CLONE_FILES) } != 0 {
         return Err(io::Error::last_os_error());
@@ -264,6 +268,30 @@ pub unsafe fn own_descriptor_table(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
         first = last_kept.saturating_add(1);
     }
     Ok(())
+}
+
+/// Leaves all signals to other threads, but for those that a thread brings upon itself and a profiler's: pthread_sigmask(3).
+fn block_signals() -> io::Result<()> {
+    let own = [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGILL,
+        libc::SIGTRAP,
+        libc::SIGABRT,
+        libc::SIGSYS,
+        libc::SIGPROF,
+    ];
+    let mut signals = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises the set, to which it has a pointer that is good for that; the others change or read it.
+    let error = unsafe {
+        libc::sigfillset(signals.as_mut_ptr());
+        for signal in own {
+            libc::sigdelset(signals.as_mut_ptr(), signal);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, signals.as_ptr(), std::ptr::null_mut())
+    };
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
 }
 
 /// Processor time, user and system together, that the calling thread has used; see clock_gettime(2).

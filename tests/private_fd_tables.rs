@@ -81,3 +81,29 @@ fn what_the_program_closes_is_not_kept_open_by_a_shard() {
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }
+
+/// A signal's handler that wakes its program through a pipe would write to whoever has the pipe's number in the shard's table.
+#[test]
+fn a_shard_leaves_signals_to_other_threads_but_for_its_own_faults() {
+    let _alone = ALONE.lock();
+    let server = start();
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten().map(|task| task.path());
+    let shards = tasks.filter(|task| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim().starts_with("esockets-"))
+    });
+    let blocked: Vec<u64> = shards.map(|task| blocked_signals(&task)).collect();
+    assert_eq!(blocked.len(), 2);
+    for mask in blocked {
+        let has = |signal: u32| mask & 1 << (signal - 1) != 0;
+        let [interrupt, user, fault, terminate] = [2, 10, 11, 15].map(has);
+        assert!(interrupt && user && terminate && !fault, "{mask:x}");
+    }
+    drop(server);
+    assert_eq!(blocked_signals(Path::new("/proc/thread-self")) & 0b10, 0, "the program still hears Ctrl-C");
+}
+
+fn blocked_signals(task: &Path) -> u64 {
+    let status = std::fs::read_to_string(task.join("status")).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap()
+}
