@@ -24,7 +24,7 @@ fn expect(kind: &str, fault: Fault) {
             if number < FAULTY { echo_with_fault(stream, 2, fault) } else { echo(stream) }
         },
     );
-    let (code, results) = measure(&format!("rr {} -c 10 -d 200ms -s {SIZE} --timeout 2s", server.address));
+    let (code, results) = measure(&format!("rr {} -c 10 -d 1s -s {SIZE} --timeout 2s", server.address));
     let closed = stage(&results, "closed");
     assert_eq!(code, Some(1), "{kind}: {closed:#}");
     assert_eq!(results["is_ok"], false);
@@ -69,7 +69,7 @@ fn the_reply_before_once_more() {
             }
         }
     });
-    let (code, results) = measure(&format!("rr {} -c 2 -d 200ms", server.address));
+    let (code, results) = measure(&format!("rr {} -c 2 -d 1s", server.address));
     assert_eq!((code, failures(stage(&results, "closed"), "request_failures", "bytes doubled")), (Some(1), 1));
 }
 
@@ -93,7 +93,7 @@ fn another_connections_reply() {
             *waiting = Some((stream, message));
         }
     });
-    let (code, results) = measure(&format!("rr {} -c 2 -d 200ms", server.address));
+    let (code, results) = measure(&format!("rr {} -c 2 -d 1s", server.address));
     let closed = stage(&results, "closed");
     assert_eq!((code, failures(closed, "request_failures", "swapped")), (Some(1), 2), "{closed:#}");
     assert_eq!(results["ending"], "all connections lost");
