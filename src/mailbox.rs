@@ -54,7 +54,8 @@ impl<M> Postbox<M> {
             TrySendError::Full(message) => Undelivered::Full(message),
             TrySendError::Disconnected(message) => Undelivered::Gone(message),
         })?;
-        self.flags.posted.store(true, Ordering::Release);
+        // A swap, so that of several senders in a row the receiver sees what each has queued, whichever's flag it clears.
+        self.flags.posted.swap(true, Ordering::Release);
         // Pairs with the fence in `may_sleep`: either the receiver sees that something was posted or we see that it sleeps.
         fence(Ordering::SeqCst);
         Ok(self.flags.asleep.load(Ordering::Relaxed) && self.flags.asleep.swap(false, Ordering::Relaxed))

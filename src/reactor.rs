@@ -98,6 +98,7 @@ struct Desk<K> {
     accept_budget: usize,
     queue_size: usize,
     stop_timeout: Duration,
+    mailbox_max: usize,
     shard: u32,
     /// The moment of this turn, read only if timers need it.
     tick: u64,
@@ -135,6 +136,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             accept_budget: config.accept_budget,
             queue_size: config.queue_size as usize,
             stop_timeout: config.stop_timeout,
+            mailbox_max: config.mailbox_max,
             shard: shard as u32,
         };
         Reactor {
@@ -178,6 +180,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
                 return waited;
             }
             if self.desk.common.ends() && self.is_over() {
+                self.last_messages();
                 return Ok(());
             }
         }
@@ -190,7 +193,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         // Who leaves makes room for who comes.
         self.serve();
         if self.acceptor.is_waiting() {
-            self.accept(self.desk.accept_budget);
+            self.accept(self.desk.accept_budget, None);
         }
         self.excuse(begun_at);
         self.messages();
@@ -284,15 +287,15 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 
 /// Accepting.
 impl<K: Kernel, H: Handler> Reactor<K, H> {
-    /// Takes as many as there are and the budget allows. False: the system had no room for another.
-    fn accept(&mut self, budget: usize) -> bool {
+    /// Accepts up to `budget` connections, and none any more when it is `until`. False: the system had no room for another.
+    fn accept(&mut self, budget: usize, until: Option<Duration>) -> bool {
         // Each is welcomed when the next has been accepted: who has others behind him has been waiting for a while.
         let (mut newest, mut room) = (None, true);
         #[cfg(test)]
         let budget = Bug::AcceptBudget.instead(budget, budget + 1);
         for _ in 0..budget {
             let kernel = &self.desk.kernel;
-            if !self.acceptor.is_due(|| kernel.now()) {
+            if !self.acceptor.is_due(|| kernel.now()) || until.is_some_and(|until| kernel.now() >= until) {
                 break;
             }
             match self.desk.kernel.accept() {
@@ -325,6 +328,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         let connection = Connection::new(stream, address, self.desk.tick as u32);
         if !self.desk.common.seats.take(&address) {
             self.desk.counters.closed(CloseReason::Refused);
+            self.acceptor.relieved();
             return self.desk.kernel.close(connection.into_stream(), false);
         }
         // Kept here, so that a session outlives whatever goes wrong after the handler has given it.
@@ -344,6 +348,9 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             // If its handler has blocked, it is not the connection that was idle.
             let now = tick(self.desk.kernel.now());
             connection.excuse(self.desk.tick as u32, now as u32);
+        }
+        if self.stop_at.is_some() {
+            connection.end_after_reading();
         }
         let (turn_due, timed) = (connection.needs_turn(), connection.has_new_timer() || idle);
         // Even if it has ended already: its handler has seen its id, which must not become the next one's.
@@ -416,13 +423,13 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         }
     }
 
-    /// After a turn that has taken far too long: those who were served in it were not idle meanwhile.
+    /// After a turn that took its time: those who were served in it were not idle meanwhile.
     fn excuse(&mut self, begun_at: u64) {
         if self.wheel.is_empty() {
             return;
         }
         let now = tick(self.desk.kernel.now());
-        if now - begun_at > PAUSE_TICKS {
+        if now > begun_at {
             for &key in self.edges.iter().map(|(key, _)| key).chain(&self.serving) {
                 if let Some(resident) = self.table.find(key) {
                     resident.connection.excuse(begun_at as u32, now as u32);
@@ -544,6 +551,11 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         }
     }
 
+    /// What was taken before the end is handled, although nobody is there any more.
+    fn last_messages(&mut self) {
+        (0..=self.desk.mailbox_max / MESSAGE_BUDGET).for_each(|_| self.messages());
+    }
+
     fn message(&mut self, message: H::Message) {
         let Reactor { handler, table, ready, desk, .. } = self;
         let (index, mut timed) = (desk.shard as usize, Vec::new());
@@ -613,9 +625,9 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 
     /// Arms the wheel for the connection's next timer.
     fn set_timer(&mut self, key: Key) {
-        // The moment of this turn may be that of a turn long ago, if nobody needed it.
+        // Not that of this turn, which may be of a turn long ago, if nobody needed it; and which stays what it is: what has
+        // come since the last wait is shown before anything that is due since then is over.
         let now = tick(self.desk.kernel.now());
-        self.desk.tick = now;
         let Some(Resident { connection, .. }) = self.table.find(key) else { return };
         connection.begin_timer(now as u32);
         match connection.ticks_left(now as u32, &self.desk.limits) {

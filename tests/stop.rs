@@ -4,6 +4,8 @@ mod support;
 
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -208,4 +210,40 @@ fn under_fire_each_session_is_told_once() {
         let stats = script.log.stop_and_check(server);
         assert!(stats.total.accepted > 200);
     });
+}
+
+#[test]
+fn nobody_is_welcomed_when_the_time_is_over() {
+    let script = Script::echo().incoming(|_| {
+        thread::sleep(Duration::from_millis(10));
+        true
+    });
+    let server = script.start(builder().shards(1));
+    let go = hold(&server, 0);
+    let waiting = connect_many(&server, 200);
+    server.stop_within(Duration::from_millis(50));
+    drop(go);
+    let stats = server.join().unwrap();
+    assert!(stats.total.accepted < 100, "{} welcomes of 10 ms each in 50 ms", stats.total.accepted);
+    script.log.check(&stats);
+    drop(waiting);
+}
+
+#[test]
+fn messages_that_were_taken_before_are_handled() {
+    let script = Script::echo();
+    let server = script.start(builder().shards(1));
+    let go = hold(&server, 0);
+    let handled = Arc::new(AtomicUsize::new(0));
+    for _ in 0..1000 {
+        let handled = Arc::clone(&handled);
+        let count = Order::new(move |_| {
+            handled.fetch_add(1, Ordering::Relaxed);
+        });
+        server.remote().send(0, count).unwrap();
+    }
+    server.stop();
+    drop(go);
+    server.join().unwrap();
+    assert_eq!(handled.load(Ordering::Relaxed), 1000);
 }

@@ -263,7 +263,10 @@ impl<S> Connection<S> {
         }
         let output = &mut self.spill.get_or_insert_default().output;
         output.append(gathered);
-        if output.len() > turn.limits.output_low() {
+        let low = turn.limits.output_low();
+        #[cfg(test)]
+        let low = Bug::WritableAlways.instead(low, 0);
+        if output.len() > low {
             self.set(PRESSED);
         }
     }

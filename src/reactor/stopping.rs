@@ -1,5 +1,7 @@
 //! How a loop ends: it drains, which waits for those who are there, or stops, which lets them go.
 
+use std::time::Duration;
+
 use super::{Handler, Kernel, Reactor};
 #[cfg(test)]
 use crate::planted::Bug;
@@ -21,17 +23,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         let now = self.desk.kernel.now();
         let drain_at = self.drain_at.map_or(now + timeout, |drain_at| drain_at.min(now + timeout));
         self.drain_at = Some(drain_at);
-        // While descriptors have run out, those who wait are in time, too: they are taken when there are some again.
-        if self.listens && self.acceptor.retry_at().is_none() {
-            // Whoever is let go at once ends the pause, but has not made room for those who wait before they are asked again.
-            let taken = self.accept_the_last();
-            #[cfg(test)]
-            let taken = Bug::DrainHurries.instead(taken, true)
-                || Bug::DrainForgets.is_planted() && self.acceptor.retry_at().is_none();
-            if taken {
-                self.stop_listening();
-            }
-        }
+        self.take_the_last(drain_at);
         if now >= drain_at {
             self.desk.common.stop(self.desk.stop_timeout);
         }
@@ -42,22 +34,21 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         #[cfg(test)]
         let timeout = Bug::StopLate.instead(Bug::StopEarly.instead(timeout, timeout / 2), timeout * 2);
         let now = self.desk.kernel.now();
-        if self.stop_at.is_none() {
-            self.begin_to_stop();
-        }
         let stop_at = self.stop_at.map_or(now + timeout, |stop_at| stop_at.min(now + timeout));
-        self.stop_at = Some(stop_at);
-        if now >= stop_at {
+        let begins = self.stop_at.replace(stop_at).is_none();
+        if begins {
+            self.let_go();
+        }
+        // Whoever is welcomed from here on is let go in the same way.
+        self.take_the_last(stop_at);
+        if self.desk.kernel.now() >= stop_at {
+            self.stop_listening();
             self.close_all(CloseReason::Stopped);
         }
     }
 
-    /// Takes those who were in time, and lets everyone be served once more.
-    fn begin_to_stop(&mut self) {
-        if self.listens {
-            self.accept_the_last();
-            self.stop_listening();
-        }
+    /// Lets everyone be served once more, and then go.
+    fn let_go(&mut self) {
         for slot in 0..self.table.slots() {
             let Some(key) = self.table.key_at(slot) else { continue };
             if let Some(resident) = self.table.find(key) {
@@ -67,22 +58,37 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         }
     }
 
-    /// The kernel resets whoever still waits when the listener closes. More than the queue holds need not be taken: they
-    /// have come since. It holds one more than it was told (sk_acceptq_is_full in the kernel), and some may fail before
-    /// they are accepted. False: the system had no room for all.
-    fn accept_the_last(&mut self) -> bool {
+    /// Takes those who have come in time, and closes the listener: the kernel resets whoever still waits then. While
+    /// descriptors have run out it stays open, and those who wait are taken when there are some again; but not for longer than
+    /// `until`.
+    ///
+    /// More than the queue holds need not be taken: they have come since. It holds one more than it was told
+    /// (sk_acceptq_is_full in the kernel), and some may fail before they are accepted.
+    fn take_the_last(&mut self, until: Duration) {
+        if !self.listens || self.acceptor.retry_at().is_some() {
+            return;
+        }
         #[cfg(test)]
         if Bug::DrainLoses.is_planted() && self.drain_at.is_some() {
-            return true;
+            return self.stop_listening();
         }
-        self.acceptor.relieved();
         self.acceptor.note();
-        self.accept(self.desk.queue_size + 1 + FAILURES_BORNE)
+        // Whoever is let go at once ends the pause, but has not made room for those who wait before they are asked again.
+        let taken = self.accept(self.desk.queue_size + 1 + FAILURES_BORNE, Some(until));
+        #[cfg(test)]
+        let taken = Bug::DrainHurries.instead(taken, true)
+            || Bug::DrainForgets.is_planted() && self.acceptor.retry_at().is_none();
+        if taken {
+            self.stop_listening();
+        }
     }
 
     fn stop_listening(&mut self) {
         #[cfg(test)]
         if Bug::DrainListens.is_planted() && self.stop_at.is_none() {
+            return;
+        }
+        if !self.listens {
             return;
         }
         self.desk.kernel.stop_listening();

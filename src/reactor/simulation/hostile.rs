@@ -233,7 +233,11 @@ impl Hostile {
             let bytes: Vec<u8> = (at..at + count as u64).map(|at| keyed(n, true, at)).collect();
             let whole = self.dice.chance(2);
             let sent = if whole {
-                if client.send(&bytes) { count } else { 0 }
+                let is_sent = match self.dice.chance(3) {
+                    true => client.send_shared(&bytes.into()),
+                    false => client.send(&bytes),
+                };
+                if is_sent { count } else { 0 }
             } else {
                 let written = client.write(&bytes).unwrap_or(0);
                 if self.dice.chance(3) {
@@ -256,7 +260,6 @@ impl Hostile {
 
     fn wish(&mut self, client: &mut Client<'_>, n: usize) {
         let now = self.world.borrow().now;
-        let was_paused = self.account(n, |account| account.paused);
         for _ in 0..=self.dice.below(2) {
             let choice = self.dice.below(5);
             self.world.borrow().tell(|| format!("{n} wishes {choice}"));
@@ -268,7 +271,7 @@ impl Hostile {
                 1 => {
                     client.resume();
                     self.account(n, |account| {
-                        account.resumed |= was_paused;
+                        account.resumed = true;
                         account.paused = false;
                     });
                 }

@@ -101,8 +101,8 @@ impl World {
         if self.drain.is_none() && !self.stopping {
             return;
         }
-        // While descriptors have run out a drain waits until there are some again.
-        let (pauses, listens) = (self.accept_paused && !self.stop_asked, self.listening);
+        // While descriptors have run out it waits until there are some again.
+        let (pauses, listens) = (self.accept_paused, self.listening);
         self.expect(!listens || pauses, || "it listens although it was to take nobody any more".into());
         let left = self.wires.iter().any(|wire| wire.accepted && !wire.closed);
         self.expect(listens || left, || "everyone has gone, and it goes on".into());
@@ -111,8 +111,8 @@ impl World {
     /// The listener is about to be closed, and whoever still waits is reset.
     pub(super) fn check_awaited(&mut self) {
         let lost = self.awaited.iter().find(|n| self.backlog.contains(n)).copied();
-        // A stop does not wait for descriptors.
-        let excused = self.stopping && self.accept_paused;
+        // Nobody is waited for when the time is over.
+        let excused = [self.stop, self.drain].into_iter().flatten().any(|deadline| deadline.by <= self.now);
         if let Some(n) = lost.filter(|_| !excused) {
             self.fail(format!("{n} was in the queue when the end was asked for, and was not taken"));
         }
