@@ -1,6 +1,8 @@
 //! Results for people: a page of text that is understood at a glance.
 
+pub(crate) mod outcome;
 pub(crate) mod search;
+mod table;
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
@@ -16,13 +18,12 @@ use crate::recorder::Recorder;
 use crate::report::paragraph::paragraph;
 use crate::report::percentiles::Percentiles;
 use crate::report::runs::Runs;
-use crate::report::{Ending, Exit, Report, StageResult, advice, warnings};
+use crate::report::{Ending, Report, StageResult, advice, warnings};
 use crate::schedule::Arrival;
 use crate::series::Series;
 use crate::server_process::ServerUse;
 use crate::stage::Stage;
 use crate::times::Times;
-use crate::verdict::{JUDGED_MIN, Verdict};
 
 /// `report` as text in lines of at most `columns`.
 pub(crate) fn render(report: &Report, columns: usize) -> String {
@@ -104,8 +105,8 @@ impl Display for Page<'_> {
                 &format!("{}: {measured}", outcome.condition),
             )?;
         }
-        verdict(f, report)?;
-        result(f, report)
+        outcome::verdict(f, report)?;
+        row(f, "Result", &outcome::result(report))
     }
 }
 
@@ -327,7 +328,7 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, colum
         return Ok(());
     }
     writeln!(f)?;
-    latencies(f, result, columns)?;
+    table::latencies(f, result, columns)?;
     // What an interruption left unanswered need not have been slow.
     let unfinished = if report.ending == Ending::Interrupted { 0 } else { recorder.unfinished };
     let missing = failed + unfinished;
@@ -388,39 +389,6 @@ fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs, columns: usize) 
     Ok(())
 }
 
-/// A table of the latencies, with the times beside them that explain them, and a picture.
-fn latencies(f: &mut Formatter<'_>, result: &StageResult, columns: usize) -> fmt::Result {
-    let recorder = &result.recorder;
-    let latency = Percentiles::of(&recorder.latency);
-    let mut numbers = match result.stage {
-        Stage::Churn(_) => vec![
-            ("whole", latency),
-            ("connect", Percentiles::of(&recorder.connect)),
-            ("exchange", Percentiles::of(&recorder.exchange)),
-        ],
-        Stage::Open { .. } => vec![("latency", latency), ("service", Percentiles::of(&recorder.service))],
-        _ => vec![("latency", latency)],
-    };
-    if result.stage.arrivals().is_some() {
-        numbers.push(("send lag", Percentiles::of(&recorder.lag)));
-    }
-    // Where not even the numbers have room they stand closer, and the picture is left out.
-    let width = TABLE_NAME_COLUMNS + numbers.len() * TABLE_CELL_COLUMNS;
-    let (gap, name_columns) = if width > columns { ("", 7) } else { (" ", 8) };
-    let line = |name: &str, cell: &dyn Fn(&(&str, Percentiles)) -> String, picture: &str| {
-        let cells: String = numbers.iter().map(|column| format!("{:>10}{gap}", cell(column))).collect();
-        format!("  {name:<name_columns$}{cells} {picture}").trim_end().to_owned()
-    };
-    let scale = Scale::of(&latency, columns.saturating_sub(width + 1));
-    writeln!(f, "{}", line("", &|(name, _)| (*name).to_owned(), &scale.caption()))?;
-    for (index, (name, value)) in latency.rows().into_iter().enumerate() {
-        writeln!(f, "{}", line(name, &|(_, times)| shown(times.rows()[index].1), &scale.bar(value)))?;
-    }
-    writeln!(f, "{}", line("samples", &|(_, times)| count(times.samples), ""))?;
-    let has_gap = numbers.iter().any(|(_, times)| times.rows().iter().any(|(_, ns)| ns.is_none()));
-    if has_gap { writeln!(f, "  -: too few samples, fewer than ten beyond it") } else { Ok(()) }
-}
-
 /// How connections come and go.
 fn churn_sentence(report: &Report, churn: Churn) -> String {
     let end = match churn.close {
@@ -435,44 +403,6 @@ fn churn_sentence(report: &Report, churn: Churn) -> String {
         }
         Some((rate, arrival)) => format!("open, {rate} connections/s due, {} arrivals; {end}", arrival.name()),
         None => format!("closed, in {} places; {end}", count(report.plan.connections)),
-    }
-}
-
-/// A logarithmic scale from the power of ten below the median to the one above the longest.
-struct Scale {
-    low: i32,
-    high: i32,
-    /// How long the longest bar is.
-    columns: usize,
-}
-
-impl Scale {
-    /// One for `latency`, with `room` columns for its picture.
-    fn of(latency: &Percentiles, room: usize) -> Scale {
-        let exponent = |ns: u64| (ns.max(1) as f64).log10();
-        let longest = latency.max_ns.unwrap_or(1);
-        let low = exponent(latency.p50_ns.unwrap_or(longest)).floor() as i32;
-        let columns = if room < BAR_COLUMNS_MIN { 0 } else { room.min(BAR_COLUMNS) };
-        Scale { low, high: (exponent(longest).ceil() as i32).max(low + 1), columns }
-    }
-
-    /// What it spans, as far as there is room for that.
-    fn caption(&self) -> String {
-        let (low, high) = (span(10u64.pow(self.low as u32)), span(10u64.pow(self.high as u32)));
-        // Powers of ten read better without their decimals.
-        let plain = |text: String| text.replace(".00", "").replace(".0", "");
-        let short = format!("{} … {}", plain(low), plain(high));
-        let candidates = [format!("{short}, logarithmic"), short];
-        candidates.into_iter().find(|text| text.chars().count() <= self.columns).unwrap_or_default()
-    }
-
-    fn bar(&self, value: Option<u64>) -> String {
-        let Some(ns) = value.filter(|_| self.columns > 0) else { return String::new() };
-        let part = ((ns.max(1) as f64).log10() - f64::from(self.low)) / f64::from(self.high - self.low);
-        let eighths = (part.clamp(0.0, 1.0) * self.columns as f64 * 8.0).round() as usize;
-        let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
-        // Even the shortest leaves a trace.
-        format!("{}{}", "█".repeat(eighths / 8), if eighths == 0 { "▏" } else { rest })
     }
 }
 
@@ -580,55 +510,6 @@ fn server(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     row(f, "Server", &format!("{by_shard} connections by shard, {into} in, {out} out{agree}"))
 }
 
-fn verdict(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
-    match Verdict::of(report) {
-        Verdict::None
-            if report.measured().any(|it| it.recorder.window_ns < JUDGED_MIN.as_nanos() as u64)
-                && !report.is_failed() =>
-        {
-            row(f, "Verdict", "none: in less than 2 s chance decides")
-        }
-        Verdict::None => Ok(()),
-        Verdict::Valid => row(f, "Verdict", "VALID: the figures are the server's"),
-        Verdict::Suspect(reasons) => reasons.iter().enumerate().try_for_each(|(index, reason)| {
-            row(
-                f,
-                if index == 0 { "Verdict" } else { "" },
-                &format!("{}{reason}", if index == 0 { "SUSPECT: " } else { "" }),
-            )
-        }),
-    }
-}
-
-fn result(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
-    let interrupted = "INTERRUPTED: this is what there was until then";
-    let sentence = match (report.ending, report.is_ok()) {
-        (Ending::Interrupted, _) if report.is_clean() => interrupted,
-        (Ending::Interrupted, _) => "INTERRUPTED, and FAILED before that",
-        (Ending::Complete, true) if report.plan.churn.is_some() => {
-            "OK: every reply was right, and every connection ended as it had to"
-        }
-        (Ending::Complete, true) if matches!(report.plan.protocol, Protocol::Echo { .. }) => {
-            "OK: every byte came back, and no connection was lost"
-        }
-        (Ending::Complete, true) => "OK: every reply was right, and no connection was lost",
-        (Ending::NoConnection, _) => "FAILED: no connection could be opened",
-        (Ending::AllLost, _) => "FAILED: every connection was lost",
-        (Ending::Complete, false) if report.exit() != Exit::Failed => {
-            "not all was well, but that is for --slo to judge"
-        }
-        (Ending::Complete, false) if report.answered() == 0 => "FAILED: nothing was answered",
-        (Ending::Complete, false) => match report.unfinished() {
-            0 => "FAILED: see the errors",
-            1 => "FAILED: 1 request was not answered by the end",
-            number => {
-                return row(f, "Result", &format!("FAILED: {} requests were not answered by the end", count(number)));
-            }
-        },
-    };
-    row(f, "Result", sentence)
-}
-
 fn row(f: &mut Formatter<'_>, name: &str, text: &str) -> fmt::Result {
     writeln!(f, "{name:<width$}{text}", width = LABEL_COLUMNS)
 }
@@ -652,16 +533,6 @@ const MEMORY_CONNECTIONS: u64 = 10_000;
 const CLOSING_SHOWN: Duration = Duration::from_millis(500);
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The longest bar of the picture: with three columns of numbers the line still fits a terminal of 80.
-const BAR_COLUMNS: usize = 32;
-
-/// A shorter one tells nothing.
-const BAR_COLUMNS_MIN: usize = 8;
-
-/// Columns of the percentiles' names, and of each of the numbers with the blank behind it.
-const TABLE_NAME_COLUMNS: usize = 10;
-const TABLE_CELL_COLUMNS: usize = 11;
 
 /// Columns of a row of several runs, all of it.
 const RUNS_COLUMNS: usize = 74;
@@ -757,15 +628,6 @@ mod tests {
         assert!(text.contains("Verdict       SUSPECT: the generator stood still for 1.50 s"), "{text}");
         assert!(text.contains("SLO met       p99 < 2.00 ms: 990 us"), "{text}");
         assert!(text.contains("SLO MISSED    p99.9 < 1.00 s: too few samples to tell"), "{text}");
-    }
-
-    #[test]
-    fn bars_grow_with_the_logarithm() {
-        let scale = Scale { low: 3, high: 5, columns: 32 };
-        let columns = |ns| scale.bar(Some(ns)).chars().count();
-        assert_eq!([columns(1_000), columns(10_000), columns(100_000)], [1, 16, 32]);
-        assert_eq!(scale.caption(), "1 us … 100 us, logarithmic");
-        assert_eq!(scale.bar(None), "");
     }
 
     #[test]
