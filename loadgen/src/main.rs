@@ -6,11 +6,11 @@
 //! `bracket` which rate to try next, `trial` and `found` what that came to); `worker` one thread's loop, with `stage`
 //! `places` `connector` `knocks` `gate` `alarm` `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said,
 //! and what is wrong with it; `recorder` `times` `timeline` `series` `failure` `errno` `strange` `netstat` `live`
-//! `progress` `view` `halt` `standstill` `server_process` what happened; `slo` `verdict` what that is worth; `interval`
-//! `report` `terminal` `compare` `results` `parts` `merge` what people and programs are told; `echo` `serve` the server,
-//! on the library beside this program. `layout`, `churn`, `shard`, `routes`, `schedule`, `places`, `knocks`, `payload`,
-//! `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`, `interval`, `results`, `parts`, `view`, `report` and all of
-//! `search` but its `mod.rs` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of
+//! `progress` `view` `halt` `standstill` `server_process` what happened; `slo` `verdict` what that is
+//! worth; `interval` `shell` `report` `terminal` `compare` `results` `parts` `merge` what people and programs are told;
+//! `echo` `serve` the server, on the library beside this program. `layout`, `churn`, `shard`, `routes`, `schedule`, `places`, `knocks`, `payload`,
+//! `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`, `interval`, `shell`, `results`, `parts`, `view`,
+//! `report` and all of `search` but its `mod.rs` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of
 //! one's own.
 #![deny(unsafe_code)]
 
@@ -63,6 +63,7 @@ mod series;
 mod serve;
 mod server_process;
 mod shard;
+mod shell;
 mod signals;
 mod slo;
 mod source_list;
@@ -146,7 +147,7 @@ fn tip(kind: ErrorKind, command: &[String]) -> Option<String> {
         return None;
     }
     arguments.iter().find(|word| word.parse::<Target>().is_ok())?;
-    let all = arguments.join(" ");
+    let all = shell::typed(arguments);
     Some(format!("tip: to measure it: `loadgen rr {all}`, or `loadgen open {all} -R 1k`\n\n"))
 }
 

@@ -9,6 +9,7 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use crate::churn::{Churn, Close};
+use crate::moment::rfc3339_seconds;
 use crate::netstat::Netstat;
 use crate::parts::together;
 use crate::plan::Plan;
@@ -180,7 +181,8 @@ fn message(plan: &Plan) -> String {
 fn machine_line(report: &Report) -> String {
     let (machine, threads) = (&report.machine, counted(report.plan.threads() as u64, "generating thread"));
     let cores = counted(machine.cores.len() as u64, "core");
-    format!("{threads} · {cores} of {} · Linux {} · loadgen {VERSION}", machine.processor, machine.kernel)
+    let (processor, kernel, begun) = (&machine.processor, &machine.kernel, rfc3339_seconds(report.begun_at));
+    format!("{threads} · {cores} of {processor} · Linux {kernel} · loadgen {VERSION} · begun {begun}")
 }
 
 fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult, columns: usize) -> fmt::Result {
@@ -231,14 +233,18 @@ fn over_time(f: &mut Formatter<'_>, series: &Series, columns: usize) -> fmt::Res
 }
 
 fn verified(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Result {
-    let is_echo = matches!(report.plan.protocol, Protocol::Echo { .. });
-    let right = if is_echo { "echoed every byte" } else { "answered as they had to" };
-    let echoed = format!("{} of {} {right}", count(recorder.answered), count(recorder.due));
-    row(f, "Verified", &format!("{echoed}, in {}", span(recorder.window_ns)))?;
+    let right = format!("{} of {} {}", count(recorder.answered), count(recorder.due), rightly(&report.plan));
+    row(f, "Verified", &format!("{right}, in {}", span(recorder.window_ns)))?;
     if recorder.answered == 0 {
         return Ok(());
     }
+    let is_echo = matches!(report.plan.protocol, Protocol::Echo { .. });
     row(f, if is_echo { "  echo" } else { "  reply" }, &times(&recorder.latency))
+}
+
+/// What is verified of a reply.
+fn rightly(plan: &Plan) -> &'static str {
+    if matches!(plan.protocol, Protocol::Echo { .. }) { "echoed every byte" } else { "answered as they had to" }
 }
 
 /// Times in one line.
@@ -264,8 +270,8 @@ fn held(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Res
         0 => String::new(),
         skipped => format!(", {} left out while connections were opened again", count(skipped)),
     };
-    let echoed = format!("{} of {} echoed every byte{skipped}", count(recorder.answered), count(recorder.due));
-    row(f, "  heartbeats", &echoed)?;
+    let right = format!("{} of {} {}", count(recorder.answered), count(recorder.due), rightly(&report.plan));
+    row(f, "  heartbeats", &format!("{right}{skipped}"))?;
     if recorder.answered == 0 {
         return Ok(());
     }
@@ -542,10 +548,12 @@ mod tests {
     use super::*;
     use crate::failure::{Act, Failure, Kind};
     use crate::plan::tests::plan_inside;
+    use crate::protocol::script::Script;
     use crate::recorder::note;
     use crate::report::tests::{report, three_runs};
     use crate::schedule::Rate;
     use crate::terminal::COLUMNS_USUAL;
+    use std::sync::Arc;
 
     fn render(report: &Report) -> String {
         super::render(report, COLUMNS_USUAL)
@@ -558,6 +566,7 @@ mod tests {
         open.stages[1].stage =
             Stage::Open { duration: Duration::from_secs(1), rate: Rate::constant(1000.0), arrival: Arrival::Poisson };
         assert!(render(&open).starts_with("Open loop · "));
+        assert!(render(&open).contains("\nbegun 1970-01-01T00:00:00Z\n"), "{}", render(&open));
     }
 
     #[test]
@@ -598,6 +607,16 @@ mod tests {
         assert!(narrow.contains("  p50        500 us    500 us    500 ns\n"), "{narrow}");
         open.plan = plan_inside("-c 1M");
         assert!(render(&open).lines().all(|line| line.chars().count() <= COLUMNS_USUAL));
+    }
+
+    #[test]
+    fn heartbeats_say_what_was_verified() {
+        let mut hold = report();
+        let (duration, heartbeat) = (Duration::from_secs(1), Some(Duration::from_millis(10)));
+        hold.stages[1].stage = Stage::Hold { duration, heartbeat };
+        assert!(render(&hold).contains("heartbeats  1,000 of 1,000 echoed every byte\n"), "{}", render(&hold));
+        hold.plan.protocol = Protocol::Script(Arc::new(Script::new("PING", "PONG").unwrap()));
+        assert!(render(&hold).contains("heartbeats  1,000 of 1,000 answered as they had to\n"), "{}", render(&hold));
     }
 
     #[test]
