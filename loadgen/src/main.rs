@@ -6,10 +6,10 @@
 //! `bracket` which rate to try next, `trial` and `found` what that came to); `worker` one thread's loop, with `stage`
 //! `places` `connector` `knocks` `gate` `alarm` `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said,
 //! and what is wrong with it; `recorder` `times` `timeline` `series` `failure` `errno` `strange` `netstat` `live`
-//! `progress` `view` `halt` `standstill` `server_process` what happened; `slo` `verdict` what that is
+//! `progress` `view` `halt` `standstill` `server_process` what happened; `slo` `alike` `verdict` what that is
 //! worth; `interval` `shell` `report` `terminal` `compare` `results` `parts` `merge` what people and programs are told;
 //! `echo` `serve` the server, on the library beside this program. `layout`, `churn`, `shard`, `routes`, `schedule`, `places`, `knocks`, `payload`,
-//! `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`, `interval`, `shell`, `results`, `parts`, `view`,
+//! `protocol`, `diagnosis`, `recorder`, `slo`, `alike`, `verdict`, `interval`, `shell`, `results`, `parts`, `view`,
 //! `report` and all of `search` but its `mod.rs` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of
 //! one's own.
 #![deny(unsafe_code)]
@@ -17,6 +17,7 @@
 mod accept_queues;
 mod address;
 mod alarm;
+mod alike;
 mod args;
 mod churn;
 mod client;
