@@ -6,7 +6,7 @@
 //! `bracket` which rate to try next, `trial` and `found` what that came to); `worker` one thread's loop, with `stage`
 //! `places` `connector` `knocks` `gate` `alarm` `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said,
 //! and what is wrong with it; `recorder` `times` `timeline` `series` `failure` `errno` `strange` `netstat` `live`
-//! `progress` `view` `halt` `standstill` `server_process` what happened; `slo` `alike` `verdict` what that is
+//! `announcer` `progress` `view` `halt` `standstill` `server_process` what happened; `slo` `alike` `verdict` what that is
 //! worth; `interval` `shell` `report` `terminal` `compare` `results` `parts` `merge` what people and programs are told;
 //! `echo` `serve` the server, on the library beside this program. `layout`, `churn`, `shard`, `routes`, `schedule`, `places`, `knocks`, `payload`,
 //! `protocol`, `diagnosis`, `recorder`, `slo`, `alike`, `verdict`, `interval`, `shell`, `results`, `parts`, `view`,
@@ -18,6 +18,7 @@ mod accept_queues;
 mod address;
 mod alarm;
 mod alike;
+mod announcer;
 mod args;
 mod churn;
 mod client;
@@ -87,6 +88,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
+use crate::announcer::Announcer;
 use crate::args::{Aimed, Args, Command, Held, Output};
 use crate::problem::Problem;
 use crate::report::Exit;
@@ -103,8 +105,8 @@ fn main() -> ExitCode {
     match obey(args) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(problem) => {
-            // With nobody there to read it, the exit code still tells.
-            let _ = stderr().write_all(said(&problem).as_bytes());
+            // With nobody there to read it, the exit code still tells, and without delay.
+            Announcer::new().say(said(&problem));
             if let (Some(output), false) = (output, matches!(problem, Problem::Output { .. })) {
                 output::write_problem(&output, &command_line(), &problem.to_string());
             }
