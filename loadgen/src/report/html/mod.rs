@@ -27,7 +27,7 @@ pub(crate) fn render(report: &Report) -> String {
     let page = text::render(report, usize::MAX);
     let head = page.lines().next().unwrap_or("loadgen");
     let shown = report.numbered().filter(|(it, _)| has_section(report, it));
-    let sections: String = shown.map(|(it, number)| section(report, it, number)).collect();
+    let sections: String = shown.map(|(it, number)| section(it, number)).collect();
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\"><meta name=\"generator\" content=\"loadgen {version}\">\
@@ -108,7 +108,7 @@ fn has_section(report: &Report, result: &StageResult) -> bool {
     (has_course || is_sum) && !result.is_warmup
 }
 
-fn section(report: &Report, result: &StageResult, number: Option<(usize, usize)>) -> String {
+fn section(result: &StageResult, number: Option<(usize, usize)>) -> String {
     let recorder = &result.recorder;
     let name = match result.stage {
         Stage::Closed { .. } => "Closed loop".to_owned(),
@@ -144,14 +144,14 @@ fn section(report: &Report, result: &StageResult, number: Option<(usize, usize)>
     .collect();
     // What was added up has no course of its own.
     let has_course = recorder.timeline.intervals().len() > 0;
-    let course = if has_course { heat(result) + &throughput(report, result) } else { String::new() };
+    let course = if has_course { heat(result) + &throughput(result) } else { String::new() };
     let charts = percentiles(recorder) + &course;
     let table = table(recorder);
     format!("<h2>{name}</h2>\n<div class=\"figures\">{figures}</div>\n<div class=\"charts\">{charts}</div>\n{table}")
 }
 
 fn figure(title: &str, chart: Chart) -> String {
-    format!("<figure><h3>{title}</h3>{}</figure>\n", chart.finish())
+    format!("<figure><h3>{title}{}</h3>{}</figure>\n", chart.key(), chart.finish())
 }
 
 /// Each kind of time over the part of the requests that took no longer.
@@ -226,7 +226,7 @@ fn heat(result: &StageResult) -> String {
     figure("Latency over time", chart)
 }
 
-fn throughput(report: &Report, result: &StageResult) -> String {
+fn throughput(result: &StageResult) -> String {
     let timeline = &result.recorder.timeline;
     let (seconds, end_s) = (timeline.interval_ns() as f64 / 1e9, end_s(result));
     let points: Vec<(f64, f64)> = timeline
@@ -246,7 +246,7 @@ fn throughput(report: &Report, result: &StageResult) -> String {
     let mut chart = Chart::new(&title, "over time", x, Axis::linear(most, short));
     chart.area("blue", &points);
     if let Some(rate) = rate {
-        let window_s = report.plan.duration.as_secs_f64().min(end_s);
+        let window_s = result.stage.duration().unwrap_or_default().as_secs_f64().min(end_s);
         chart.line("amber", "due", &[(0.0, rate.from_per_s), (window_s, rate.to_per_s)]);
     }
     figure(&title, chart)
