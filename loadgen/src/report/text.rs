@@ -9,13 +9,14 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use crate::churn::{Churn, Close};
+use crate::failure::Act;
 use crate::moment::rfc3339_seconds;
 use crate::netstat::Netstat;
 use crate::parts::together;
 use crate::plan::Plan;
 use crate::protocol::Protocol;
 use crate::quantity::{bytes, count, counted, rate_text, span};
-use crate::recorder::Recorder;
+use crate::recorder::{Failures, Recorder, merge_failures};
 use crate::report::paragraph::paragraph;
 use crate::report::percentiles::Percentiles;
 use crate::report::runs::Runs;
@@ -314,6 +315,9 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, colum
     let (due, answered, unfinished) = (count(recorder.due), count(recorder.answered), count(recorder.unfinished));
     let sum = format!("{due} due = {answered} {were} + {} failed + {unfinished} unfinished", count(failed));
     row(f, if were == "done" { "  connections" } else { "  requests" }, &sum)?;
+    if were == "done" && failed > 0 {
+        row(f, "  failed", &failed_acts(&recorder.request_failures))?;
+    }
     // The rate above counts only those in the window: else the sum and the rate would contradict each other.
     let (within, after) = (recorder.answered_in_window, recorder.answered - recorder.answered_in_window);
     let window = span(recorder.window_ns);
@@ -339,12 +343,31 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, colum
     let unfinished = if report.ending == Ending::Interrupted { 0 } else { recorder.unfinished };
     let missing = failed + unfinished;
     if missing > 0 {
-        let were = if missing == 1 { "1 request was" } else { &format!("{} requests were", count(missing)) };
-        let sentence =
-            format!("{were} never answered: missing from these percentiles, they would be above those shown");
+        let (thing, answered) = if were == "done" { ("connection", "done") } else { ("request", "answered") };
+        let (things, were) = (counted(missing, thing), if missing == 1 { "was" } else { "were" });
+        let sentence = format!(
+            "{things} {were} never {answered}: missing from these percentiles, they would be above those shown"
+        );
         row(f, "  MISSING", &sentence)?;
     }
     Ok(())
+}
+
+/// Of connections that come and go: at what they failed.
+fn failed_acts(failures: &Failures) -> String {
+    let count_of =
+        |acts: &[Act]| failures.iter().filter(|(it, _)| acts.contains(&it.act)).map(|(_, number)| number).sum();
+    let acts = [
+        (count_of(&[Act::Connect]), "connect"),
+        (count_of(&[Act::Send, Act::Reply, Act::Idle]), "exchange"),
+        (count_of(&[Act::Close]), "close by the server"),
+    ];
+    let some = acts.into_iter().filter(|(number, _)| *number > 0);
+    let words = some.map(|(number, act)| match act.split_once(' ') {
+        Some((act, whose)) => format!("{} {whose}", counted(number, act)),
+        None => counted(number, act),
+    });
+    words.collect::<Vec<_>>().join(" · ")
 }
 
 fn warmup(f: &mut Formatter<'_>, result: &StageResult) -> fmt::Result {
@@ -371,6 +394,11 @@ fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs, columns: usize) 
         if were == "done" { "  connections" } else { "  requests" },
         &format!("{due} due = {answered} {were} + {} failed + {unfinished} unfinished", sum(failed)),
     )?;
+    let mut failures = Failures::new();
+    report.measured().for_each(|result| merge_failures(&mut failures, &result.recorder.request_failures));
+    if were == "done" && !failures.is_empty() {
+        row(f, "  failed", &failed_acts(&failures))?;
+    }
     // Where a line has no room for all of it, interval and extremes have lines of their own.
     let is_wide = columns >= RUNS_COLUMNS;
     let (beside, below) = if is_wide { ("95 % interval of the mean", "lowest … highest") } else { ("", "") };
@@ -389,7 +417,7 @@ fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs, columns: usize) 
         if is_wide {
             writeln!(f, "  {name:<13}{median:>9}  {range:<26}{extremes}")?;
         } else {
-            writeln!(f, "  {name:<13}{median:>9}\n    95 % of mean  {range}\n    extremes      {extremes}")?;
+            writeln!(f, "  {name:<13}{median:>9}\n    mean (95 %)   {range}\n    extremes      {extremes}")?;
         }
     }
     Ok(())
@@ -413,7 +441,7 @@ fn churn_sentence(report: &Report, churn: Churn) -> String {
 }
 
 fn errors(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
-    let mut merged = crate::recorder::Failures::new();
+    let mut merged = Failures::new();
     for recorder in report.stages.iter().map(|result| &result.recorder) {
         for failures in [&recorder.connect_failures, &recorder.request_failures, &recorder.losses] {
             failures.iter().for_each(|(failure, number)| *merged.entry(*failure).or_default() += number);
@@ -546,7 +574,7 @@ const RUNS_COLUMNS: usize = 74;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::{Act, Failure, Kind};
+    use crate::failure::{Failure, Kind};
     use crate::plan::tests::plan_inside;
     use crate::protocol::script::Script;
     use crate::recorder::note;
@@ -617,6 +645,24 @@ mod tests {
         assert!(render(&hold).contains("heartbeats  1,000 of 1,000 echoed every byte\n"), "{}", render(&hold));
         hold.plan.protocol = Protocol::Script(Arc::new(Script::new("PING", "PONG").unwrap()));
         assert!(render(&hold).contains("heartbeats  1,000 of 1,000 answered as they had to\n"), "{}", render(&hold));
+    }
+
+    #[test]
+    fn connections_that_come_and_go_say_at_what_they_failed() {
+        let mut churn = report();
+        let kind = Churn { duration: Duration::from_secs(1), arrivals: None, close: Close::Server };
+        (churn.stages[1].stage, churn.plan.churn) = (Stage::Churn(kind), Some((kind, None)));
+        assert!(!render(&churn).contains("  failed "), "{}", render(&churn));
+        let failures = &mut churn.stages[1].recorder.request_failures;
+        for (act, kind) in [(Act::Connect, Kind::Refused), (Act::Connect, Kind::TimedOut), (Act::Reply, Kind::Reset)] {
+            note(failures, Failure::new(act, kind));
+        }
+        note(failures, Failure::new(Act::Close, Kind::TimedOut));
+        let wanted = "  failed      2 connects · 1 exchange · 1 close by the server\n";
+        assert!(render(&churn).contains(wanted), "{}", render(&churn));
+        churn.stages.push(churn.stages[1].clone());
+        let wanted = "  failed      4 connects · 2 exchanges · 2 closes by the server\n";
+        assert!(render(&churn).contains(wanted), "{}", render(&churn));
     }
 
     #[test]
