@@ -104,7 +104,8 @@ pub(crate) enum Command {
     /// Say what a run would need, what fits, and what would make more fit; nothing is run
     ///
     /// Takes the options of the run that it is about, whichever command that is: what does not matter to whether it fits,
-    /// such as the -R of `open` or --html, is taken and not looked at. Exit code 0: it fits, 1: it does not.
+    /// such as the -R of `open` or --html, is taken and not looked at. What a server allows that is not loadgen's own, or not
+    /// on this machine, cannot be seen from here: run it there, too. Exit code 0: it fits, 1: it does not.
     #[command(
         after_help = "Examples:\n  loadgen doctor -c 1M\n  loadgen doctor 127.0.0.1:1234 -c 1M\n  loadgen doctor 127.0.0.1:1234 -c 1M -R 20k -d 1h\n  loadgen doctor [::1]:1234 -c 100 -R 2k --close fin     a `churn`"
     )]
@@ -191,24 +192,24 @@ impl Merge {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Load {
     /// How many connections
-    #[arg(short = 'c', long, help_heading = LOAD, value_name = "N", default_value = "50", value_parser = parse_count)]
+    #[arg(short = 'c', long, allow_negative_numbers = true, help_heading = LOAD, value_name = "N", default_value = "50", value_parser = parse_count)]
     pub(crate) connections: u64,
     /// How long to measure, or to hold
     ///
     /// A bare number is seconds; -z and -D mean the same.
-    #[arg(short = 'd', short_aliases = ['z', 'D'], long, help_heading = LOAD, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    #[arg(short = 'd', short_aliases = ['z', 'D'], long, allow_negative_numbers = true, help_heading = LOAD, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(crate) duration: Duration,
     /// Load for so long before, out of the figures [default: not at all]
     #[arg(long, help_heading = LOAD, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) warmup: Option<Duration>,
-    /// Measure so often, for medians and intervals
+    /// Measure so often: medians, 95 % intervals of the mean
     ///
-    /// The runs follow each other on the same connections; the figures then are medians, with a 95 % confidence interval.
-    /// `compare` wants five.
+    /// The runs follow each other on the same connections. Shown are, of each figure, the median over the runs, the 95 %
+    /// confidence interval of their mean, and each run's own. `compare` wants five.
     #[arg(long, help_heading = LOAD, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) runs: u16,
     /// Bytes in a message
-    #[arg(short = 's', long, help_heading = LOAD, value_name = "BYTES", default_value = "64", value_parser = parse_size)]
+    #[arg(short = 's', long, allow_negative_numbers = true, help_heading = LOAD, value_name = "BYTES", default_value = "64", value_parser = parse_size)]
     pub(crate) size: u32,
     /// Send this, such as 'PING\r\n', instead of messages to be echoed
     ///
@@ -260,7 +261,7 @@ pub(crate) struct Load {
     /// Worker threads
     ///
     /// [default: one per core; half as many when the target is this machine; as many as the descriptor limit demands]
-    #[arg(short = 't', long, help_heading = THREADS, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(short = 't', long, allow_negative_numbers = true, help_heading = THREADS, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// Pin workers to cores: a list as 0,2,4-7, all, or none
     #[arg(long, help_heading = THREADS, value_name = "LIST|all|none", default_value = "none")]
@@ -291,7 +292,8 @@ pub(crate) struct Aimed {
     /// The server: host:port, http://host:port/path or unix:/path
     ///
     /// host:port or tcp://host:port, such as `127.0.0.1:1234` or `[::1]:1234`, which has to echo unless --send and --expect
-    /// say otherwise; or http://host:port/path; or unix:/path, unix:@name. Connections are spread evenly over several.
+    /// say otherwise; or http://host:port/path, of which GET is asked, without headers of one's own, other methods or
+    /// bodies; or unix:/path, unix:@name. Connections are spread evenly over several.
     #[arg(required = true, value_name = "TARGET", value_delimiter = ',')]
     pub(crate) targets: Vec<Target>,
     #[command(flatten)]
@@ -321,7 +323,7 @@ pub(crate) struct Held {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Open {
     /// Requests due per second, over all connections
-    #[arg(short = 'R', long, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate, required_unless_present = "ramp")]
+    #[arg(short = 'R', long, allow_negative_numbers = true, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate, required_unless_present = "ramp")]
     pub(crate) rate: Option<f64>,
     /// In place of -R, a rate that changes evenly, such as 1k:50k
     ///
@@ -350,7 +352,7 @@ impl Open {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Comings {
     /// Connections due per second, over all places [default: a closed loop]
-    #[arg(short = 'R', long, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate)]
+    #[arg(short = 'R', long, allow_negative_numbers = true, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) rate: Option<f64>,
     /// How due moments lie: poisson or constant
     #[arg(long, help_heading = LOAD, value_enum, default_value_t, hide_possible_values = true)]
@@ -378,7 +380,7 @@ impl Comings {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Doctor {
     /// Of a `churn`, with --close: connections due per second
-    #[arg(short = 'R', long, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate)]
+    #[arg(short = 'R', long, allow_negative_numbers = true, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) rate: Option<f64>,
     /// Of a `churn`: how its connections end: reset, fin or server
     #[arg(long, help_heading = LOAD, value_enum, hide_possible_values = true)]
@@ -603,7 +605,8 @@ Examples:
                                                    any protocol of requests and replies, here Redis's
   loadgen rr unix:/run/redis.sock --send 'PING\\r\\n' --expect '+PONG\\r\\n'
                                                    the same over a Unix socket
-  loadgen rr http://localhost/ --unix-socket /run/app.sock"
+  loadgen rr http://localhost/ --unix-socket /run/app.sock
+                                                   HTTP over a Unix socket, spelled as curl does"
     };
 }
 
@@ -624,13 +627,16 @@ Coming from another tool:
   hey -z 30s -c 100 URL                 loadgen rr URL -z 30s -c 100
   oha -z 30s -c 100 -q 2000 URL         loadgen open URL -z 30s -c 100 -R 2000
   h2load --h1 -D 30 -c 100 -t 2 URL     loadgen rr URL -D 30 -c 100 -t 2
-  redis-benchmark -t ping               as in the last example above
+  redis-benchmark -t ping               loadgen rr HOST:6379 --send 'PING\\r\\n' --expect '+PONG\\r\\n'
+Of HTTP there is GET of a path, and nothing else: no headers of one's own, no other methods, no bodies (-H, -m, -d of hey, -s of \
+wrk).
 A run lasts for a time, so -n, a number of requests, has no counterpart. -q is --quiet, and -d a duration.
 
 Failures: a connect that failed, a connection lost, a byte that was not the one sent, a request without an answer.
 Verdict: SUSPECT, where the figures may not be the server's: less than 99 % of the rate achieved, requests sent so late \
-that it shows in the latency, a generating thread busy for more than 80 % of the time, a generator that stood still, \
-SYNs sent again, another pace in the last third than in the first. VALID otherwise. Runs of less than 2 s are not judged.
+that it shows in the latency, a generating thread busy for more than 80 % of the time (what it spins before a request is due \
+is not counted) or ready to run without a processor for more than 20 %, a generator that stood still, SYNs sent again, \
+another pace in the last third than in the first. VALID otherwise. Runs of less than 2 s are not judged.
 
 Exit code: 0 all is well; 1 the run failed, was interrupted before it had done all its stages (what there was until \
 then is reported), or is impossible on this machine or with that server; 2 the arguments alone make it impossible; \

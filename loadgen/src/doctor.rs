@@ -70,9 +70,9 @@ fn server(plan: &Plan, machine: &Machine) -> Vec<Finding> {
     let finding = |thing, sum, grade, remedy| Finding { thing, sum, fits: None, grade, remedy };
     let (connections, limit) = (plan.connections, machine.descriptors_max);
     if plan.is_unix() {
-        return plan.targets.iter().filter_map(unix_listener).collect();
+        return plan.targets.iter().filter_map(unix_listener).chain(limits(plan)).collect();
     }
-    let mut found = Vec::new();
+    let mut found = limits(plan);
     if let Some(queues) = AcceptQueues::of(&plan.ips()).and_then(|mut queues| queues.look()) {
         let (listeners, backlog) = (counted(queues.listeners, "listener"), count(queues.backlog));
         let is_short = queues.backlog < BACKLOG_GOOD && connections > queues.backlog;
@@ -92,6 +92,51 @@ fn server(plan: &Plan, machine: &Machine) -> Vec<Finding> {
         found.push(finding("its server", format!("with `loadgen serve`: {sum}"), Grade::Fits, String::new()));
     }
     found
+}
+
+/// What the server may open is its own limits' affair: of a process that was named they can be read.
+fn limits(plan: &Plan) -> Vec<Finding> {
+    let finding =
+        |sum, fits, grade, remedy: &str| Finding { thing: "server's limits", sum, fits, grade, remedy: remedy.into() };
+    if !plan.is_server_here() {
+        let sum = "not visible from here, for it is not on this machine: descriptors, memory, backlog".to_owned();
+        return vec![finding(
+            sum,
+            None,
+            Grade::Doubtful,
+            "`ulimit -n` and `loadgen doctor` there, where it is started",
+        )];
+    }
+    if plan.server_pids.is_empty() {
+        let sum = "not visible from here, for it is a process of its own: descriptors above all".to_owned();
+        return vec![finding(
+            sum,
+            None,
+            Grade::Doubtful,
+            "`--server-pid PID` here looks at them, and `ss -ltnp` shows the PID",
+        )];
+    }
+    let of_process = |pid: &u32| {
+        let most = fs::read_to_string(format!("/proc/{pid}/limits")).ok().and_then(|table| descriptors_max(&table));
+        let remedy = format!("`sudo prlimit --pid {pid} --nofile={}`", plan.connections.saturating_add(64));
+        match most {
+            None => {
+                finding(format!("those of process {pid} cannot be read"), None, Grade::Doubtful, "run this as its user")
+            }
+            Some(most) => {
+                let sum = format!("process {pid} may open {} descriptors, in each table that it has", count(most));
+                let grade = if plan.connections > most { Grade::Doubtful } else { Grade::Fits };
+                finding(sum, Some(most), grade, &remedy)
+            }
+        }
+    };
+    plan.server_pids.iter().map(of_process).collect()
+}
+
+/// The soft limit of descriptors, of what /proc/PID/limits says: see proc_pid_limits(5).
+fn descriptors_max(table: &str) -> Option<u64> {
+    let row = table.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    row.split_whitespace().next()?.parse().ok()
 }
 
 /// Who listens at a Unix socket.
@@ -182,7 +227,11 @@ fn page(plan: &Plan, findings: &[Finding], most: u64, columns: usize) -> String 
             page += &paragraph(&" ".repeat(27), &remedy, columns);
         }
     }
-    let closing = if is_short(findings) { "It does not fit:" } else { "It fits; up to" };
+    let closing = match (is_short(findings), plan.is_server_here()) {
+        (true, _) => "It does not fit:",
+        (false, true) => "It fits; up to",
+        (false, false) => "On this side it fits; up to",
+    };
     let closing = paragraph("", &format!("{closing} {} would.", counted(most, "connection")), columns);
     page + &closing.lines().map(|line| line.trim_start().to_owned() + "\n").collect::<String>()
 }
@@ -229,6 +278,30 @@ mod tests {
                      0000000000000000: 00000002 00000000 00010000 0001 01  9216 @c\n\
                      0000000000000000: 00000002 00000000 00010000 0001 01  9217\n";
         assert_eq!(unix_listeners(table).collect::<Vec<_>>(), ["/run/a.sock", "@c"]);
+    }
+
+    #[test]
+    fn limits_of_a_server_that_is_another_process_are_said_not_to_be_visible() {
+        let of = |arguments: &str| {
+            let findings = limits(&plan(arguments).unwrap());
+            (findings[0].grade, page(&plan(arguments).unwrap(), &findings, 5, 200))
+        };
+        let (grade, far) = of("192.0.2.1:1 -c 10");
+        assert!(
+            grade == Grade::Doubtful && far.contains("not visible from here, for it is not on this machine"),
+            "{far}"
+        );
+        assert!(far.ends_with("On this side it fits; up to 5 connections would.\n"), "{far}");
+        let (grade, near) = of("127.0.0.1:1 -c 10");
+        assert!(
+            grade == Grade::Doubtful && near.contains("a process of its own") && near.contains("--server-pid"),
+            "{near}"
+        );
+        assert!(of("unix:/run/a.sock -c 10").1.contains("a process of its own"));
+        let table = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                     Max processes             95840                95840                processes \n\
+                     Max open files            1024                 20000                files     \n";
+        assert_eq!((descriptors_max(table), descriptors_max("")), (Some(1024), None));
     }
 
     #[test]

@@ -6,17 +6,19 @@
 //! `bracket` which rate to try next, `trial` and `found` what that came to); `worker` one thread's loop, with `stage`
 //! `places` `connector` `knocks` `gate` `alarm` `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said,
 //! and what is wrong with it; `recorder` `times` `timeline` `series` `failure` `errno` `strange` `netstat` `live`
-//! `progress` `view` `halt` `standstill` `server_process` what happened; `slo` `verdict` what that is worth; `interval`
-//! `report` `terminal` `compare` `results` `parts` `merge` what people and programs are told; `echo` `serve` the server,
-//! on the library beside this program. `layout`, `churn`, `shard`, `routes`, `schedule`, `places`, `knocks`, `payload`,
-//! `protocol`, `diagnosis`, `recorder`, `slo`, `verdict`, `interval`, `results`, `parts`, `view`, `report` and all of
-//! `search` but its `mod.rs` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of
+//! `announcer` `progress` `view` `halt` `standstill` `server_process` what happened; `slo` `alike` `verdict` what that is
+//! worth; `interval` `shell` `report` `terminal` `compare` `results` `parts` `merge` what people and programs are told;
+//! `echo` `serve` the server, on the library beside this program. `layout`, `churn`, `shard`, `routes`, `schedule`, `places`, `knocks`, `payload`,
+//! `protocol`, `diagnosis`, `recorder`, `slo`, `alike`, `verdict`, `interval`, `shell`, `results`, `parts`, `view`,
+//! `report` and all of `search` but its `mod.rs` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of
 //! one's own.
 #![deny(unsafe_code)]
 
 mod accept_queues;
 mod address;
 mod alarm;
+mod alike;
+mod announcer;
 mod args;
 mod churn;
 mod client;
@@ -63,6 +65,7 @@ mod series;
 mod serve;
 mod server_process;
 mod shard;
+mod shell;
 mod signals;
 mod slo;
 mod source_list;
@@ -85,6 +88,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
+use crate::announcer::Announcer;
 use crate::args::{Aimed, Args, Command, Held, Output};
 use crate::problem::Problem;
 use crate::report::Exit;
@@ -101,8 +105,8 @@ fn main() -> ExitCode {
     match obey(args) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(problem) => {
-            // With nobody there to read it, the exit code still tells.
-            let _ = stderr().write_all(said(&problem).as_bytes());
+            // With nobody there to read it, the exit code still tells, and without delay.
+            Announcer::new().say(said(&problem));
             if let (Some(output), false) = (output, matches!(problem, Problem::Output { .. })) {
                 output::write_problem(&output, &command_line(), &problem.to_string());
             }
@@ -146,7 +150,7 @@ fn tip(kind: ErrorKind, command: &[String]) -> Option<String> {
         return None;
     }
     arguments.iter().find(|word| word.parse::<Target>().is_ok())?;
-    let all = arguments.join(" ");
+    let all = shell::typed(arguments);
     Some(format!("tip: to measure it: `loadgen rr {all}`, or `loadgen open {all} -R 1k`\n\n"))
 }
 

@@ -25,6 +25,12 @@ pub(crate) fn rfc3339(moment: SystemTime) -> String {
     rounded.map_or_else(|_| "unknown".to_owned(), |moment| moment.to_string())
 }
 
+/// The same to the second that has begun.
+pub(crate) fn rfc3339_seconds(moment: SystemTime) -> String {
+    let begun = Timestamp::try_from(moment).and_then(|moment| Timestamp::from_second(moment.as_second()));
+    begun.map_or_else(|_| "unknown".to_owned(), |moment| moment.to_string())
+}
+
 /// Seconds since 1970; less before.
 pub(crate) fn unix_s(moment: SystemTime) -> f64 {
     match moment.duration_since(UNIX_EPOCH) {
@@ -45,6 +51,7 @@ mod tests {
         }
         assert_eq!(rfc3339(moment), "2026-11-25T10:00:00Z");
         assert_eq!(rfc3339(moment + Duration::from_micros(250_400)), "2026-11-25T10:00:00.25Z");
+        assert_eq!(rfc3339_seconds(moment + Duration::from_millis(999)), "2026-11-25T10:00:00Z");
         assert_eq!((unix_s(moment), unix_s(UNIX_EPOCH - Duration::from_secs(1))), (1_795_600_800.0, -1.0));
     }
 

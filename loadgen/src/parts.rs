@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alike::{folded, list};
 use crate::quantity::span;
 use crate::shard::Shard;
 
@@ -68,8 +69,8 @@ pub(crate) fn doubts(parts: &[Part]) -> Vec<String> {
     doubts.extend(settings(parts));
     doubts.extend(seeds(parts));
     doubts.extend((0..windows(parts)).filter_map(|index| apart(parts, index)));
-    let of_each = parts.iter().flat_map(|part| part.reasons.iter().map(|reason| format!("{}: {reason}", part.name)));
-    doubts.extend(of_each);
+    let of_each = parts.iter().flat_map(|part| part.reasons.iter().map(|reason| (part.name.clone(), reason.clone())));
+    doubts.extend(folded(of_each.collect(), list));
     doubts
 }
 
@@ -276,6 +277,8 @@ mod tests {
         );
         assert!(doubted(|part| part.windows[0].begin_unix_s += 60.0).contains("for 0 %"));
         assert_eq!(doubted(|part| part.reasons.push("busy".into())), "shard 1/3: busy");
+        let busy = |index| Part { reasons: vec![format!("busy for 8{index} %")], ..part(index, 3) };
+        assert_eq!(doubts(&[busy(0), busy(1), busy(2)]), ["shard 0/3, shard 1/3 and shard 2/3: busy for 80 to 82 %"]);
     }
 
     #[test]

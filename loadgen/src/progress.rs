@@ -1,9 +1,10 @@
 //! What a person sees while a run goes on: a live view on a terminal, a plain line a second elsewhere.
 
 use std::env::var;
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
+use crate::announcer::Announcer;
 use crate::churn::Churn;
 use crate::live::{Counts, Seen};
 use crate::stage::Stage;
@@ -13,11 +14,14 @@ use crate::view::{Figures, SPARK_SECONDS, View};
 /// Tells on standard error how far a run is. Standard output is left to the results.
 pub(crate) struct Progress {
     face: Face,
+    /// None where nothing is said. Dropped, it waits: what was said stands before the results, or a problem.
+    announcer: Option<Announcer>,
     stage: String,
     duration: Option<Duration>,
     /// Whether replies are waited for once the duration is over.
     drains: bool,
     goal: u64,
+    /// When its window opens: a moment after its order.
     begun_at: Instant,
     drawn_at: Instant,
     /// When the second began that goes on, and what there was then.
@@ -51,6 +55,7 @@ impl Progress {
         let now = Instant::now();
         Progress {
             face,
+            announcer: (!is_quiet).then(Announcer::new),
             stage: String::new(),
             duration: None,
             drains: false,
@@ -72,12 +77,11 @@ impl Progress {
             Face::Screen { .. } => CLEAR,
         };
         let lines: String = lines.iter().map(|line| format!("        {line}\n")).collect();
-        // Nobody there to read it is no reason not to go on.
-        let _ = stderr().write_all((clear.to_owned() + &lines).as_bytes());
+        self.write(clear.to_owned() + &lines);
     }
 
-    /// A stage begins, which may be left out of the figures, with `times` counted before it.
-    pub(crate) fn begin(&mut self, stage: Stage, is_warmup: bool, times: Counts) {
+    /// A stage begins, which may be left out of the figures, with `times` counted before it; its window opens in `lead`.
+    pub(crate) fn begin(&mut self, stage: Stage, is_warmup: bool, (lead, times): (Duration, Counts)) {
         let name = match stage {
             Stage::Connect => "connecting".to_owned(),
             Stage::Verify => "verifying".to_owned(),
@@ -90,6 +94,7 @@ impl Progress {
         let name = if is_warmup { format!("warming up, {name}") } else { name };
         self.begin_part(name, stage.duration(), times);
         self.drains = stage.is_measured();
+        self.begun_at += lead;
     }
 
     /// Nothing is done until a moment, which is so far off.
@@ -113,7 +118,7 @@ impl Progress {
 
     /// Shows what is `seen` now, with the `times` that were counted so far, if it is time to.
     pub(crate) fn show(&mut self, seen: Seen, times: &Counts) {
-        let elapsed = self.second_at.elapsed();
+        let (second_at, elapsed) = (self.second_at, self.second_at.elapsed());
         let is_over = elapsed >= SECOND;
         let is_due = match &self.face {
             Face::Silent | Face::Over => false,
@@ -136,11 +141,16 @@ impl Progress {
         }
         self.drawn_at = Instant::now();
         // The first second is shown as it grows.
-        self.draw(seen, self.figures.or(figures));
+        if let Some(text) = self.text(seen, self.figures.or(figures), second_at + elapsed / 2) {
+            self.write(text);
+        }
     }
 
-    fn draw(&self, seen: Seen, figures: Option<Figures>) {
-        let stage = self.stage_now();
+    /// What is shown of a second whose middle is at `middle_at`.
+    fn text(&self, seen: Seen, figures: Option<Figures>, middle_at: Instant) -> Option<String> {
+        let is_plain = matches!(self.face, Face::Lines);
+        // A line is about its second, a view about what goes on.
+        let stage = self.stage_at(if is_plain { middle_at } else { Instant::now() });
         let view = View {
             stage: &stage,
             elapsed: self.begun_at.elapsed(),
@@ -150,19 +160,23 @@ impl Progress {
             figures,
             p99s_ns: &self.p99s_ns,
         };
-        let text = match self.face {
-            Face::Silent | Face::Over => return,
-            Face::Lines => view.plain() + "\n",
-            Face::Screen { is_utf8 } => painted(&view.lines(terminal::columns(stderr()), is_utf8)),
-        };
-        // Nobody there to read it is no reason to stop measuring.
-        let _ = stderr().write_all(text.as_bytes());
+        match self.face {
+            Face::Silent | Face::Over => None,
+            Face::Lines => Some(view.plain() + "\n"),
+            Face::Screen { is_utf8 } => Some(painted(&view.lines(terminal::size(stderr()), is_utf8))),
+        }
     }
 
-    /// The stage's name, and behind its window that replies are waited for: their number is no rate any more.
-    fn stage_now(&self) -> String {
+    fn write(&self, text: String) {
+        if let Some(announcer) = &self.announcer {
+            announcer.say(text);
+        }
+    }
+
+    /// The stage's name at a moment, and behind its window that replies are waited for: their number is no rate any more.
+    fn stage_at(&self, moment: Instant) -> String {
         match self.duration {
-            Some(duration) if self.drains && self.begun_at.elapsed() > duration => format!("{}, draining", self.stage),
+            Some(duration) if self.drains && moment > self.begun_at + duration => format!("{}, draining", self.stage),
             _ => self.stage.clone(),
         }
     }
@@ -171,7 +185,7 @@ impl Progress {
     /// is shown from now on.
     pub(crate) fn end(&mut self) {
         if let Face::Screen { .. } = self.face {
-            let _ = stderr().write_all(CLEAR.as_bytes());
+            self.write(CLEAR.to_owned());
             self.face = Face::Over;
         }
     }
@@ -209,3 +223,32 @@ const SECOND: Duration = Duration::from_millis(950);
 
 /// How often the view is drawn: a bar that moves less often looks as if it stood.
 const DRAWING_PERIOD: Duration = Duration::from_millis(190);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draining_begins_when_the_window_has_ended_not_before() {
+        let (duration, lead) = (Duration::from_secs(3), Duration::from_millis(300));
+        let mut progress = Progress::new(true, 1);
+        let ordered_at = Instant::now();
+        progress.begin(Stage::Closed { duration }, false, (lead, Counts::default()));
+        assert_eq!(progress.stage_at(ordered_at + lead + duration), "closed loop");
+        assert_eq!(progress.stage_at(Instant::now() + lead + duration * 2), "closed loop, draining");
+        progress.begin(Stage::Hold { duration, heartbeat: None }, false, (lead, Counts::default()));
+        assert_eq!(progress.stage_at(Instant::now() + duration * 2), "holding", "nothing is waited for");
+    }
+
+    #[test]
+    fn a_line_is_called_what_the_middle_of_its_second_was() {
+        let duration = Duration::from_secs(3);
+        let mut progress = Progress::new(true, 1);
+        progress.face = Face::Lines;
+        progress.begin(Stage::Closed { duration }, false, (Duration::ZERO, Counts::default()));
+        let end_at = progress.begun_at + duration;
+        let said = |middle_at| progress.text(Seen::default(), None, middle_at).unwrap();
+        assert!(said(end_at - duration / 10).contains("closed loop: "));
+        assert!(said(end_at + duration / 10).contains("closed loop, draining: "));
+    }
+}

@@ -109,6 +109,9 @@ const SIZE_MAX: u64 = 1 << 30;
 
 fn split<'a>(text: &'a str, example: &str) -> Result<(f64, &'a str), String> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    if text.strip_prefix('-').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit())) {
+        return Err(format!("'{text}' is below zero: give {example}"));
+    }
     let number = text[..end].parse().map_err(|_| format!("'{text}' does not start with a number: give {example}"))?;
     Ok((number, text[end..].trim()))
 }
@@ -160,6 +163,7 @@ mod tests {
         assert_eq!(parse_count("20k"), Ok(20_000));
         assert_eq!(parse_count("1.5k"), Ok(1_500));
         assert_eq!(parse_count("1M"), Ok(1_000_000));
+        assert!(parse_count("-1").unwrap_err().contains("'-1' is below zero: give a count such as 500"));
         for wrong in ["", "0", "k", "-1", "1.5", "1x", "1..2", "0.0001k", "1e3", "99999999G"] {
             assert!(parse_count(wrong).is_err(), "{wrong}");
         }

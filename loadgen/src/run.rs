@@ -112,10 +112,10 @@ impl<'a> Run<'a> {
         if let Some(watch) = &mut self.watch {
             watch.begin();
         }
-        self.progress.begin(stage, is_warmup, self.crew.times());
         let now = SystemTime::now();
         let window_begin_at = begin_at.filter(|at| *at > now).unwrap_or(now + crew::LEAD);
         let lead = window_begin_at.duration_since(now).unwrap_or_default();
+        self.progress.begin(stage, is_warmup, (lead, self.crew.times()));
         let recorder = self.crew.run((whole, lead), self.signals, |seen, times| {
             match self.signals.came() {
                 true => self.progress.end(),

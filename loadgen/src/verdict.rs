@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::alike::{folded, list};
 use crate::parts::doubts;
 use crate::quantity::{count, rate_text, span};
 use crate::recorder::total;
@@ -31,13 +32,10 @@ impl Verdict {
         if report.ending != Ending::Complete || !is_answered {
             return Verdict::None;
         }
-        let are_many = measured.len() > 1;
-        // Whoever has several runs is to know in which.
-        let named = |(run, result)| {
-            let name = move |reason| if are_many { format!("run {}: {reason}", run + 1) } else { reason };
-            reasons(result).into_iter().map(name)
+        let mut reasons = match measured.as_slice() {
+            [only] => reasons(only),
+            many => of_runs(many),
         };
-        let mut reasons: Vec<String> = measured.into_iter().enumerate().flat_map(named).collect();
         reasons.extend(syn_retransmits(report));
         match reasons.is_empty() {
             // Of a run that failed nobody is to read that it is valid.
@@ -71,6 +69,19 @@ impl Verdict {
     pub(crate) fn reasons(&self) -> &[String] {
         if let Verdict::Suspect(reasons) = self { reasons } else { &[] }
     }
+}
+
+/// Whoever has several runs is to know in which; what is the same in several is said once.
+fn of_runs(measured: &[&StageResult]) -> Vec<String> {
+    let named = |(run, result): (usize, &&StageResult)| {
+        reasons(result).into_iter().map(move |reason| ((run + 1).to_string(), reason)).collect::<Vec<_>>()
+    };
+    let listed = |runs: &[String]| match runs {
+        [only] => format!("run {only}"),
+        all if all.len() == measured.len() => format!("all {} runs", measured.len()),
+        some => format!("runs {}", list(some)),
+    };
+    folded(measured.iter().enumerate().flat_map(named).collect(), listed)
 }
 
 fn is_judged(result: &StageResult) -> bool {
@@ -325,6 +336,23 @@ mod tests {
             report.stages[1].recorder.thirds = [180, 330, 490];
         };
         assert_eq!(reason(ramp, true), "valid");
+    }
+
+    #[test]
+    fn reasons_of_several_runs_are_folded() {
+        let busy = |parts: &[f64]| {
+            reason(
+                |report| {
+                    report.stages.extend(vec![report.stages[1].clone(); parts.len() - 1]);
+                    let runs = report.stages[1..].iter_mut().zip(parts);
+                    runs.for_each(|(result, part)| result.recorder.busy_part = *part);
+                },
+                false,
+            )
+        };
+        assert!(busy(&[0.85, 0.1, 0.9, 0.1]).starts_with("runs 1 and 3: a generating thread was busy for 85 to 90 %"));
+        assert!(busy(&[0.1, 0.9]).starts_with("run 2: a generating thread was busy for 90 %"));
+        assert!(busy(&[0.9, 0.9, 0.9]).starts_with("all 3 runs: a generating thread was busy for 90 %"));
     }
 
     #[test]

@@ -32,9 +32,25 @@ impl Figures {
     }
 
     fn parts(&self) -> Vec<String> {
+        self.some(" answers/s", &TIMES)
+    }
+
+    /// The rate, with its unit, and those times that are named.
+    fn some(&self, unit: &str, names: &[&str]) -> Vec<String> {
         let times = [("p50", self.p50_ns), ("p99", self.p99_ns), ("max", self.max_ns)];
-        let times = times.into_iter().filter_map(|(name, ns)| Some(format!("{name} {}", span(ns?))));
-        std::iter::once(format!("{} answers/s", count(self.answered_per_s as u64))).chain(times).collect()
+        let times = times.into_iter().filter(|(name, _)| names.contains(name));
+        let times = times.filter_map(|(name, ns)| Some(format!("{name} {}", span(ns?))));
+        std::iter::once(format!("{}{unit}", count(self.answered_per_s as u64))).chain(times).collect()
+    }
+
+    /// In one line of at most `columns`: what is left out first is what tells least.
+    fn line(&self, separator: &str, columns: usize) -> String {
+        let whole = |parts: Vec<String>| format!("  {}", parts.join(separator));
+        let candidates =
+            [(" answers/s", &TIMES[..]), (" answers/s", &["p50", "p99"]), ("/s", &["p50", "p99"]), ("/s", &["p99"])];
+        let mut lines = candidates.iter().map(|(unit, names)| whole(self.some(unit, names)));
+        let fits = lines.find(|line| line.chars().count() <= columns);
+        fits.unwrap_or_else(|| fitting("  ", self.some("/s", &["p99"]), separator, columns))
     }
 }
 
@@ -66,17 +82,27 @@ impl View<'_> {
         format!("{seconds:>4} s  {}: {}", self.stage, parts.join(" · "))
     }
 
-    /// The lines for a terminal of `columns`: what does not fit is left out. Without `is_utf8` in ASCII.
-    pub(crate) fn lines(&self, columns: usize, is_utf8: bool) -> Vec<String> {
+    /// The lines for a terminal of so many columns and rows: what does not fit is left out. Without `is_utf8` in ASCII.
+    pub(crate) fn lines(&self, (columns, rows): (usize, usize), is_utf8: bool) -> Vec<String> {
         // The last column stays free: some terminals begin a new line when it is written to.
         let columns = columns.saturating_sub(1).max(1);
         let separator = if is_utf8 { " · " } else { " | " };
         let mut lines = vec![self.progress(columns, is_utf8)];
-        lines.push(fitting("  ", std::iter::once(self.open()).chain(self.failed()).collect(), separator, columns));
-        if self.figures.is_some() {
-            lines.push(fitting("  ", self.figures(), separator, columns));
+        let mut connections: Vec<String> = std::iter::once(self.open()).chain(self.failed()).collect();
+        // A row stays free for what was there before: with as many lines as rows it would be scrolled away each time.
+        let rows = rows.saturating_sub(1).max(1);
+        if let (Some(figures), true) = (&self.figures, rows > 2) {
+            lines.push(fitting("  ", connections, separator, columns));
+            lines.push(figures.line(separator, columns));
             lines.push(self.sparkline(columns, is_utf8));
+        } else {
+            // What failed is worth more than how fast the others were.
+            connections.rotate_left(1);
+            let figures = self.figures.as_ref().map_or_else(Vec::new, |figures| figures.some("/s", &["p99", "p50"]));
+            let parts = connections.drain(..);
+            lines.push(fitting("  ", parts.chain(figures).collect(), separator, columns));
         }
+        lines.truncate(rows);
         lines
     }
 
@@ -170,6 +196,9 @@ fn clock(time: Duration) -> String {
     }
 }
 
+/// The times that are shown where there is room.
+const TIMES: [&str; 3] = ["p50", "p99", "max"];
+
 /// Seconds that the picture of the tail goes back.
 pub(crate) const SPARK_SECONDS: usize = 30;
 
@@ -203,7 +232,7 @@ mod tests {
     #[test]
     fn all_figures_stand_in_80_columns() {
         let p99s = [Some(100_000), Some(200_000), None, Some(800_000)];
-        let lines = view("open loop at 20,000/s", &p99s, 3).lines(80, true);
+        let lines = view("open loop at 20,000/s", &p99s, 3).lines((80, 24), true);
         assert_eq!(
             lines,
             [
@@ -221,7 +250,7 @@ mod tests {
         for stage in ["verifying", "warming up, open loop at 123,456 to 1,234,567/s, draining"] {
             for columns in 1..130 {
                 for is_utf8 in [true, false] {
-                    for line in view(stage, &p99s, 1_234_567).lines(columns, is_utf8) {
+                    for line in view(stage, &p99s, 1_234_567).lines((columns, 24), is_utf8) {
                         let length = line.chars().count();
                         assert!(length < columns.max(3), "{columns}: {line}");
                         assert!(is_utf8 || line.is_ascii(), "{line}");
@@ -229,8 +258,28 @@ mod tests {
                 }
             }
         }
-        let narrow = view("open loop at 20,000/s", &p99s, 0).lines(40, true);
-        assert_eq!(narrow[2], "  12,345 answers/s · p50 120 us");
+        let figures = |columns| view("open loop at 20,000/s", &p99s, 0).lines((columns, 24), true).swap_remove(2);
+        assert_eq!(figures(60), "  12,345 answers/s · p50 120 us · p99 1.23 ms · max 45.6 ms");
+        assert_eq!(figures(59), "  12,345 answers/s · p50 120 us · p99 1.23 ms");
+        assert_eq!(figures(40), "  12,345/s · p50 120 us · p99 1.23 ms");
+        assert_eq!(figures(30), "  12,345/s · p99 1.23 ms");
+        assert_eq!(figures(20), "  12,345/s");
+    }
+
+    #[test]
+    fn a_low_terminal_keeps_a_row_and_the_figures() {
+        let p99s = [Some(100_000)];
+        for rows in 1..6 {
+            let lines = view("closed loop", &p99s, 3).lines((80, rows), true);
+            assert_eq!(lines.len(), rows.saturating_sub(1).clamp(1, 4), "{rows}: {lines:?}");
+            assert!(lines[0].starts_with("closed loop █"), "{rows}: {lines:?}");
+        }
+        let three = view("closed loop", &p99s, 3).lines((80, 3), true);
+        assert_eq!(three[1], "  3 FAILED · 997 of 1,000 open · 12,345/s · p50 120 us · p99 1.23 ms");
+        assert_eq!(
+            view("closed loop", &p99s, 0).lines((80, 4), true)[2],
+            "  12,345 answers/s · p50 120 us · p99 1.23 ms · max 45.6 ms"
+        );
     }
 
     #[test]

@@ -2,18 +2,21 @@
 
 mod support;
 
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 
-use support::{Server, loadgen, skip};
+use support::{Server, command, loadgen, skip};
 
-/// Runs a program on a terminal of its own: how wide it is, what to wait for before Ctrl-C (or nothing), the program. Its
+/// Runs a program on a terminal of its own: how wide and how high it is, what to wait for before Ctrl-C (or nothing), the program. Its
 /// standard output is thrown away; what it wrote to the terminal comes back as it was.
 const TERMINAL: &str = r#"
 import fcntl, os, pty, struct, sys, termios
-columns, sign, program = int(sys.argv[1]), sys.argv[2].encode(), sys.argv[3:]
+columns, rows, sign, program = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3].encode(), sys.argv[4:]
 child, terminal = pty.fork()
 if child == 0:
-    fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     os.execvp("sh", ["sh", "-c", 'exec "$@" >/dev/null', "sh"] + program)
 seen = b""
 while True:
@@ -33,14 +36,19 @@ os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 "#;
 
 /// Runs loadgen with the arguments of `line` on a terminal, and interrupts it at `sign`; the exit code, and what it wrote.
-fn on_terminal(line: &str, columns: usize, sign: &str, environment: &[(&str, &str)]) -> Option<(Option<i32>, String)> {
+fn on_terminal(
+    line: &str,
+    (columns, rows): (usize, usize),
+    sign: &str,
+    environment: &[(&str, &str)],
+) -> Option<(Option<i32>, String)> {
     let is_there = |name: &str| Command::new(name).arg("--version").output().is_ok_and(|out| out.status.success());
     if !is_there("python3") {
         skip("a terminal is made by Python's pty, and there is no python3");
         return None;
     }
     let mut command = Command::new("python3");
-    command.args(["-c", TERMINAL, &columns.to_string(), sign, env!("CARGO_BIN_EXE_loadgen")]);
+    command.args(["-c", TERMINAL, &columns.to_string(), &rows.to_string(), sign, env!("CARGO_BIN_EXE_loadgen")]);
     command.args(line.split_whitespace()).stdin(Stdio::null());
     command.env_remove("LC_CTYPE").env("TERM", "xterm").env("LC_ALL", "C.UTF-8").envs(environment.iter().copied());
     let output = command.output().unwrap();
@@ -117,6 +125,9 @@ impl Screen {
     }
 }
 
+/// Columns and rows of a terminal.
+const USUAL: (usize, usize) = (80, 24);
+
 fn is_blank(rows: &[String]) -> bool {
     rows.iter().all(String::is_empty)
 }
@@ -124,17 +135,20 @@ fn is_blank(rows: &[String]) -> bool {
 #[test]
 fn a_terminal_shows_the_last_second_and_nothing_when_it_is_over() {
     let server = Server::good();
-    let line = format!("open {} -c 5 -R 500 --arrival constant -d 3s", server.address);
-    for columns in [80, 40] {
-        let Some((code, written)) = on_terminal(&line, columns, "", &[]) else { return };
+    for (columns, rows, lines) in [(80, 24, 4), (40, 24, 4), (80, 4, 3), (80, 3, 2), (80, 1, 1)] {
+        let time = if lines == 4 { "3s" } else { "1500ms" };
+        let line = format!("open {} -c 5 -R 500 --arrival constant -d {time}", server.address);
+        let Some((code, written)) = on_terminal(&line, (columns, rows), "", &[]) else { return };
         assert!(matches!(code, Some(0 | 4)), "{written}");
-        for wanted in ["open loop at 500/s", "5 of 5 open", "answers/s · p50 ", "  p99 "] {
+        for wanted in
+            ["open loop at 500/s", "5 of 5 open", "/s · p50 ", " · p99 "].iter().take(if lines == 1 { 1 } else { 4 })
+        {
             assert!(written.contains(wanted), "no '{wanted}' in {written:?}");
         }
-        assert!(written.contains(['▁', '█']) && !written.contains("0 of 0"), "{written:?}");
-        let (rows, most) = Screen::after(&written, columns);
-        assert!(is_blank(&rows), "{rows:#?}");
-        assert_eq!(most, 4, "it stays where it is, and no line wraps");
+        assert!(lines < 4 || written.contains(['▁', '█']) && !written.contains("0 of 0"), "{written:?}");
+        let (left, most) = Screen::after(&written, columns);
+        assert!(is_blank(&left), "{left:#?}");
+        assert_eq!(most, lines, "it stays where it is, no line wraps, and none is scrolled away");
     }
 }
 
@@ -142,7 +156,7 @@ fn a_terminal_shows_the_last_second_and_nothing_when_it_is_over() {
 fn ctrl_c_ends_well() {
     let server = Server::good();
     let line = format!("rr {} -c 5 -d 30s", server.address);
-    let Some((code, written)) = on_terminal(&line, 80, "  p99 ", &[]) else { return };
+    let Some((code, written)) = on_terminal(&line, USUAL, "  p99 ", &[]) else { return };
     assert_eq!(code, Some(1), "{written}");
     let (rows, most) = Screen::after(&written, 80);
     assert!(is_blank(&rows) && most == 4, "{most} {rows:#?}");
@@ -152,9 +166,9 @@ fn ctrl_c_ends_well() {
 fn a_locale_without_utf_8_has_ascii_and_a_dumb_terminal_plain_lines() {
     let server = Server::good();
     let line = format!("open {} -c 5 -R 500 --arrival constant -d 2500ms", server.address);
-    let Some((_, written)) = on_terminal(&line, 80, "", &[("LC_ALL", "C")]) else { return };
+    let Some((_, written)) = on_terminal(&line, USUAL, "", &[("LC_ALL", "C")]) else { return };
     assert!(written.is_ascii() && written.contains("answers/s | p50 ") && written.contains('#'), "{written:?}");
-    let Some((_, written)) = on_terminal(&line, 80, "", &[("TERM", "dumb")]) else { return };
+    let Some((_, written)) = on_terminal(&line, USUAL, "", &[("TERM", "dumb")]) else { return };
     assert!(written.contains(" s  open loop at 500/s: ") && !written.contains('\x1b'), "{written:?}");
 }
 
@@ -162,7 +176,7 @@ fn a_locale_without_utf_8_has_ascii_and_a_dumb_terminal_plain_lines() {
 fn lines_of_a_search_stand_above_the_view() {
     let server = Server::good();
     let line = format!("search {} -c 2 -d 300ms --from 100 --to 200 --slo p50<10s", server.address);
-    let Some((_, written)) = on_terminal(&line, 80, "", &[]) else { return };
+    let Some((_, written)) = on_terminal(&line, USUAL, "", &[]) else { return };
     let (rows, _) = Screen::after(&written, 80);
     let left: Vec<&String> = rows.iter().filter(|row| !row.is_empty()).collect();
     assert!(left.len() >= 3 && left.iter().all(|row| row.contains("/s  p50 ")), "{rows:#?}");
@@ -185,4 +199,29 @@ fn a_pipe_has_a_line_a_second_and_a_quiet_run_none() {
         churn.contains("churn: ") && churn.contains(" answers/s · p50 "),
         "connections that come and go, too: {churn}"
     );
+}
+
+#[test]
+fn nobody_waits_for_a_pipe_that_is_not_read() {
+    let path = std::env::temp_dir().join(format!("loadgen-full-{}", std::process::id()));
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let end =
+        |is_read: bool| OpenOptions::new().read(is_read).write(!is_read).custom_flags(libc::O_NONBLOCK).open(&path);
+    let (_reader, mut full) = (end(true).unwrap(), end(false).unwrap());
+    let wrong = loop {
+        if let Err(error) = full.write(b"nobody reads this\n") {
+            break error;
+        }
+    };
+    assert_eq!(wrong.kind(), ErrorKind::WouldBlock);
+    let stuck = || OpenOptions::new().write(true).open(&path).unwrap();
+    let server = Server::good();
+    let line = format!("open {} -c 5 -R 500 --arrival constant -d 3s --json -", server.address);
+    let output = command(&line).stderr(stuck()).output().unwrap();
+    let results: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 4)) && results["is_ok"] == true, "{results:#}");
+    assert_eq!(support::stage(&results, "open")["requests_answered"], 1500);
+    let refused = command("rr 127.0.0.1:1 --cores 65535").stderr(stuck()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "what is wrong cannot be said, but the code tells");
+    std::fs::remove_file(path).unwrap();
 }

@@ -16,6 +16,9 @@ fn wrong_usage_is_exit_code_2() {
         ("rr udp://127.0.0.1:1", "not a protocol"),
         ("rr 127.0.0.1:1 -c 0", "at least 1"),
         ("rr 127.0.0.1:1 -c many", "20k"),
+        ("rr 127.0.0.1:1 -c -1", "'-1' is below zero: give a count"),
+        ("open 127.0.0.1:1 -R -5", "'-5' is below zero: give a rate"),
+        ("churn 127.0.0.1:1 -d -1.5", "'-1.5' is below zero: give a time"),
         ("rr 127.0.0.1:1 -d 5x", "500ms"),
         ("rr 127.0.0.1:1 -s 2000MiB", "8MiB"),
         ("open 127.0.0.1:1 -R 0", "20k"),
@@ -118,6 +121,14 @@ fn catches_signals(process: u32) -> bool {
 #[test]
 fn examples_in_the_help_can_be_typed_as_they_stand() {
     let help = loadgen("--help").stdout;
+    for told in
+        ["without a processor for more than 20 %", "is not counted", "no headers of one's own", "spelled as curl does"]
+    {
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains(told), "no '{told}' in {help}");
+    }
+    let redis = help.lines().find(|line| line.trim_start().starts_with("redis-benchmark -t ping")).unwrap();
+    assert!(redis.ends_with(r"--send 'PING\r\n' --expect '+PONG\r\n'"), "{redis}");
     assert!(help.contains("Exit code: 0 all is well") && help.contains("wrk -t2 -c100"), "{help}");
     assert!(!loadgen("-h").stdout.contains("Exit code: 0 all is well"), "that is for the long one");
     assert!(help.contains(r"--send 'PING\r\n' --expect '+PONG\r\n'") && !help.contains('\r'), "{help}");

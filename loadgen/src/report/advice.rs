@@ -48,13 +48,14 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
     }
     sentences.extend(report.stages.iter().filter_map(|result| match result.stage {
         Stage::Connect => about_slow_connects(report, result),
-        Stage::Open { .. } => about_overload(result),
-        Stage::Churn(_) => about_slow_connects(report, result).or_else(|| about_overload(result)),
+        Stage::Open { .. } => about_overload(report, result),
+        Stage::Churn(_) => about_slow_connects(report, result).or_else(|| about_overload(report, result)),
         _ => None,
     }));
     if report.ending == Ending::AllLost {
         sentences.push("Every connection was lost, so the run ended early.".to_owned());
     }
+    sentences.extend(about_limits(report));
     let mut seen = HashSet::new();
     sentences.retain(|sentence| seen.insert(sentence.clone()));
     sentences
@@ -147,6 +148,21 @@ fn about_connect(report: &Report, failure: Failure, unreached: Option<&BTreeSet<
         | Kind::NoSocket
         | Kind::System => format!("Connecting to {address} failed: {failure}."),
     }
+}
+
+/// Where a server that took some connections did not take others, its limits may be why, and only it knows them.
+fn about_limits(report: &Report) -> Option<String> {
+    let of_server = |failure: &Failure| {
+        failure.act == Act::Connect && matches!(failure.kind, Kind::Refused | Kind::TimedOut | Kind::Reset)
+    };
+    let recorders = || report.stages.iter().map(|result| &result.recorder);
+    let is_met = recorders().flat_map(|it| it.connect_failures.keys().chain(it.request_failures.keys())).any(of_server);
+    let remedy = match report.plan.is_server_here() {
+        true => "`prlimit --pid PID` shows them, and `ss -ltnp` the PID",
+        false => "look there: `prlimit --pid PID`, `ss -ltn`",
+    };
+    (is_met && report.established() > 0 && !report.plan.is_server_inside())
+        .then(|| format!("The server's own limits (descriptors, memory, backlog) are not visible from here: {remedy}."))
 }
 
 /// What a Unix socket has words of its own for.
@@ -265,21 +281,29 @@ fn about_slow_connects(report: &Report, result: &StageResult) -> Option<String> 
     ))
 }
 
-fn about_overload(result: &StageResult) -> Option<String> {
-    (result.recorder.unfinished > 0).then(|| {
-        "The rate was more than the server took, or than loadgen's threads could send: requests were still waiting at the \
-         end. Try a lower -R, or more --threads."
-            .to_owned()
+/// Only a rate leaves something waiting, and only a run that went on to its end tells whether it was too high: what was
+/// under way when one was broken off need not have waited.
+fn about_overload(report: &Report, result: &StageResult) -> Option<String> {
+    let is_whole = report.ending == Ending::Complete && result.stage.arrivals().is_some();
+    let more = if result.stage.churn().is_some() { "places" } else { "connections" };
+    (is_whole && result.recorder.unfinished > 0).then(|| {
+        format!(
+            "The rate was more than the server took, or than loadgen's {more} and threads could send: requests were still \
+             waiting at the end. Try a lower -R, more {more} (-c), or more --threads."
+        )
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::churn::Churn;
     use crate::failure::Act;
     use crate::recorder::note;
     use crate::report::tests::report;
+    use crate::schedule::{Arrival, Rate};
     use crate::strange::Strange;
+    use std::time::Duration;
 
     fn with_connect_failure(kind: Kind, established: u64) -> String {
         let mut report = report();
@@ -297,6 +321,12 @@ mod tests {
     fn every_reason_not_to_connect_is_said_with_what_fitted_and_what_to_do() {
         assert!(with_connect_failure(Kind::Refused, 0).contains("loadgen serve --listen 127.0.0.1:4000"));
         assert!(with_connect_failure(Kind::Refused, 7).contains("took 7 connections"));
+        assert!(
+            with_connect_failure(Kind::Refused, 7)
+                .contains("own limits (descriptors, memory, backlog) are not visible")
+        );
+        assert!(!with_connect_failure(Kind::Refused, 0).contains("not visible"), "nothing listens there");
+        assert!(!with_connect_failure(Kind::OutOfPorts, 7).contains("not visible"), "that is this side's");
         assert!(with_connect_failure(Kind::Unreachable, 0).contains("no route"));
         assert!(with_connect_failure(Kind::TimedOut, 7).contains("within 5.00 s"));
         assert!(with_connect_failure(Kind::OutOfDescriptors, 7).contains("7 connections fitted"));
@@ -347,6 +377,32 @@ mod tests {
         assert!(sentences(&report)[0].contains("`ip route get 127.0.0.1`"));
         assert!(no_address(&["[::1]:9".parse().unwrap()]).contains("IPv6 is off"));
         assert!(no_address(&["192.0.2.1:9".parse().unwrap()]).contains("no address from which 192.0.2.1"));
+    }
+
+    #[test]
+    fn only_a_rate_that_was_tried_to_the_end_was_too_high() {
+        let waiting = |arguments: &str, ending| {
+            let mut report = report();
+            let duration = Duration::from_secs(1);
+            let (rate, arrival) = (Rate::constant(1000.0), Arrival::Constant);
+            let arrivals = arguments.contains("-R").then_some((rate, arrival));
+            report.stages[1].stage = match arguments.starts_with("churn") {
+                true => Stage::Churn(Churn { duration, arrivals, close: Close::Reset }),
+                false => Stage::Open { duration, rate, arrival },
+            };
+            (report.stages[1].recorder.unfinished, report.ending) = (5, ending);
+            sentences(&report).join("\n")
+        };
+        assert!(waiting("open -R", Ending::Complete).contains("lower -R, more connections (-c)"));
+        assert!(waiting("churn -R", Ending::Complete).contains("lower -R, more places (-c)"));
+        for (arguments, ending) in [
+            ("open -R", Ending::Interrupted),
+            ("churn -R", Ending::Interrupted),
+            ("churn", Ending::Complete),
+            ("churn", Ending::Interrupted),
+        ] {
+            assert_eq!(waiting(arguments, ending), "", "{arguments} {ending:?}");
+        }
     }
 
     #[test]

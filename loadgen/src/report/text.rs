@@ -1,28 +1,31 @@
 //! Results for people: a page of text that is understood at a glance.
 
+pub(crate) mod outcome;
 pub(crate) mod search;
+mod table;
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use crate::churn::{Churn, Close};
+use crate::failure::Act;
+use crate::moment::rfc3339_seconds;
 use crate::netstat::Netstat;
 use crate::parts::together;
 use crate::plan::Plan;
 use crate::protocol::Protocol;
 use crate::quantity::{bytes, count, counted, rate_text, span};
-use crate::recorder::Recorder;
+use crate::recorder::{Failures, Recorder, merge_failures};
 use crate::report::paragraph::paragraph;
 use crate::report::percentiles::Percentiles;
 use crate::report::runs::Runs;
-use crate::report::{Ending, Exit, Report, StageResult, advice, warnings};
+use crate::report::{Ending, Report, StageResult, advice, warnings};
 use crate::schedule::Arrival;
 use crate::series::Series;
 use crate::server_process::ServerUse;
 use crate::stage::Stage;
 use crate::times::Times;
-use crate::verdict::{JUDGED_MIN, Verdict};
 
 /// `report` as text in lines of at most `columns`.
 pub(crate) fn render(report: &Report, columns: usize) -> String {
@@ -104,8 +107,8 @@ impl Display for Page<'_> {
                 &format!("{}: {measured}", outcome.condition),
             )?;
         }
-        verdict(f, report)?;
-        result(f, report)
+        outcome::verdict(f, report)?;
+        row(f, "Result", &outcome::result(report))
     }
 }
 
@@ -179,7 +182,8 @@ fn message(plan: &Plan) -> String {
 fn machine_line(report: &Report) -> String {
     let (machine, threads) = (&report.machine, counted(report.plan.threads() as u64, "generating thread"));
     let cores = counted(machine.cores.len() as u64, "core");
-    format!("{threads} · {cores} of {} · Linux {} · loadgen {VERSION}", machine.processor, machine.kernel)
+    let (processor, kernel, begun) = (&machine.processor, &machine.kernel, rfc3339_seconds(report.begun_at));
+    format!("{threads} · {cores} of {processor} · Linux {kernel} · loadgen {VERSION} · begun {begun}")
 }
 
 fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult, columns: usize) -> fmt::Result {
@@ -230,14 +234,18 @@ fn over_time(f: &mut Formatter<'_>, series: &Series, columns: usize) -> fmt::Res
 }
 
 fn verified(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Result {
-    let is_echo = matches!(report.plan.protocol, Protocol::Echo { .. });
-    let right = if is_echo { "echoed every byte" } else { "answered as they had to" };
-    let echoed = format!("{} of {} {right}", count(recorder.answered), count(recorder.due));
-    row(f, "Verified", &format!("{echoed}, in {}", span(recorder.window_ns)))?;
+    let right = format!("{} of {} {}", count(recorder.answered), count(recorder.due), rightly(&report.plan));
+    row(f, "Verified", &format!("{right}, in {}", span(recorder.window_ns)))?;
     if recorder.answered == 0 {
         return Ok(());
     }
+    let is_echo = matches!(report.plan.protocol, Protocol::Echo { .. });
     row(f, if is_echo { "  echo" } else { "  reply" }, &times(&recorder.latency))
+}
+
+/// What is verified of a reply.
+fn rightly(plan: &Plan) -> &'static str {
+    if matches!(plan.protocol, Protocol::Echo { .. }) { "echoed every byte" } else { "answered as they had to" }
 }
 
 /// Times in one line.
@@ -263,8 +271,8 @@ fn held(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Res
         0 => String::new(),
         skipped => format!(", {} left out while connections were opened again", count(skipped)),
     };
-    let echoed = format!("{} of {} echoed every byte{skipped}", count(recorder.answered), count(recorder.due));
-    row(f, "  heartbeats", &echoed)?;
+    let right = format!("{} of {} {}", count(recorder.answered), count(recorder.due), rightly(&report.plan));
+    row(f, "  heartbeats", &format!("{right}{skipped}"))?;
     if recorder.answered == 0 {
         return Ok(());
     }
@@ -307,6 +315,9 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, colum
     let (due, answered, unfinished) = (count(recorder.due), count(recorder.answered), count(recorder.unfinished));
     let sum = format!("{due} due = {answered} {were} + {} failed + {unfinished} unfinished", count(failed));
     row(f, if were == "done" { "  connections" } else { "  requests" }, &sum)?;
+    if were == "done" && failed > 0 {
+        row(f, "  failed", &failed_acts(&recorder.request_failures))?;
+    }
     // The rate above counts only those in the window: else the sum and the rate would contradict each other.
     let (within, after) = (recorder.answered_in_window, recorder.answered - recorder.answered_in_window);
     let window = span(recorder.window_ns);
@@ -327,17 +338,36 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, colum
         return Ok(());
     }
     writeln!(f)?;
-    latencies(f, result, columns)?;
+    table::latencies(f, result, columns)?;
     // What an interruption left unanswered need not have been slow.
     let unfinished = if report.ending == Ending::Interrupted { 0 } else { recorder.unfinished };
     let missing = failed + unfinished;
     if missing > 0 {
-        let were = if missing == 1 { "1 request was" } else { &format!("{} requests were", count(missing)) };
-        let sentence =
-            format!("{were} never answered: missing from these percentiles, they would be above those shown");
+        let (thing, answered) = if were == "done" { ("connection", "done") } else { ("request", "answered") };
+        let (things, were) = (counted(missing, thing), if missing == 1 { "was" } else { "were" });
+        let sentence = format!(
+            "{things} {were} never {answered}: missing from these percentiles, they would be above those shown"
+        );
         row(f, "  MISSING", &sentence)?;
     }
     Ok(())
+}
+
+/// Of connections that come and go: at what they failed.
+fn failed_acts(failures: &Failures) -> String {
+    let count_of =
+        |acts: &[Act]| failures.iter().filter(|(it, _)| acts.contains(&it.act)).map(|(_, number)| number).sum();
+    let acts = [
+        (count_of(&[Act::Connect]), "connect"),
+        (count_of(&[Act::Send, Act::Reply, Act::Idle]), "exchange"),
+        (count_of(&[Act::Close]), "close by the server"),
+    ];
+    let some = acts.into_iter().filter(|(number, _)| *number > 0);
+    let words = some.map(|(number, act)| match act.split_once(' ') {
+        Some((act, whose)) => format!("{} {whose}", counted(number, act)),
+        None => counted(number, act),
+    });
+    words.collect::<Vec<_>>().join(" · ")
 }
 
 fn warmup(f: &mut Formatter<'_>, result: &StageResult) -> fmt::Result {
@@ -364,6 +394,11 @@ fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs, columns: usize) 
         if were == "done" { "  connections" } else { "  requests" },
         &format!("{due} due = {answered} {were} + {} failed + {unfinished} unfinished", sum(failed)),
     )?;
+    let mut failures = Failures::new();
+    report.measured().for_each(|result| merge_failures(&mut failures, &result.recorder.request_failures));
+    if were == "done" && !failures.is_empty() {
+        row(f, "  failed", &failed_acts(&failures))?;
+    }
     // Where a line has no room for all of it, interval and extremes have lines of their own.
     let is_wide = columns >= RUNS_COLUMNS;
     let (beside, below) = if is_wide { ("95 % interval of the mean", "lowest … highest") } else { ("", "") };
@@ -382,43 +417,10 @@ fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs, columns: usize) 
         if is_wide {
             writeln!(f, "  {name:<13}{median:>9}  {range:<26}{extremes}")?;
         } else {
-            writeln!(f, "  {name:<13}{median:>9}\n    95 % of mean  {range}\n    extremes      {extremes}")?;
+            writeln!(f, "  {name:<13}{median:>9}\n    mean (95 %)   {range}\n    extremes      {extremes}")?;
         }
     }
     Ok(())
-}
-
-/// A table of the latencies, with the times beside them that explain them, and a picture.
-fn latencies(f: &mut Formatter<'_>, result: &StageResult, columns: usize) -> fmt::Result {
-    let recorder = &result.recorder;
-    let latency = Percentiles::of(&recorder.latency);
-    let mut numbers = match result.stage {
-        Stage::Churn(_) => vec![
-            ("whole", latency),
-            ("connect", Percentiles::of(&recorder.connect)),
-            ("exchange", Percentiles::of(&recorder.exchange)),
-        ],
-        Stage::Open { .. } => vec![("latency", latency), ("service", Percentiles::of(&recorder.service))],
-        _ => vec![("latency", latency)],
-    };
-    if result.stage.arrivals().is_some() {
-        numbers.push(("send lag", Percentiles::of(&recorder.lag)));
-    }
-    // Where not even the numbers have room they stand closer, and the picture is left out.
-    let width = TABLE_NAME_COLUMNS + numbers.len() * TABLE_CELL_COLUMNS;
-    let (gap, name_columns) = if width > columns { ("", 7) } else { (" ", 8) };
-    let line = |name: &str, cell: &dyn Fn(&(&str, Percentiles)) -> String, picture: &str| {
-        let cells: String = numbers.iter().map(|column| format!("{:>10}{gap}", cell(column))).collect();
-        format!("  {name:<name_columns$}{cells} {picture}").trim_end().to_owned()
-    };
-    let scale = Scale::of(&latency, columns.saturating_sub(width + 1));
-    writeln!(f, "{}", line("", &|(name, _)| (*name).to_owned(), &scale.caption()))?;
-    for (index, (name, value)) in latency.rows().into_iter().enumerate() {
-        writeln!(f, "{}", line(name, &|(_, times)| shown(times.rows()[index].1), &scale.bar(value)))?;
-    }
-    writeln!(f, "{}", line("samples", &|(_, times)| count(times.samples), ""))?;
-    let has_gap = numbers.iter().any(|(_, times)| times.rows().iter().any(|(_, ns)| ns.is_none()));
-    if has_gap { writeln!(f, "  -: too few samples, fewer than ten beyond it") } else { Ok(()) }
 }
 
 /// How connections come and go.
@@ -438,46 +440,8 @@ fn churn_sentence(report: &Report, churn: Churn) -> String {
     }
 }
 
-/// A logarithmic scale from the power of ten below the median to the one above the longest.
-struct Scale {
-    low: i32,
-    high: i32,
-    /// How long the longest bar is.
-    columns: usize,
-}
-
-impl Scale {
-    /// One for `latency`, with `room` columns for its picture.
-    fn of(latency: &Percentiles, room: usize) -> Scale {
-        let exponent = |ns: u64| (ns.max(1) as f64).log10();
-        let longest = latency.max_ns.unwrap_or(1);
-        let low = exponent(latency.p50_ns.unwrap_or(longest)).floor() as i32;
-        let columns = if room < BAR_COLUMNS_MIN { 0 } else { room.min(BAR_COLUMNS) };
-        Scale { low, high: (exponent(longest).ceil() as i32).max(low + 1), columns }
-    }
-
-    /// What it spans, as far as there is room for that.
-    fn caption(&self) -> String {
-        let (low, high) = (span(10u64.pow(self.low as u32)), span(10u64.pow(self.high as u32)));
-        // Powers of ten read better without their decimals.
-        let plain = |text: String| text.replace(".00", "").replace(".0", "");
-        let short = format!("{} … {}", plain(low), plain(high));
-        let candidates = [format!("{short}, logarithmic"), short];
-        candidates.into_iter().find(|text| text.chars().count() <= self.columns).unwrap_or_default()
-    }
-
-    fn bar(&self, value: Option<u64>) -> String {
-        let Some(ns) = value.filter(|_| self.columns > 0) else { return String::new() };
-        let part = ((ns.max(1) as f64).log10() - f64::from(self.low)) / f64::from(self.high - self.low);
-        let eighths = (part.clamp(0.0, 1.0) * self.columns as f64 * 8.0).round() as usize;
-        let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
-        // Even the shortest leaves a trace.
-        format!("{}{}", "█".repeat(eighths / 8), if eighths == 0 { "▏" } else { rest })
-    }
-}
-
 fn errors(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
-    let mut merged = crate::recorder::Failures::new();
+    let mut merged = Failures::new();
     for recorder in report.stages.iter().map(|result| &result.recorder) {
         for failures in [&recorder.connect_failures, &recorder.request_failures, &recorder.losses] {
             failures.iter().for_each(|(failure, number)| *merged.entry(*failure).or_default() += number);
@@ -580,55 +544,6 @@ fn server(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     row(f, "Server", &format!("{by_shard} connections by shard, {into} in, {out} out{agree}"))
 }
 
-fn verdict(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
-    match Verdict::of(report) {
-        Verdict::None
-            if report.measured().any(|it| it.recorder.window_ns < JUDGED_MIN.as_nanos() as u64)
-                && !report.is_failed() =>
-        {
-            row(f, "Verdict", "none: in less than 2 s chance decides")
-        }
-        Verdict::None => Ok(()),
-        Verdict::Valid => row(f, "Verdict", "VALID: the figures are the server's"),
-        Verdict::Suspect(reasons) => reasons.iter().enumerate().try_for_each(|(index, reason)| {
-            row(
-                f,
-                if index == 0 { "Verdict" } else { "" },
-                &format!("{}{reason}", if index == 0 { "SUSPECT: " } else { "" }),
-            )
-        }),
-    }
-}
-
-fn result(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
-    let interrupted = "INTERRUPTED: this is what there was until then";
-    let sentence = match (report.ending, report.is_ok()) {
-        (Ending::Interrupted, _) if report.is_clean() => interrupted,
-        (Ending::Interrupted, _) => "INTERRUPTED, and FAILED before that",
-        (Ending::Complete, true) if report.plan.churn.is_some() => {
-            "OK: every reply was right, and every connection ended as it had to"
-        }
-        (Ending::Complete, true) if matches!(report.plan.protocol, Protocol::Echo { .. }) => {
-            "OK: every byte came back, and no connection was lost"
-        }
-        (Ending::Complete, true) => "OK: every reply was right, and no connection was lost",
-        (Ending::NoConnection, _) => "FAILED: no connection could be opened",
-        (Ending::AllLost, _) => "FAILED: every connection was lost",
-        (Ending::Complete, false) if report.exit() != Exit::Failed => {
-            "not all was well, but that is for --slo to judge"
-        }
-        (Ending::Complete, false) if report.answered() == 0 => "FAILED: nothing was answered",
-        (Ending::Complete, false) => match report.unfinished() {
-            0 => "FAILED: see the errors",
-            1 => "FAILED: 1 request was not answered by the end",
-            number => {
-                return row(f, "Result", &format!("FAILED: {} requests were not answered by the end", count(number)));
-            }
-        },
-    };
-    row(f, "Result", sentence)
-}
-
 fn row(f: &mut Formatter<'_>, name: &str, text: &str) -> fmt::Result {
     writeln!(f, "{name:<width$}{text}", width = LABEL_COLUMNS)
 }
@@ -653,28 +568,20 @@ const CLOSING_SHOWN: Duration = Duration::from_millis(500);
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The longest bar of the picture: with three columns of numbers the line still fits a terminal of 80.
-const BAR_COLUMNS: usize = 32;
-
-/// A shorter one tells nothing.
-const BAR_COLUMNS_MIN: usize = 8;
-
-/// Columns of the percentiles' names, and of each of the numbers with the blank behind it.
-const TABLE_NAME_COLUMNS: usize = 10;
-const TABLE_CELL_COLUMNS: usize = 11;
-
 /// Columns of a row of several runs, all of it.
 const RUNS_COLUMNS: usize = 74;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::{Act, Failure, Kind};
+    use crate::failure::{Failure, Kind};
     use crate::plan::tests::plan_inside;
+    use crate::protocol::script::Script;
     use crate::recorder::note;
     use crate::report::tests::{report, three_runs};
     use crate::schedule::Rate;
     use crate::terminal::COLUMNS_USUAL;
+    use std::sync::Arc;
 
     fn render(report: &Report) -> String {
         super::render(report, COLUMNS_USUAL)
@@ -687,6 +594,7 @@ mod tests {
         open.stages[1].stage =
             Stage::Open { duration: Duration::from_secs(1), rate: Rate::constant(1000.0), arrival: Arrival::Poisson };
         assert!(render(&open).starts_with("Open loop · "));
+        assert!(render(&open).contains("\nbegun 1970-01-01T00:00:00Z\n"), "{}", render(&open));
     }
 
     #[test]
@@ -730,6 +638,34 @@ mod tests {
     }
 
     #[test]
+    fn heartbeats_say_what_was_verified() {
+        let mut hold = report();
+        let (duration, heartbeat) = (Duration::from_secs(1), Some(Duration::from_millis(10)));
+        hold.stages[1].stage = Stage::Hold { duration, heartbeat };
+        assert!(render(&hold).contains("heartbeats  1,000 of 1,000 echoed every byte\n"), "{}", render(&hold));
+        hold.plan.protocol = Protocol::Script(Arc::new(Script::new("PING", "PONG").unwrap()));
+        assert!(render(&hold).contains("heartbeats  1,000 of 1,000 answered as they had to\n"), "{}", render(&hold));
+    }
+
+    #[test]
+    fn connections_that_come_and_go_say_at_what_they_failed() {
+        let mut churn = report();
+        let kind = Churn { duration: Duration::from_secs(1), arrivals: None, close: Close::Server };
+        (churn.stages[1].stage, churn.plan.churn) = (Stage::Churn(kind), Some((kind, None)));
+        assert!(!render(&churn).contains("  failed "), "{}", render(&churn));
+        let failures = &mut churn.stages[1].recorder.request_failures;
+        for (act, kind) in [(Act::Connect, Kind::Refused), (Act::Connect, Kind::TimedOut), (Act::Reply, Kind::Reset)] {
+            note(failures, Failure::new(act, kind));
+        }
+        note(failures, Failure::new(Act::Close, Kind::TimedOut));
+        let wanted = "  failed      2 connects · 1 exchange · 1 close by the server\n";
+        assert!(render(&churn).contains(wanted), "{}", render(&churn));
+        churn.stages.push(churn.stages[1].clone());
+        let wanted = "  failed      4 connects · 2 exchanges · 2 closes by the server\n";
+        assert!(render(&churn).contains(wanted), "{}", render(&churn));
+    }
+
+    #[test]
     fn without_samples_there_is_no_table_and_with_few_a_dash_is_explained() {
         let mut empty = report();
         empty.stages[1].recorder = Recorder::new(1_000_000_000);
@@ -757,15 +693,6 @@ mod tests {
         assert!(text.contains("Verdict       SUSPECT: the generator stood still for 1.50 s"), "{text}");
         assert!(text.contains("SLO met       p99 < 2.00 ms: 990 us"), "{text}");
         assert!(text.contains("SLO MISSED    p99.9 < 1.00 s: too few samples to tell"), "{text}");
-    }
-
-    #[test]
-    fn bars_grow_with_the_logarithm() {
-        let scale = Scale { low: 3, high: 5, columns: 32 };
-        let columns = |ns| scale.bar(Some(ns)).chars().count();
-        assert_eq!([columns(1_000), columns(10_000), columns(100_000)], [1, 16, 32]);
-        assert_eq!(scale.caption(), "1 us … 100 us, logarithmic");
-        assert_eq!(scale.bar(None), "");
     }
 
     #[test]

@@ -21,7 +21,10 @@ impl Axis {
         let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|nice| nice * power).find(|step| *step >= raw * 0.999);
         let step = step.unwrap_or(10.0 * power);
         let high = (most / step).ceil() * step;
-        let ticks = (0..=(high / step).round() as u32).map(|n| f64::from(n) * step).map(|at| (at, name(at))).collect();
+        // 0.3, and not three times 0.1, which is 0.30000000000000004.
+        let rounded = |at: f64| if power < 1.0 { (at / power).round() / power.recip().round() } else { at };
+        let ticks = (0..=(high / step).round() as u32).map(|n| rounded(f64::from(n) * step));
+        let ticks = ticks.map(|at| (at, name(at))).collect();
         Axis { low: 0.0, high, is_log: false, ticks }
     }
 
@@ -41,14 +44,22 @@ impl Axis {
         Axis { low: 10f64.powi(low), high: 10f64.powi(high), is_log: true, ticks }
     }
 
-    /// From `least` to `most`, with names at one, two and five times each power of ten.
+    /// From `least` to `most`, with names at one, two and five times each power of ten; where they lie too close together for
+    /// two of those, at each of its tenths.
     pub(super) fn log_to(least: f64, most: f64, name: impl Fn(f64) -> String) -> Axis {
         // Of nothing, and of one value, an axis can be drawn, too: its length has bounds.
         let low = least.clamp(AXIS_LEAST, AXIS_MOST);
         let high = most.clamp(low * 1.1, AXIS_MOST * 1.1);
         let powers = low.log10().floor() as i32..=high.log10().ceil() as i32;
-        let ticks = powers.flat_map(|power| [1.0, 2.0, 5.0].map(|nice| nice * 10f64.powi(power)));
-        let ticks = ticks.filter(|at| (low * 0.999..=high * 1.001).contains(at)).map(|at| (at, name(at))).collect();
+        let at_tenths = |tenths: &[u32]| {
+            let ticks =
+                powers.clone().flat_map(|power| tenths.iter().map(move |n| f64::from(*n) * 10f64.powi(power - 1)));
+            ticks.filter(|at| (low * 0.999..=high * 1.001).contains(at)).collect::<Vec<_>>()
+        };
+        let some = [at_tenths(&[10, 20, 50]), at_tenths(&[10, 20, 30, 40, 50, 60, 70, 80, 90])];
+        let ticks = some.into_iter().find(|ticks| ticks.len() > 1);
+        let ticks = ticks.unwrap_or_else(|| at_tenths(&(10..100).collect::<Vec<_>>()));
+        let ticks = ticks.into_iter().map(|at| (at, name(at))).collect();
         Axis { low, high, is_log: true, ticks }
     }
 
@@ -81,8 +92,8 @@ pub(super) struct Chart {
     x: Axis,
     y: Axis,
     svg: String,
-    /// How high the names of lines stand.
-    names: Vec<f64>,
+    /// The classes and names of its lines.
+    names: Vec<(String, String)>,
 }
 
 impl Chart {
@@ -107,16 +118,16 @@ impl Chart {
         for (at, name) in &x.ticks {
             let left = left_of(x.place(*at));
             let half = name.chars().count() as f64 * CHARACTER / 2.0;
-            let bottom = HEIGHT - BOTTOM;
+            let (bottom, middle) = (HEIGHT - BOTTOM, left.min(WIDTH - half));
             let _ =
                 write!(svg, "<line class=\"grid\" x1=\"{left:.1}\" x2=\"{left:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>");
             // Names that would touch each other are left out.
-            if left - half >= free_from {
-                free_from = left + half + CHARACTER;
+            if middle - half >= free_from {
+                free_from = middle + half + CHARACTER;
                 let _ = write!(
                     svg,
                     "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{name}</text>",
-                    left.min(WIDTH - half),
+                    middle,
                     bottom + 18.0
                 );
             }
@@ -124,25 +135,31 @@ impl Chart {
         Chart { x, y, svg, names: Vec::new() }
     }
 
-    /// A line through points in the order of x, in the colour of `class`; `name` stands at its end.
+    /// A line through points in the order of x, in the colour of `class`. Its name stands in the [`key`](Chart::key); that
+    /// of an upright line, which marks a place, beside its upper end.
     pub(super) fn line(&mut self, class: &str, name: &str, points: &[(f64, f64)]) {
-        let Some(last) = points.last() else { return };
+        let (Some(first), Some(last)) = (points.first(), points.last()) else { return };
         let path = self.path(points);
-        let (left, top) = (left_of(self.x.place(last.0)), top_of(self.y.place(last.1)));
         let _ = write!(self.svg, "<path class=\"line {class}\" d=\"{path}\"/>");
-        if !name.is_empty() {
-            let (left, mut top) =
-                (left.min(WIDTH - RIGHT - 4.0), if top < TOP + 14.0 { top + 16.0 } else { top - 6.0 });
-            // Lines that lie on each other must not have their names there, too.
-            while self.names.iter().any(|other| (other - top).abs() < NAME_HEIGHT) {
-                top += NAME_HEIGHT;
-            }
-            self.names.push(top);
+        if points.len() > 1 && first.0 == last.0 {
+            let left = left_of(self.x.place(last.0));
+            let is_left = left > WIDTH / 2.0;
+            let (anchor, left) = if is_left { ("end", left - 4.0) } else { ("start", left + 4.0) };
             let _ = write!(
                 self.svg,
-                "<text class=\"name {class}\" x=\"{left:.1}\" y=\"{top:.1}\" text-anchor=\"end\">{name}</text>"
+                "<text class=\"name {class}\" x=\"{left:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{name}</text>",
+                TOP + NAME_HEIGHT
             );
+        } else if !name.is_empty() {
+            self.names.push((class.to_owned(), name.to_owned()));
         }
+    }
+
+    /// Which line is which, to stand behind the title; nothing where none has a name. Within it, names would lie on lines.
+    pub(super) fn key(&self) -> String {
+        let names = self.names.iter().map(|(class, name)| format!("<span class=\"{class}\">{name}</span>"));
+        let names: String = names.collect();
+        if names.is_empty() { names } else { format!("<span class=\"key\">{names}</span>") }
     }
 
     /// A line, and the area between it and the axis.
@@ -196,14 +213,14 @@ const AXIS_MOST: f64 = 1e18;
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 250.0;
 
-/// Margins, for the names of ticks.
+/// Margins, for the names of ticks; that at the right end has half of its name beyond it.
 const LEFT: f64 = 62.0;
-const RIGHT: f64 = 14.0;
+const RIGHT: f64 = 28.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 26.0;
 
-/// From one name to the next below it.
-const NAME_HEIGHT: f64 = 15.0;
+/// From the upper edge to the foot of a name.
+const NAME_HEIGHT: f64 = 12.0;
 
 /// About as wide as a letter.
 const CHARACTER: f64 = 7.0;
@@ -231,7 +248,46 @@ mod tests {
             let axis = Axis::log_to(least, most, |value| value.to_string());
             assert!(axis.ticks.len() < 100 && axis.high > axis.low && axis.high.is_finite(), "{least} {most}");
         }
-        assert_eq!(Axis::log_to(150.0, 1100.0, |at| at.to_string()).ticks.len(), 3, "200, 500 and 1,000");
+        let names = |least, most| {
+            let axis = Axis::log_to(least, most, |at| format!("{at:.0}"));
+            axis.ticks.into_iter().map(|(_, name)| name).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(150.0, 1100.0), "200 500 1000");
+        assert_eq!(names(500.0, 800.0), "500 600 700 800");
+        assert_eq!(names(2400.0, 2700.0), "2400 2500 2600 2700", "never an axis without names");
+    }
+
+    #[test]
+    fn names_of_ticks_are_as_short_as_the_step_and_do_not_touch() {
+        let axis = Axis::linear(0.45, |value| format!("{value} s"));
+        let names: Vec<&str> = axis.ticks.iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(names, ["0 s", "0.1 s", "0.2 s", "0.3 s", "0.4 s", "0.5 s"]);
+        for beyond_in in [1e2, 1e4, 1e5, 1e6, 1e8] {
+            let chart = Chart::new("a", "b", Axis::percentiles(beyond_in), Axis::linear(1.0, |_| String::new()));
+            let svg = chart.finish();
+            let texts = svg.split("<text class=\"tick\" x=\"").skip(1).filter(|it| it.contains("\"middle\""));
+            let mut free_from = 0.0;
+            for text in texts {
+                let (middle, rest) = text.split_once('"').unwrap();
+                let name = rest.split('>').nth(1).unwrap().trim_end_matches("</text");
+                let (middle, half) = (middle.parse::<f64>().unwrap(), name.chars().count() as f64 * CHARACTER / 2.0);
+                assert!(middle - half >= free_from && middle + half <= WIDTH + 0.1, "{beyond_in}: {name}: {svg}");
+                free_from = middle + half + CHARACTER - 0.1;
+            }
+            assert!(free_from > WIDTH / 2.0, "{svg}");
+        }
+    }
+
+    #[test]
+    fn lines_are_named_above_and_an_upright_one_beside_it() {
+        let axis = || Axis::linear(10.0, |value| value.to_string());
+        let mut chart = Chart::new("a", "b", axis(), axis());
+        assert_eq!(chart.key(), "");
+        chart.line("blue", "p99", &[(0.0, 1.0), (10.0, 1.0)]);
+        chart.line("teal", "here", &[(2.0, 0.0), (2.0, 10.0)]);
+        assert_eq!(chart.key(), "<span class=\"key\"><span class=\"blue\">p99</span></span>");
+        let svg = chart.finish();
+        assert!(!svg.contains("p99") && svg.contains(">here</text>"), "{svg}");
     }
 
     #[test]

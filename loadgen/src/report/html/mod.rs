@@ -9,11 +9,15 @@ use std::fmt::Write;
 
 use self::chart::{Axis, Chart};
 use crate::churn::Churn;
-use crate::quantity::{bytes, count, rate_text, span};
-use crate::recorder::Recorder;
+use crate::moment::rfc3339_seconds;
+use crate::quantity::{bytes, count, counted, rate_text, span};
+use crate::recorder::{Recorder, total};
 use crate::report::percentiles::Percentiles;
-use crate::report::{Exit, Report, StageResult, advice, text, warnings};
+use crate::report::text::outcome;
+use crate::report::{Report, StageResult, advice, text, warnings};
 use crate::schedule::Arrival;
+use crate::series::Part;
+use crate::shell;
 use crate::stage::Stage;
 use crate::times::Times;
 use crate::verdict::Verdict;
@@ -23,7 +27,7 @@ pub(crate) fn render(report: &Report) -> String {
     let page = text::render(report, usize::MAX);
     let head = page.lines().next().unwrap_or("loadgen");
     let shown = report.numbered().filter(|(it, _)| has_section(report, it));
-    let sections: String = shown.map(|(it, number)| section(report, it, number)).collect();
+    let sections: String = shown.map(|(it, number)| section(it, number)).collect();
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\"><meta name=\"generator\" content=\"loadgen {version}\">\
@@ -48,39 +52,53 @@ fn escaped(text: &str) -> String {
 
 fn machine(report: &Report) -> String {
     let machine = &report.machine;
-    let (cores, memory) = (machine.cores.len(), bytes(machine.memory_bytes));
+    let (cores, memory) = (counted(machine.cores.len() as u64, "core"), bytes(machine.memory_bytes));
     format!(
-        "loadgen {} on {cores} cores of {}, {memory}, Linux {}",
+        "loadgen {} on {cores} of {}, {memory}, Linux {}; begun {}",
         env!("CARGO_PKG_VERSION"),
         machine.processor,
-        machine.kernel
+        machine.kernel,
+        rfc3339_seconds(report.begun_at)
     )
 }
 
+/// How it ended, what became of the conditions, and what the figures are worth: none of these hides another one.
 fn verdict(report: &Report) -> String {
-    let verdict = Verdict::of(report);
-    let (class, word, sentence) = match (report.exit(), &verdict) {
-        (Exit::Failed, _) => ("failed", "FAILED", report.ending.name()),
-        (Exit::Missed, _) => ("failed", "SLO MISSED", "a condition was not kept to"),
-        (_, Verdict::Suspect(_)) => ("suspect", "SUSPECT", "these figures may not be the server's"),
-        (_, Verdict::Valid) => ("ok", "VALID", "every reply was right, and the figures are the server's"),
-        (_, Verdict::None) => {
-            ("ok", "OK", "every reply was right; too short, or not of the kind, to judge the figures")
+    let result = outcome::result(report);
+    let (word, sentence) = result.split_once(": ").unwrap_or((&result, ""));
+    let class = if report.is_failed() { "failed" } else { "ok" };
+    let what_to_do = warnings::sentences(report).into_iter().chain(advice::sentences(report)).collect::<Vec<_>>();
+    let mut boxes = judgement(class, word, sentence, &what_to_do);
+    let conditions = report.slo_outcomes();
+    if !conditions.is_empty() {
+        let is_met = conditions.iter().all(|outcome| outcome.is_met);
+        let (class, word) = if is_met { ("ok", "SLO MET") } else { ("failed", "SLO MISSED") };
+        let conditions: Vec<String> = conditions
+            .into_iter()
+            .map(|outcome| {
+                let kept = if outcome.is_met { "kept to" } else { "missed" };
+                let measured = outcome.measured.unwrap_or_else(|| "too few samples to tell".into());
+                format!("{} was {kept}: {measured}", outcome.condition)
+            })
+            .collect();
+        boxes += &judgement(class, word, "", &conditions);
+    }
+    boxes
+        + &match Verdict::of(report) {
+            Verdict::Suspect(reasons) => {
+                judgement("suspect", "SUSPECT", "these figures may not be, or not only, the server's", &reasons)
+            }
+            Verdict::Valid => judgement("ok", "VALID", outcome::VALID, &[]),
+            Verdict::None if outcome::is_short(report) => judgement("none", "NO VERDICT", outcome::SHORT, &[]),
+            Verdict::None => String::new(),
         }
-    };
-    let slo = report.slo_outcomes().into_iter().map(|outcome| {
-        let kept = if outcome.is_met { "kept to" } else { "missed" };
-        format!(
-            "{} was {kept}: {}",
-            outcome.condition,
-            outcome.measured.unwrap_or_else(|| "too few samples to tell".into())
-        )
-    });
-    let mut items = verdict.reasons().to_vec();
-    items.extend(slo.chain(warnings::sentences(report)).chain(advice::sentences(report)));
+}
+
+/// A word that is seen from afar, a sentence, and a list below them.
+fn judgement(class: &str, word: &str, sentence: &str, items: &[String]) -> String {
     let list: String = items.iter().map(|item| format!("<li>{}</li>", escaped(item))).collect();
     let list = if list.is_empty() { list } else { format!("<ul>{list}</ul>") };
-    format!("<div class=\"verdict {class}\"><b>{word}</b> {sentence}{list}</div>\n")
+    format!("<div class=\"verdict {class}\"><b>{word}</b> {}{list}</div>\n", escaped(sentence))
 }
 
 /// Of what was more than to open, or to verify, connections.
@@ -90,7 +108,7 @@ fn has_section(report: &Report, result: &StageResult) -> bool {
     (has_course || is_sum) && !result.is_warmup
 }
 
-fn section(report: &Report, result: &StageResult, number: Option<(usize, usize)>) -> String {
+fn section(result: &StageResult, number: Option<(usize, usize)>) -> String {
     let recorder = &result.recorder;
     let name = match result.stage {
         Stage::Closed { .. } => "Closed loop".to_owned(),
@@ -118,7 +136,7 @@ fn section(report: &Report, result: &StageResult, number: Option<(usize, usize)>
         ("median latency", shown(times.p50_ns)),
         ("99th percentile", shown(times.p99_ns)),
         ("longest", shown(times.max_ns)),
-        ("answered", count(recorder.answered)),
+        (if result.stage.churn().is_some() { "connections done" } else { "answered" }, count(recorder.answered)),
         ("failed or unfinished", count(failed)),
     ]
     .into_iter()
@@ -126,14 +144,14 @@ fn section(report: &Report, result: &StageResult, number: Option<(usize, usize)>
     .collect();
     // What was added up has no course of its own.
     let has_course = recorder.timeline.intervals().len() > 0;
-    let course = if has_course { heat(result) + &throughput(report, result) } else { String::new() };
+    let course = if has_course { heat(result) + &throughput(result) } else { String::new() };
     let charts = percentiles(recorder) + &course;
     let table = table(recorder);
     format!("<h2>{name}</h2>\n<div class=\"figures\">{figures}</div>\n<div class=\"charts\">{charts}</div>\n{table}")
 }
 
 fn figure(title: &str, chart: Chart) -> String {
-    format!("<figure><h3>{title}</h3>{}</figure>\n", chart.finish())
+    format!("<figure><h3>{title}{}</h3>{}</figure>\n", chart.key(), chart.finish())
 }
 
 /// Each kind of time over the part of the requests that took no longer.
@@ -208,7 +226,7 @@ fn heat(result: &StageResult) -> String {
     figure("Latency over time", chart)
 }
 
-fn throughput(report: &Report, result: &StageResult) -> String {
+fn throughput(result: &StageResult) -> String {
     let timeline = &result.recorder.timeline;
     let (seconds, end_s) = (timeline.interval_ns() as f64 / 1e9, end_s(result));
     let points: Vec<(f64, f64)> = timeline
@@ -224,13 +242,14 @@ fn throughput(report: &Report, result: &StageResult) -> String {
         .map(|(_, per_s)| *per_s)
         .fold(rate.map_or(0.0, |rate| rate.from_per_s.max(rate.to_per_s)), f64::max);
     let x = Axis::linear_to(end_s, |s| format!("{s} s"));
-    let mut chart = Chart::new("Answers a second", "over time", x, Axis::linear(most, short));
+    let title = format!("{} a second", if result.stage.churn().is_some() { "Connections" } else { "Answers" });
+    let mut chart = Chart::new(&title, "over time", x, Axis::linear(most, short));
     chart.area("blue", &points);
     if let Some(rate) = rate {
-        let window_s = report.plan.duration.as_secs_f64().min(end_s);
+        let window_s = result.stage.duration().unwrap_or_default().as_secs_f64().min(end_s);
         chart.line("amber", "due", &[(0.0, rate.from_per_s), (window_s, rate.to_per_s)]);
     }
-    figure("Answers a second", chart)
+    figure(&title, chart)
 }
 
 /// The end of the window, or of the answers that came after it.
@@ -252,6 +271,9 @@ fn short(number: f64) -> String {
 
 /// Connections that were open, and opened, over the run.
 fn connections(report: &Report) -> String {
+    if report.plan.churn.is_some() {
+        return connects(report);
+    }
     let first = report.stages.first().filter(|result| result.stage == Stage::Connect);
     let connected_s = first.map_or(0.0, |result| (result.begun_after + result.elapsed).as_secs_f64());
     let last = report.stages.last().map_or(0.0, |result| (result.begun_after + result.elapsed).as_secs_f64());
@@ -278,6 +300,36 @@ fn connections(report: &Report) -> String {
             .replace(">latency<", ">connect<")
     });
     figure("Connections open", held) + &connects
+}
+
+/// Of those that come and go, how many a second were opened, and how many could not be: which of them are open at one
+/// moment is chance.
+fn connects(report: &Report) -> String {
+    let end_s = report
+        .stages
+        .last()
+        .map_or(0.0, |result| result.begun_after.as_secs_f64() + result.recorder.window_ns as f64 / 1e9);
+    let series = report.series();
+    let (parts, each_s) = if end_s < TENTHS_END_S { (series.tenths(), 0.1) } else { (series.seconds(), 1.0) };
+    // What the window's end cuts off is no whole part.
+    let steps = |of: fn(&Part) -> u64| -> Vec<(f64, f64)> {
+        let number = |index| parts.iter().find(|(at, _, _)| *at == index).map_or(0, |(_, part, _)| of(part));
+        let step = |index: u64| {
+            let (from_s, per_s) = (index as f64 * each_s, number(index) as f64 / each_s);
+            [(from_s, per_s), (from_s + each_s, per_s)]
+        };
+        (0..(end_s / each_s) as u64).flat_map(step).collect()
+    };
+    let (opened, failed) = (steps(|part| part.established), steps(|part| total(&part.failed)));
+    let most = opened.iter().chain(&failed).map(|(_, per_s)| *per_s).fold(0.0, f64::max);
+    let x = Axis::linear_to(end_s, |s| format!("{s} s"));
+    let mut chart = Chart::new("Connects a second", "over the whole run", x, Axis::linear(most, short));
+    chart.area("teal", &opened);
+    if failed.iter().any(|(_, per_s)| *per_s > 0.0) {
+        chart.line("teal", "opened", &opened);
+        chart.line("amber", "failed", &failed);
+    }
+    figure("Connects a second", chart)
 }
 
 fn table(recorder: &Recorder) -> String {
@@ -325,19 +377,25 @@ fn failures(report: &Report) -> String {
 
 fn settings(report: &Report) -> String {
     let (plan, machine) = (&report.plan, &report.machine);
+    let cores = counted(machine.cores.len() as u64, "core");
     let cpu = report.stages.iter().filter(|result| result.stage.duration().is_some()).map(|result| {
         let seconds = result.elapsed.as_secs_f64().max(1e-9);
-        let cores = |time: std::time::Duration| format!("{:.2} cores", time.as_secs_f64() / seconds);
-        let server = result.server_cpu_time.map_or_else(String::new, |time| format!(", server {}", cores(time)));
-        format!("{}: generator {}{server}", result.stage.name(), cores(result.recorder.cpu_time))
+        let used = |time: std::time::Duration| format!("{:.2} cores", time.as_secs_f64() / seconds);
+        let server = result.server_cpu_time.map_or_else(String::new, |time| format!(", server {}", used(time)));
+        format!("{}: generator {}{server}", result.stage.name(), used(result.recorder.cpu_time))
     });
     let rows: [(&str, String); 11] = [
-        ("Command", report.command.join(" ")),
+        ("Command", shell::typed(&report.command)),
         ("Target", format!("{} ({})", plan.name, plan.addresses())),
         ("Protocol", format!("{}, {} a request", plan.protocol.name(), bytes(plan.size().into()))),
         (
             "Connections",
-            format!("{} by {} threads, from {}", count(plan.connections), plan.threads(), report.sources_used),
+            format!(
+                "{} by {}, from {}",
+                count(plan.connections),
+                counted(plan.threads() as u64, "thread"),
+                report.sources_used
+            ),
         ),
         (
             "Duration",
@@ -346,7 +404,7 @@ fn settings(report: &Report) -> String {
         ("Seed", plan.seed.to_string()),
         ("Processor time", cpu.collect::<Vec<_>>().join("; ")),
         ("Memory", format!("{} resident at the most", bytes(report.resident_bytes_max()))),
-        ("Machine", format!("{}, {} cores, {}", machine.processor, machine.cores.len(), bytes(machine.memory_bytes))),
+        ("Machine", format!("{}, {cores}, {}", machine.processor, bytes(machine.memory_bytes))),
         ("Kernel", format!("Linux {}, somaxconn {}", machine.kernel, machine.somaxconn)),
         (
             "Limits",
@@ -368,12 +426,20 @@ const STYLE: &str = include_str!("style.css");
 /// Points of a curve for each power of ten of what lies beyond.
 const STEPS_PER_POWER: f64 = 24.0;
 
+/// Connects of shorter runs are counted in tenths of a second.
+const TENTHS_END_S: f64 = 3.0;
+
 /// Rows of the heat map.
 const HEAT_ROWS: usize = 48;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::churn::Close;
+    use crate::failure::{Act, Failure, Kind};
+    use crate::plan::tests::plan;
+    use crate::recorder::note;
+    use crate::report::Ending;
     use crate::report::tests::report;
     use std::time::Duration;
 
@@ -402,6 +468,78 @@ mod tests {
         assert!(page.matches("class=\"cell\"").count() > 20);
         assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("NaN"), "{page}");
         assert!(page.contains("<td>p99</td><td>990 us</td>"));
+    }
+
+    #[test]
+    fn when_it_began_and_what_to_type_again_stand_on_the_page() {
+        let mut run = report();
+        run.command = ["loadgen", "rr", "h:1", "--slo", "p99<2ms", "-s", "64 B"].map(str::to_owned).into();
+        let page = render(&run);
+        assert!(page.contains("Linux 6.1; begun 1970-01-01T00:00:00Z</p>"), "{page}");
+        assert!(page.contains("<td>loadgen rr h:1 --slo &#39;p99&lt;2ms&#39; -s &#39;64 B&#39;</td>"), "{page}");
+    }
+
+    #[test]
+    fn how_it_ended_the_conditions_and_the_verdict_do_not_hide_each_other() {
+        let mut run = report();
+        run.stages[1].recorder.window_ns = 3_000_000_000;
+        run.stages[1].recorder.standstill_ns = 1_500_000_000;
+        run.slo = Some("p99<2ms,p50<1us".parse().unwrap());
+        let missed = verdict(&run);
+        let words = ["<b>OK</b> every byte came back", "<b>SLO MISSED</b>", "<b>SUSPECT</b> these figures"];
+        assert!(words.iter().all(|word| missed.contains(word)), "{missed}");
+        assert!(missed.contains("<li>p99 &lt; 2.00 ms was kept to: 990 us</li>"), "{missed}");
+        assert!(missed.contains("<li>p50 &lt; 1.00 us was missed: 500 us</li>"), "{missed}");
+        assert!(missed.contains("<li>the generator stood still for 1.50 s"), "{missed}");
+        run.stages[1].recorder.due += 1;
+        note(&mut run.stages[1].recorder.request_failures, Failure::new(Act::Reply, Kind::TimedOut));
+        let failed = verdict(&run);
+        assert!(failed.contains("verdict failed\"><b>FAILED</b> see the errors<ul>"), "{failed}");
+        assert!(failed.contains("<b>SLO MISSED</b>") && failed.contains("<b>SUSPECT</b>"), "{failed}");
+        run.ending = Ending::Interrupted;
+        assert!(verdict(&run).contains("<b>INTERRUPTED, and FAILED before that</b>"), "{}", verdict(&run));
+        assert!(verdict(&report()).contains("<b>NO VERDICT</b> in less than 2 s chance decides"));
+        run = report();
+        run.stages[1].recorder.window_ns = 3_000_000_000;
+        run.slo = Some("p99<2ms".parse().unwrap());
+        let good = verdict(&run);
+        assert!(good.contains("<b>SLO MET</b>") && good.contains("<b>VALID</b>") && !good.contains("failed"), "{good}");
+    }
+
+    #[test]
+    fn connections_that_come_and_go_are_counted_by_the_second() {
+        let mut run = report();
+        let churn = Churn { duration: Duration::from_secs(3), arrivals: None, close: Close::Reset };
+        run.plan = plan("127.0.0.1:4000 -c 10 -d 3s --threads 1").unwrap();
+        run.plan.churn = Some((churn, None));
+        run.stages.remove(0);
+        run.stages[0].stage = Stage::Churn(churn);
+        let recorder = &mut run.stages[0].recorder;
+        recorder.window_ns = 3_500_000_000;
+        (0..3500u64).for_each(|ms| recorder.series.note_established(ms * 1_000_000));
+        (0..1000).for_each(|ms| recorder.timeline.record(ms * 1_000_000, u64::MAX, (ms + 1) * 1000));
+        recorder.timeline.close();
+        let page = render(&run);
+        assert!(
+            page.contains("<h3>Connections a second</h3>") && page.contains("<h3>Connects a second</h3>"),
+            "{page}"
+        );
+        assert!(page.contains("connections done") && page.contains("10 by 1 thread, from"), "{page}");
+        for wrong in ["Answers a second", "answers a second", "Connections open", "1 threads", ">failed<"] {
+            assert!(!page.contains(wrong), "{wrong}: {page}");
+        }
+        let line =
+            |drawn: &str| drawn.split("class=\"line teal\" d=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        let drawn = line(&connects(&run));
+        let heights: Vec<&str> = drawn.split('L').map(|point| point.rsplit(' ').next().unwrap()).collect();
+        assert!(heights.len() == 6 && heights.iter().all(|height| height == &heights[0]), "a thousand each: {drawn}");
+        note_failed(&mut run, 1_500_000_000);
+        assert!(connects(&run).contains(">failed<"));
+    }
+
+    fn note_failed(run: &mut Report, now_ns: u64) {
+        let refused = Failure::new(Act::Connect, Kind::Refused);
+        run.stages[0].recorder.series.note_failed(now_ns, refused);
     }
 
     #[test]

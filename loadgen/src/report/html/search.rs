@@ -17,7 +17,7 @@ pub(crate) fn render(found: &Found) -> String {
     let report = &found.report;
     let measured = report.measured().next_back().filter(|it| it.recorder.timeline.intervals().len() > 0);
     let section = measured.map_or_else(String::new, |result| {
-        format!("<p class=\"dim\">Below: the trial at the answer.</p>\n{}", section(report, result, None))
+        format!("<p class=\"dim\">Below: the trial at the answer.</p>\n{}", section(result, None))
     });
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \

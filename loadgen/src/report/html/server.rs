@@ -27,7 +27,9 @@ pub(super) fn section(report: &Report) -> String {
         "Memory of the server",
         "resident",
         x(),
-        Axis::linear(highest(&resident) / UNIT, |mib| bytes((mib * UNIT) as u64)),
+        Axis::linear(highest(&resident) / UNIT, |mib| {
+            bytes((mib * UNIT) as u64).replace(".00", "").replace(".0 ", " ")
+        }),
     );
     memory.area("teal", &resident.iter().map(|(at, value)| (*at, value / UNIT)).collect::<Vec<_>>());
     charts += &figure("Memory of the server, resident", memory);
