@@ -181,7 +181,9 @@ impl Found {
 
     /// Where requests waited for connections, and the server was no slower than before: their number was the limit.
     fn few_connections(&self) -> Option<String> {
-        let (failed, best) = (self.first_failed()?, self.decisive().filter(|trial| trial.is_passed())?);
+        // Where the generator was late, what it then sends at once needs more connections than the rate does.
+        let first_failed = self.first_failed().filter(|_| !self.answer.is_generator_limit());
+        let (failed, best) = (first_failed?, self.decisive().filter(|trial| trial.is_passed())?);
         let (failed, best): (&Recorder, &Recorder) = (&failed.result.recorder, &best.result.recorder);
         let is_starved = failed.starved as f64 > failed.due as f64 * STARVED;
         let is_same = failed.service.at_quantile(0.5) < best.service.at_quantile(0.5) * 2;
@@ -366,5 +368,9 @@ pub(crate) mod tests {
         let few = found(&[(1000.0, true), (1050.0, false)], |recorder| recorder.starved = 900);
         assert!(few.advice().iter().any(|sentence| sentence.contains("-c 20")), "{:?}", few.advice());
         assert!(found(&[(1000.0, true), (1050.0, false)], |_| ()).advice().is_empty());
+        let late = found(&[(1000.0, true), (1050.0, false)], |recorder| {
+            (recorder.starved, recorder.busy_part) = (900, 0.9);
+        });
+        assert!(late.advice().iter().all(|sentence| !sentence.contains("-c 20")), "{:?}", late.advice());
     }
 }

@@ -45,7 +45,9 @@ fn verdict(found: &Found) -> String {
         Exit::Suspect => ("suspect", "SUSPECT"),
         Exit::Ok | Exit::Worse => ("ok", "FOUND"),
     };
-    let mut items: Vec<String> = found.first_failed().map_or_else(Vec::new, |trial| trial.misses.clone());
+    let why_not = |trial: &Trial, miss| format!("At {}/s: {miss}", rate_text(trial.rate_per_s));
+    let mut items: Vec<String> = Vec::new();
+    items.extend(found.first_failed().into_iter().flat_map(|it| it.misses.iter().map(move |miss| why_not(it, miss))));
     items.extend(found.generator().into_iter().flatten().cloned());
     items.extend(advice::sentences(&found.report).into_iter().filter(|_| found.exit() == Exit::Failed));
     items.extend(found.advice());
@@ -136,21 +138,22 @@ fn table(found: &Found) -> String {
             shown(times.p999_ns),
             shown(times.max_ns),
             percent(trial.error_part()),
-            trial.outcome(),
         ];
         let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
-        format!("<tr><td>{}/s</td>{cells}</tr>", rate_text(trial.rate_per_s))
+        let outcome = escaped(&trial.outcome());
+        format!("<tr><td>{}/s</td>{cells}<td {TEXT}>{outcome}</td></tr>", rate_text(trial.rate_per_s))
     };
     let rows: String = found.by_rate().iter().map(row).collect();
-    let head: String = ["answers/s", "p50", "p99", "p99.9", "max", "errors", "result"]
-        .iter()
-        .map(|name| format!("<th>{name}</th>"))
-        .collect();
+    let head: String =
+        ["answers/s", "p50", "p99", "p99.9", "max", "errors"].iter().map(|name| format!("<th>{name}</th>")).collect();
     let note: String = found.notes().iter().map(|note| format!("<p class=\"dim\">{}</p>\n", escaped(note))).collect();
     format!(
-        "<div class=\"scroll\"><table><thead><tr><th>due</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>\n{note}"
+        "<div class=\"scroll\"><table><thead><tr><th>due</th>{head}<th {TEXT}>result</th></tr></thead><tbody>{rows}</tbody></table></div>\n{note}"
     )
 }
+
+/// A cell with words: unlike numbers they begin at the left and are broken into lines.
+const TEXT: &str = "style=\"text-align:left;white-space:normal;min-width:16em;padding-left:1.5em\"";
 
 #[cfg(test)]
 mod tests {
@@ -162,8 +165,9 @@ mod tests {
         let page = render(&found(&[(500.0, true), (1000.0, true), (2000.0, false)], |_| ()));
         assert!(page.contains("Latency over rate") && page.contains("p99 allowed"), "{page}");
         assert!(page.contains("1,000/s meets p99 &lt; 2.00 ms; 2,000/s does not"), "{page}");
-        assert_eq!(page.matches("<td>pass</td>").count(), 2);
-        assert!(page.contains("<td>FAIL: p99 50.0 ms</td>") && !page.contains("unclear"), "{page}");
+        assert!(page.contains("<li>At 2,000/s: p99 &lt; 2.00 ms: 50.0 ms</li>"), "{page}");
+        assert_eq!(page.matches(">pass</td>").count(), 2);
+        assert!(page.contains(">FAIL: p99 50.0 ms</td>") && !page.contains("unclear"), "{page}");
         assert!(page.matches("<svg").count() >= 2 && !page.contains("NaN") && !page.contains("inf\""), "{page}");
     }
 
