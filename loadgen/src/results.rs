@@ -75,6 +75,12 @@ fn report(name: &str, document: Value) -> Result<Report, String> {
     if let Some(problem) = document["problem"].as_str() {
         return Err(format!("nothing was run: {problem}"));
     }
+    if document.get("answer_per_s").is_some() {
+        let sentence = "it is that of a search, and searches cannot be added up: each chose rates of its own. Instead measure \
+                        one rate together, with `loadgen open -R RATE --shard i/n`, and merge those results with --slo; then \
+                        the next rate";
+        return Err(sentence.to_owned());
+    }
     if document["plan"]["server_inside"] == true {
         return Err("its server was a part of it: results of different servers are not one".to_owned());
     }
@@ -581,6 +587,7 @@ mod tests {
         assert!(why(|it| it["format"] = 2.into()).contains("a.json: it has no results"));
         assert!(why(|it| it["problem"] = "no route".into()).contains("nothing was run: no route"));
         assert!(why(|it| it["plan"]["server_inside"] = true.into()).contains("its server was a part of it"));
+        assert!(why(|it| it["answer_per_s"] = Value::Null).contains("searches cannot be added up"));
         assert!(why(|it| drop(it.as_object_mut().unwrap().remove("begun_at_unix_s"))).contains("another version"));
         assert!(why(|it| it["stages"][1]["stage"] = "dance".into()).contains("stage 'dance' is unknown"));
         assert!(why(|it| it["stages"][1]["requests_due"] = (-1).into()).contains("a field is not as it should be"));

@@ -102,13 +102,25 @@ pub(crate) fn reasons(result: &StageResult) -> Vec<String> {
     reasons
 }
 
-/// Those of them for which not the server, but the generator is the reason.
-pub(crate) fn reasons_of_generator(result: &StageResult) -> Vec<String> {
+/// Those of them for which not the server, but the generator is the reason; without a lag that is not felt.
+pub(crate) fn reasons_of_generator(result: &StageResult, is_lag_felt: bool) -> Vec<String> {
     let recorder = &result.recorder;
     // Where so many had to wait for a connection, it was not the generator that sent them late.
     let is_own_lag = (recorder.starved as f64) < recorder.due as f64 * STARVED_MAX;
-    let lag = Some(result).filter(|_| is_own_lag).and_then(sent_late);
+    let lag = Some(result).filter(|_| is_own_lag && is_lag_felt).and_then(sent_late);
     [busy(result), waited(result), stood_still(result), lag].into_iter().flatten().collect()
+}
+
+/// The same in a few words each, for a table; that it was late is said if there is nothing else.
+pub(crate) fn generator_in_short(result: &StageResult) -> String {
+    let recorder = &result.recorder;
+    let facts = [
+        busy(result).map(|_| format!("busy {:.0} %", recorder.busy_part * 100.0)),
+        waited(result).map(|_| format!("without processor {:.0} %", recorder.waited_part * 100.0)),
+        stood_still(result).map(|_| format!("stood still {}", span(recorder.standstill_ns))),
+    ];
+    let facts: Vec<String> = facts.into_iter().flatten().collect();
+    if facts.is_empty() { "sent late".to_owned() } else { facts.join(", ") }
 }
 
 /// All may have been answered in the end: but if not in the window, then late, and later from second to second. Held
@@ -308,9 +320,10 @@ mod tests {
         assert!(reason(bursts, true).contains("one request in a hundred"));
         let mut late = long(true);
         lag(&mut late, |_| 95_000);
-        assert_eq!(reasons_of_generator(&late.stages[1]).len(), 1);
+        assert_eq!(reasons_of_generator(&late.stages[1], true).len(), 1);
+        assert!(reasons_of_generator(&late.stages[1], false).is_empty());
         late.stages[1].recorder.starved = 900;
-        assert!(reasons_of_generator(&late.stages[1]).is_empty(), "they waited for a connection");
+        assert!(reasons_of_generator(&late.stages[1], true).is_empty(), "they waited for a connection");
         let busy = |part: f64| reason(|report| report.stages[1].recorder.busy_part = part, false);
         assert!(busy(0.81).contains("busy for 81 %"));
         assert_eq!(busy(0.79), "valid");

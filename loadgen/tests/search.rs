@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -73,6 +73,24 @@ fn a_server_that_never_meets_it_is_exit_code_3() {
 }
 
 #[test]
+fn a_server_that_answers_nothing_is_exit_code_3_after_two_trials() {
+    // Each trial costs all connections, also the last one.
+    let server = Server::start(|_, mut stream: TcpStream| {
+        let mut buffer = [0; SIZE];
+        while stream.read_exact(&mut buffer).is_ok() {}
+    });
+    let line = format!("search {} -c 4 -s {SIZE} -d 300ms --timeout 400ms --from 50 --slo p50<50ms", server.address);
+    let (code, results) = measure(&line);
+    assert!(matches!(code, Some(3 | 4)), "{code:?} {results:#}");
+    if code == Some(3) {
+        let trials = results["trials"].as_array().unwrap();
+        let failed = trials.iter().filter(|trial| trial["result"] == "FAIL");
+        assert_eq!((failed.count(), &results["ending"]), (2, &"complete".into()), "{results:#}");
+        assert!(trials.iter().all(|trial| trial["why"].to_string().contains("4 failed")), "{results:#}");
+    }
+}
+
+#[test]
 fn a_server_that_dies_on_the_way_is_exit_code_1() {
     let mut server = start("serve --listen 127.0.0.1:0 --shards 1");
     let line = line_with(&mut lines(server.stdout.take()), "listening on ");
@@ -86,7 +104,7 @@ fn a_server_that_dies_on_the_way_is_exit_code_1() {
     said.read_to_string(&mut rest).unwrap();
     search.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     assert_eq!(search.wait().unwrap().code(), Some(1), "{stdout}{rest}");
-    assert!(stdout.contains("could not be opened again") && stdout.contains("more was not tried"), "{stdout}");
+    assert!(stdout.contains("could not be opened again") && stdout.contains("unconfirmed: "), "{stdout}");
 }
 
 #[test]
@@ -116,7 +134,83 @@ fn an_interrupted_search_tells_what_it_knows() {
     let mut stdout = String::new();
     search.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     assert_eq!(search.wait().unwrap().code(), Some(1), "{stdout}");
-    assert!(stdout.contains("INTERRUPTED") && stdout.contains("more was not tried"), "{stdout}");
+    assert!(stdout.contains("INTERRUPTED") && stdout.contains("unconfirmed: "), "{stdout}");
+}
+
+#[test]
+fn an_interrupted_search_shows_the_trial_that_was_broken_off_and_writes_all_files() {
+    let folder = std::env::temp_dir().join(format!("loadgen-broken-off-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str| folder.join(name);
+    let files: Vec<String> =
+        ["json", "csv", "hgrm", "hlog", "html"].map(|format| format!("--{format} {}", file(format).display())).to_vec();
+    let server = Server::good();
+    // A trial that would last for a minute.
+    let search = format!("search {} -c 2 -d 60s --from 100 --slo p50<10s {}", server.address, files.join(" "));
+    let mut search = start(&search);
+    let mut said = lines(search.stderr.take());
+    line_with(&mut said, "open loop at 100/s");
+    signal(&search, "INT");
+    let (mut stdout, mut rest) = (String::new(), String::new());
+    said.read_to_string(&mut rest).unwrap();
+    search.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    assert_eq!(search.wait().unwrap().code(), Some(1), "{stdout}{rest}");
+    assert!(
+        stdout.contains("unknown: no trial was run to its end") && stdout.contains("  broken off after "),
+        "{stdout}"
+    );
+    let read = |name: &str| fs::read_to_string(file(name)).unwrap();
+    let results: Value = serde_json::from_str(&read("json")).unwrap();
+    let trial = &results["trials"][0];
+    assert_eq!((&trial["is_broken_off"], &trial["is_passed"]), (&true.into(), &false.into()), "{results:#}");
+    assert!(trial["results"]["requests_answered"].as_u64() > Some(0), "{trial:#}");
+    assert_eq!((&results["is_confirmed"], &results["verdict"]["verdict"]), (&false.into(), &"none".into()));
+    assert!(read("csv").lines().nth(1).is_some_and(|row| row.contains(",broken off,")), "{}", read("csv"));
+    assert!(read("html").contains("INTERRUPTED") && read("hlog").contains("Tag=open-100,"));
+    assert!(read("hgrm").contains("Total count"));
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_stall_in_one_trial_does_not_bound_the_answer() {
+    // The 120th request, which is one of the second trial, and all others meanwhile wait for longer than that lasts.
+    let (seen, desk) = (AtomicU64::new(0), Mutex::new(()));
+    let server = Server::start(move |_, mut stream: TcpStream| {
+        let mut buffer = [0; SIZE];
+        while stream.read_exact(&mut buffer).is_ok() {
+            let turn = desk.lock().unwrap();
+            if seen.fetch_add(1, Relaxed) == 120 {
+                sleep(Duration::from_millis(1200));
+            }
+            drop(turn);
+            if stream.write_all(&buffer).is_err() {
+                break;
+            }
+        }
+    });
+    let line = format!(
+        "search {} -c 8 -s {SIZE} -d 1s --arrival constant --from 100 --to 400 --slo p50<400ms",
+        server.address
+    );
+    let (code, results) = measure(&line);
+    assert!(matches!(code, Some(0 | 4)), "{code:?} {results:#}");
+    let trials = results["trials"].as_array().unwrap();
+    assert!(trials.iter().any(|trial| trial["why"][0].is_string()), "one stalled, and says why: {results:#}");
+    if code == Some(0) {
+        assert_eq!((&results["answer_per_s"], &results["is_confirmed"]), (&400.0.into(), &true.into()), "{results:#}");
+    }
+}
+
+#[test]
+fn results_of_a_search_cannot_be_added() {
+    let path = std::env::temp_dir().join(format!("loadgen-search-sum-{}.json", std::process::id()));
+    let (server, name) = (Server::good(), path.display());
+    loadgen(&format!("search {} -c 2 -d 300ms --from 100 --to 100 --slo p50<10s -q --json {name}", server.address));
+    let outcome = loadgen(&format!("merge {name} {name}"));
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("searches cannot be added up"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("loadgen open -R RATE --shard i/n"), "{}", outcome.stderr);
+    fs::remove_file(path).unwrap();
 }
 
 #[test]

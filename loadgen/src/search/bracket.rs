@@ -1,4 +1,22 @@
 //! Where the limit lies: of the trials so far, which rate to try next, or the answer. No clock, no socket.
+//!
+//! A trial can fail by chance: a stall of a second, of the server or of the machine, is enough at any rate. So nothing
+//! that bounds the answer rests on one trial:
+//!
+//! - A rate *fails* if it failed at least twice, and more often than it passed. By how far it failed makes no difference
+//!   to that: a stall fails by far, too.
+//! - A rate *passes* if it passed more often than it failed. Once is enough to go on above it, for chance seldom makes a
+//!   server faster; the highest is confirmed by a longer trial before it is the answer.
+//! - What the generator spoiled is no vote. Three of those in a row make the rate the generator's limit, which says
+//!   nothing about the server: what passes above it, passes; and a best that it keeps from being confirmed is
+//!   the answer nevertheless, and that is said of it.
+//!
+//! When to repeat is a matter of time. One that missed closely is repeated at once: it is near the limit, where chance
+//! decides, and the search would go the wrong way as often as not. One that failed by far hardly ever does so by chance,
+//! and most of them are far from the answer: repeating them all would cost a trial for each step down, and be of no use if
+//! a stall lasts for longer than one. So it is only *presumed* to fail: the search goes on below it, and comes back before
+//! it answers, if that rate is still the one that bounds the answer. As a rule that costs one trial more; after a stall
+//! those that were run below it in vain (five, from a doubling down to 5 %), and then the search goes on above it.
 
 /// Where a search looks, and how closely.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,12 +34,14 @@ pub(crate) struct Bounds {
 pub(crate) enum Grade {
     /// It kept to the conditions.
     Passed,
-    /// It did not, by what may have been chance: such a one is repeated.
+    /// It did not, but nearly: such a one is repeated at once.
     Missed,
-    /// It did not, by far: it counts twice.
+    /// It did not, by far: such a one is repeated if it bounds the answer.
     Overloaded,
     /// It did not, and that may be the generator's fault: it says nothing, and is repeated; but not for ever.
     Spoiled,
+    /// It was broken off: it says nothing.
+    BrokenOff,
 }
 
 /// What to do next.
@@ -43,16 +63,30 @@ pub(crate) enum Next {
 pub(crate) struct Answer {
     /// The highest rate that passed; `None` if not even the lowest did.
     pub(crate) best_per_s: Option<f64>,
-    /// The lowest that failed, above it; `None` if all that were tried passed.
+    /// The lowest that failed, above it, whoever was the reason; `None` if all that were tried passed.
     pub(crate) first_failed_per_s: Option<f64>,
+    /// The lowest that failed because of the server: the same, or where the generator gave out at that one, a higher one.
+    pub(crate) server_failed_per_s: Option<f64>,
+    /// Whether the generator spoiled the trials that were to confirm the best.
+    pub(crate) is_best_spoiled: bool,
+    /// Whether nothing is left to try: only a search that was broken off has an answer without that.
+    pub(crate) is_confirmed: bool,
+}
+
+impl Answer {
+    /// Whether it was the generator that gave out at the lowest rate that failed, so that the best is a lower bound; or
+    /// at the best.
+    pub(crate) fn is_generator_limit(&self) -> bool {
+        let is_bound = self.first_failed_per_s.is_some() && self.first_failed_per_s != self.server_failed_per_s;
+        is_bound || self.is_best_spoiled
+    }
 }
 
 /// The trials of a search, by their rates.
 ///
 /// From the lowest rate on it doubles until one fails, and then halves, on a logarithmic scale, what lies between the
-/// highest that passed and the lowest that failed. A rate that failed once is tried again, and of three trials two decide;
-/// those that the generator spoiled do not count, unless there are three of them at one rate.
-/// The best is confirmed at the end; if that fails, the search goes on below it.
+/// highest that passed and the lowest that failed. Then both of them are confirmed; what does not stand up to that moves
+/// the bounds, and the search goes on between those.
 #[derive(Debug)]
 pub(crate) struct Bracket {
     bounds: Bounds,
@@ -65,21 +99,43 @@ struct Tried {
     rate_per_s: f64,
     passed: u32,
     failed: u32,
+    /// The last ones, as far as the generator spoiled them.
     spoiled: u32,
+    /// Whether one failed by far.
+    is_overloaded: bool,
     /// Whether the last of them was to confirm the answer.
     is_last: bool,
     is_confirmed: bool,
 }
 
+/// What the trials at one rate say together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Passes,
+    /// Because of the server.
+    Fails,
+    /// As far as one trial can tell that failed by far.
+    IsPresumedToFail,
+    /// Because of the generator.
+    IsSpoiled,
+    /// That needs another trial.
+    IsOpen,
+}
+
 impl Tried {
-    /// Whether the rate passes; `None` if that needs another trial.
-    fn passes(&self) -> Option<bool> {
+    fn standing(&self) -> Standing {
         match (self.passed, self.failed) {
-            _ if self.spoiled >= SPOILED_MAX => Some(false),
-            (0, 1) => None,
-            (passed, failed) if passed == failed => None,
-            (passed, failed) => Some(passed > failed),
+            (passed, failed) if passed > failed => Standing::Passes,
+            _ if self.spoiled >= SPOILED_MAX => Standing::IsSpoiled,
+            (passed, failed) if failed > passed && failed >= FAILED_MIN => Standing::Fails,
+            (0, 1) if self.is_overloaded => Standing::IsPresumedToFail,
+            _ => Standing::IsOpen,
         }
+    }
+
+    /// Whether the server failed more often than not, if only once, or as often.
+    fn is_failing(&self) -> bool {
+        self.standing() != Standing::IsSpoiled && self.failed > 0 && self.failed >= self.passed
     }
 }
 
@@ -93,47 +149,79 @@ impl Bracket {
     pub(crate) fn note(&mut self, rate_per_s: f64, is_last: bool, grade: Grade) {
         let known = self.tried.iter().position(|tried| tried.rate_per_s == rate_per_s);
         let index = known.unwrap_or_else(|| {
-            self.tried.push(Tried { rate_per_s, passed: 0, failed: 0, spoiled: 0, is_last, is_confirmed: false });
+            let (passed, failed, spoiled, is_overloaded, is_confirmed) = (0, 0, 0, false, false);
+            self.tried.push(Tried { rate_per_s, passed, failed, spoiled, is_overloaded, is_last, is_confirmed });
             self.tried.len() - 1
         });
         let tried = &mut self.tried[index];
         match grade {
             Grade::Passed => tried.passed += 1,
-            Grade::Missed => tried.failed += 1,
-            Grade::Overloaded => tried.failed += 2,
+            Grade::Missed | Grade::Overloaded => tried.failed += 1,
             Grade::Spoiled => tried.spoiled += 1,
+            Grade::BrokenOff => return,
         }
+        if grade != Grade::Spoiled {
+            tried.spoiled = 0;
+        }
+        tried.is_overloaded |= grade == Grade::Overloaded;
         tried.is_last = is_last;
         tried.is_confirmed = is_last && grade == Grade::Passed;
     }
 
     /// What is known by now.
     pub(crate) fn answer(&self) -> Answer {
-        let rates = |passes: bool| {
-            self.tried.iter().filter(move |tried| tried.passes() == Some(passes)).map(|tried| tried.rate_per_s)
-        };
-        let first_failed_per_s = rates(false).reduce(f64::min);
-        let best = rates(true).filter(|rate| first_failed_per_s.is_none_or(|failed| *rate < failed));
-        Answer { best_per_s: best.reduce(f64::max), first_failed_per_s }
+        match self.next() {
+            Next::Answer(answer) => answer,
+            Next::Try { .. } => self.so_far(),
+        }
     }
 
     /// The next rate to try, or the answer.
     pub(crate) fn next(&self) -> Next {
-        if let Some(again) = self.tried.iter().find(|tried| tried.passes().is_none()) {
+        if let Some(again) = self.tried.iter().find(|tried| tried.standing() == Standing::IsOpen) {
             return Next::Try { rate_per_s: again.rate_per_s, is_last: again.is_last };
         }
-        let answer = self.answer();
+        let so_far = self.so_far();
         let first = |rate_per_s| Next::Try { rate_per_s, is_last: false };
-        match (answer.best_per_s, answer.first_failed_per_s) {
+        match (so_far.best_per_s, so_far.first_failed_per_s) {
             (None, None) => first(self.bounds.from_per_s),
-            (None, Some(_)) => Next::Answer(answer),
             (Some(best), None) if best < self.bounds.to_per_s => first((best * 2.0).min(self.bounds.to_per_s)),
             (Some(best), Some(failed)) if failed > best * (1.0 + self.bounds.precision) => first(between(best, failed)),
-            (Some(best), _) => {
-                let is_confirmed = self.tried.iter().any(|tried| tried.rate_per_s == best && tried.is_confirmed);
-                if is_confirmed { Next::Answer(answer) } else { Next::Try { rate_per_s: best, is_last: true } }
-            }
+            _ => self.confirm(so_far),
         }
+    }
+
+    /// What is still to be confirmed of `answer`, which is close enough; the bounds come first, for without them the search
+    /// goes on above.
+    fn confirm(&self, answer: Answer) -> Next {
+        let known = |rate_per_s: Option<f64>| self.tried.iter().find(|tried| Some(tried.rate_per_s) == rate_per_s);
+        let mut bounds = [answer.first_failed_per_s, answer.server_failed_per_s].into_iter().filter_map(known);
+        if let Some(bound) = bounds.find(|bound| bound.standing() == Standing::IsPresumedToFail) {
+            return Next::Try { rate_per_s: bound.rate_per_s, is_last: false };
+        }
+        match known(answer.best_per_s) {
+            Some(best) if best.spoiled >= SPOILED_MAX => {
+                Next::Answer(Answer { is_best_spoiled: true, is_confirmed: true, ..answer })
+            }
+            Some(best) if !best.is_confirmed => Next::Try { rate_per_s: best.rate_per_s, is_last: true },
+            _ => Next::Answer(Answer { is_confirmed: true, ..answer }),
+        }
+    }
+
+    /// What the trials say so far; one that failed once counts as failing.
+    fn so_far(&self) -> Answer {
+        let rates = |is_it: fn(&Tried) -> bool| {
+            self.tried.iter().filter(move |tried| is_it(tried)).map(|tried| tried.rate_per_s)
+        };
+        let server_failed_per_s = rates(Tried::is_failing).reduce(f64::min);
+        let passed = rates(|tried| tried.standing() == Standing::Passes);
+        let best_per_s = passed.filter(|rate| server_failed_per_s.is_none_or(|failed| *rate < failed)).reduce(f64::max);
+        let spoiled = rates(|tried| tried.standing() == Standing::IsSpoiled);
+        let first_failed_per_s = spoiled
+            .filter(|rate| best_per_s.is_none_or(|best| *rate > best))
+            .chain(server_failed_per_s)
+            .reduce(f64::min);
+        Answer { best_per_s, first_failed_per_s, server_failed_per_s, ..Answer::default() }
     }
 }
 
@@ -147,13 +235,16 @@ fn between(low: f64, high: f64) -> f64 {
     if low < rounded && rounded < high { rounded } else { middle }
 }
 
-/// Trials at one rate that the generator spoiled: then it is its limit, and not chance.
+/// Trials at one rate that failed before it does: one may be chance.
+const FAILED_MIN: u32 = 2;
+
+/// Trials in a row at one rate that the generator spoiled: then it is its limit, and not chance.
 const SPOILED_MAX: u32 = 3;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Grade::{Missed, Overloaded, Passed, Spoiled};
+    use Grade::{BrokenOff, Missed, Overloaded, Passed, Spoiled};
 
     fn bounds(precision: f64) -> Bounds {
         Bounds { from_per_s: 100.0, to_per_s: 1e9, precision }
@@ -171,6 +262,18 @@ mod tests {
                     assert!(tried.len() < 200, "it comes to no end: {tried:?}");
                 }
             }
+        }
+    }
+
+    /// An answer that the server bounds.
+    fn limit(best_per_s: f64, failed_per_s: f64) -> Answer {
+        let failed = Some(failed_per_s);
+        Answer {
+            best_per_s: Some(best_per_s),
+            first_failed_per_s: failed,
+            server_failed_per_s: failed,
+            is_best_spoiled: false,
+            is_confirmed: true,
         }
     }
 
@@ -207,27 +310,65 @@ mod tests {
     #[test]
     fn a_server_that_never_keeps_to_it_has_no_answer() {
         let (answer, tried) = search(bounds(0.05), |_, _| Missed);
-        assert_eq!(answer, Answer { best_per_s: None, first_failed_per_s: Some(100.0) });
-        assert_eq!(tried.len(), 2, "a miss is repeated, and both agree");
-        assert_eq!(search(bounds(0.05), |_, _| Overloaded).1.len(), 1, "what fails by far is not");
+        let nothing = Answer { best_per_s: None, ..limit(0.0, 100.0) };
+        assert_eq!((answer, tried.len()), (nothing, 2), "a miss is repeated, and both agree");
+        let (answer, tried) = search(bounds(0.05), |_, _| Overloaded);
+        assert_eq!((answer, tried.len()), (nothing, 2), "and so is what fails by far");
     }
 
     #[test]
     fn a_bound_that_passes_is_the_answer_and_is_confirmed() {
         let bounds = Bounds { from_per_s: 300.0, to_per_s: 1000.0, precision: 0.05 };
         let (answer, tried) = search(bounds, monotone(1e9));
-        assert_eq!(answer, Answer { best_per_s: Some(1000.0), first_failed_per_s: None });
+        assert_eq!(answer, Answer { best_per_s: Some(1000.0), is_confirmed: true, ..Answer::default() });
         assert_eq!(tried, [(300.0, false), (600.0, false), (1000.0, false), (1000.0, true)]);
         let one = Bounds { from_per_s: 300.0, to_per_s: 300.0, precision: 0.05 };
         assert_eq!(search(one, monotone(1e9)).1, [(300.0, false), (300.0, true)]);
     }
 
     #[test]
-    fn one_unlucky_trial_changes_nothing() {
-        let calm = search(bounds(0.05), monotone(1_000.0)).0;
-        for unlucky in 0..12 {
-            let server = |rate, number| if number == unlucky { Missed } else { monotone(1_000.0)(rate, number) };
-            assert_eq!(search(bounds(0.05), server).0, calm, "trial {unlucky}");
+    fn one_trial_with_a_stall_changes_nothing_whichever_it_is_and_however_far_it_fails() {
+        for capacity in [100.0, 1_000.0, 3_000_000.0] {
+            let (calm, usual) = search(bounds(0.05), monotone(capacity));
+            for (unlucky, grade) in (0..usual.len() + 2).flat_map(|trial| [(trial, Missed), (trial, Overloaded)]) {
+                let server = |rate, number| if number == unlucky { grade } else { monotone(capacity)(rate, number) };
+                let (answer, tried) = search(bounds(0.05), server);
+                let what = format!("{grade:?} in trial {unlucky} of {capacity}: {answer:?} {tried:?}");
+                let (best, failed) = (answer.best_per_s.unwrap(), answer.first_failed_per_s.unwrap());
+                // Where it came back to a rate, the rates between are others.
+                assert!(best <= capacity && capacity < failed && failed <= best * 1.050_001, "{what} but {calm:?}");
+                assert!(tried.len() <= usual.len() + 10, "{} trials more: {what}", tried.len() - usual.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_stall_over_several_trials_in_a_row_does_not_bound_the_answer_where_it_fails_by_far() {
+        for begin in 1..8 {
+            let is_stalled = |number| (begin..begin + 3).contains(&number);
+            let (answer, tried) = search(bounds(0.05), |rate, number| match number {
+                number if is_stalled(number) && number < 8 => Overloaded,
+                number => monotone(1_000_000.0)(rate, number),
+            });
+            assert!(answer.best_per_s.is_some_and(|best| best > 900_000.0), "from {begin} on: {answer:?} {tried:?}");
+        }
+    }
+
+    #[test]
+    fn every_bound_of_an_answer_failed_at_least_twice_and_more_often_than_it_passed() {
+        for seed in 0..500 {
+            let mut grades: Vec<(f64, Grade)> = Vec::new();
+            let (answer, tried) = search(bounds(0.05), |rate, number| {
+                let unlucky = if chance(seed, 2 * number) < 0.5 { Overloaded } else { Missed };
+                let grade = if chance(seed, 2 * number + 1) < 0.1 { unlucky } else { monotone(5_000.0)(rate, number) };
+                grades.push((rate, grade));
+                grade
+            });
+            let Some(failed) = answer.first_failed_per_s else { panic!("seed {seed}: {answer:?}") };
+            let at_it = || grades.iter().filter(|(rate, _)| *rate == failed);
+            let passed = at_it().filter(|(_, grade)| *grade == Passed).count();
+            assert!(at_it().count() - passed >= 2.max(passed + 1), "seed {seed}: {answer:?} {grades:?}");
+            assert!(tried.len() <= 60, "seed {seed}: {} trials", tried.len());
         }
     }
 
@@ -244,8 +385,11 @@ mod tests {
         assert!(tried.contains(&(800.0, true)), "800 was to be confirmed: {tried:?}");
         bracket.note(100.0, false, Passed);
         bracket.note(200.0, false, Missed);
-        assert_eq!(bracket.answer().first_failed_per_s, None, "one miss decides nothing");
+        let so_far = Answer { is_confirmed: false, ..limit(100.0, 200.0) };
+        assert_eq!(bracket.answer(), so_far, "one miss decides nothing");
         assert_eq!(bracket.next(), Next::Try { rate_per_s: 200.0, is_last: false });
+        bracket.note(200.0, false, BrokenOff);
+        assert_eq!((bracket.answer(), bracket.next()), (so_far, Next::Try { rate_per_s: 200.0, is_last: false }));
     }
 
     #[test]
@@ -256,20 +400,68 @@ mod tests {
         let (answer, tried) = search(bounds(0.05), |rate, _| if rate > 300.0 { Spoiled } else { Passed });
         assert!((290.0..=300.0).contains(&answer.best_per_s.unwrap()), "{answer:?}");
         assert_eq!(tried.iter().filter(|(rate, _)| *rate == 400.0).count(), 3, "{tried:?}");
-        assert_eq!(search(bounds(0.05), |_, _| Spoiled).0.best_per_s, None);
+        assert!(answer.is_generator_limit() && answer.server_failed_per_s.is_none(), "{answer:?}");
+        let never = search(bounds(0.05), |_, _| Spoiled).0;
+        assert!(never.best_per_s.is_none() && never.is_generator_limit(), "{never:?}");
+    }
+
+    #[test]
+    fn a_best_that_the_generator_kept_from_being_confirmed_is_the_answer_and_says_so() {
+        let (mut is_late, mut late) = (false, 0);
+        let mut bracket = Bracket::new(bounds(0.05));
+        while let Next::Try { rate_per_s, is_last } = bracket.next() {
+            is_late |= is_last;
+            late += u32::from(is_late);
+            bracket.note(rate_per_s, is_last, if is_late { Spoiled } else { monotone(1_000.0)(rate_per_s, 0) });
+        }
+        assert_eq!((late, bracket.answer()), (3, Answer { is_best_spoiled: true, ..limit(995.0, 1040.0) }));
+        assert!(bracket.answer().is_generator_limit());
+    }
+
+    #[test]
+    fn what_the_server_fails_above_the_generators_limit_is_known_and_confirmed() {
+        let mut overloaded = 0;
+        let (answer, tried) = search(bounds(0.05), |rate, _| match rate {
+            _ if rate <= 1_000.0 => Passed,
+            _ if rate <= 1_500.0 => Spoiled,
+            _ => {
+                overloaded += 1;
+                Overloaded
+            }
+        });
+        assert!(answer.is_generator_limit() && answer.server_failed_per_s == Some(1600.0), "{answer:?}");
+        assert!(answer.first_failed_per_s.is_some_and(|failed| failed < 1_100.0), "{answer:?}");
+        assert_eq!(overloaded, 2, "{tried:?}");
+    }
+
+    #[test]
+    fn what_passes_above_the_generators_limit_lifts_it() {
+        // A stall at 1,600/s, and then a while in which the generator was late.
+        let mut at_1600 = 0;
+        let (answer, tried) = search(bounds(0.05), |rate, number| {
+            at_1600 += u32::from(rate == 1600.0);
+            match rate {
+                1600.0 if at_1600 == 1 => Overloaded,
+                _ if rate > 800.0 && rate < 1600.0 => Spoiled,
+                _ => monotone(5_000.0)(rate, number),
+            }
+        });
+        assert!(answer.best_per_s.is_some_and(|best| best > 4_700.0), "{answer:?} {tried:?}");
+        assert!(!answer.is_generator_limit(), "{answer:?}");
+    }
+
+    /// A number from 0 to 1.
+    fn chance(seed: u64, number: usize) -> f64 {
+        (crate::payload::mix(seed.wrapping_mul(1000).wrapping_add(number as u64)) >> 11) as f64 / (1u64 << 53) as f64
     }
 
     #[test]
     fn a_noisy_server_has_an_answer_near_its_capacity() {
         // Beside the edge it passes or misses by chance, the more surely the farther away.
         for seed in 0..200u64 {
-            let chance = |number: usize| {
-                (crate::payload::mix(seed.wrapping_mul(1000).wrapping_add(number as u64)) >> 11) as f64
-                    / (1u64 << 53) as f64
-            };
             let (answer, _) = search(bounds(0.05), |rate, number| {
                 let passes = 1.0 / (1.0 + ((rate - 1_000.0) / 30.0).exp());
-                if chance(number) < passes { Passed } else { Missed }
+                if chance(seed, number) < passes { Passed } else { Missed }
             });
             let best = answer.best_per_s.unwrap();
             assert!((850.0..1_100.0).contains(&best), "seed {seed}: {answer:?}");

@@ -33,6 +33,10 @@ impl Found {
         found.report.stages.retain(|result| !result.stage.is_measured() || result.is_warmup);
         found.report.stages.extend(shown);
         found.report.slo = Some(found.slo.clone());
+        // The last trial may have cost all connections, like any other: it ends a search only where it needs them again.
+        if answer.is_confirmed {
+            found.report.ending = Ending::Complete;
+        }
         found
     }
 
@@ -50,54 +54,100 @@ impl Found {
         trials
     }
 
-    /// The last trial that failed at the rate above the answer.
+    /// The last trial at the lowest rate that failed, above the answer, of those that make it the bound.
     pub(crate) fn first_failed(&self) -> Option<&Trial> {
-        let is_it = |trial: &&Trial| !trial.is_passed() && Some(trial.rate_per_s) == self.answer.first_failed_per_s;
-        self.trials.iter().rfind(is_it)
+        let is_generator = self.answer.first_failed_per_s != self.answer.server_failed_per_s;
+        self.last_failed(self.answer.first_failed_per_s, is_generator)
     }
 
-    /// Why it was the generator that gave out, and not the server: it is to blame for most of the trials that failed at
-    /// the rate above the answer. None where it is not.
+    /// Why it was the generator that gave out there, and not the server; or at the answer. None where it was the server.
     pub(crate) fn generator(&self) -> Option<&[String]> {
-        let failed = || {
-            self.trials
-                .iter()
-                .filter(|trial| !trial.is_passed() && Some(trial.rate_per_s) == self.answer.first_failed_per_s)
-        };
-        let blamed = failed().filter(|trial| !trial.generator.is_empty()).count();
-        let last = failed().rfind(|trial| !trial.generator.is_empty())?;
-        (blamed * 2 > failed().count()).then_some(&last.generator)
+        let Answer { best_per_s, first_failed_per_s, is_best_spoiled, .. } = self.answer;
+        let spoiled = self.last_failed(if is_best_spoiled { best_per_s } else { first_failed_per_s }, true);
+        Some(&spoiled.filter(|_| self.answer.is_generator_limit())?.generator)
+    }
+
+    /// The last trial at a rate that failed because of the generator, or of the server.
+    fn last_failed(&self, rate_per_s: Option<f64>, is_generator: bool) -> Option<&Trial> {
+        let is_it = |trial: &&Trial| trial.is_failed() && trial.generator.is_empty() != is_generator;
+        self.trials.iter().filter(|trial| Some(trial.rate_per_s) == rate_per_s).rfind(is_it)
+    }
+
+    /// What has to be known to understand the table of trials.
+    pub(crate) fn notes(&self) -> Vec<&'static str> {
+        let is_spoiled = self.trials.iter().any(|trial| !trial.generator.is_empty());
+        let failed = |trial: &Trial| trial.is_failed() && trial.generator.is_empty();
+        let is_mixed = self
+            .trials
+            .iter()
+            .filter(|trial| trial.is_passed())
+            .any(|passed| self.trials.iter().any(|other| other.rate_per_s == passed.rate_per_s && failed(other)));
+        [is_spoiled.then_some(SPOILED), is_mixed.then_some(MIXED)].into_iter().flatten().collect()
     }
 
     /// How the program ends.
     pub(crate) fn exit(&self) -> Exit {
-        match (self.generator(), self.answer.best_per_s) {
-            _ if self.report.ending != Ending::Complete || self.lacks_connections || self.trials.is_empty() => {
-                Exit::Failed
-            }
-            (Some(_), _) => Exit::Suspect,
-            (None, None) => Exit::Missed,
-            (None, Some(_)) => Exit::Ok,
+        match self.answer.best_per_s {
+            _ if self.lacks_connections || !self.answer.is_confirmed => Exit::Failed,
+            _ if self.answer.is_generator_limit() => Exit::Suspect,
+            None => Exit::Missed,
+            Some(_) => Exit::Ok,
         }
     }
 
     /// The answer in a sentence.
     pub(crate) fn sentence(&self) -> String {
+        if !self.answer.is_confirmed {
+            return self.unconfirmed();
+        }
+        let Answer { best_per_s, first_failed_per_s, server_failed_per_s, is_best_spoiled, .. } = self.answer;
+        let (slo, is_generator) = (&self.slo, self.answer.is_generator_limit());
+        match (best_per_s.map(rate), first_failed_per_s.map(rate), server_failed_per_s.map(rate)) {
+            (Some(best), _, failed) if is_best_spoiled => format!(
+                "{best} met {slo}, but the generator gave out before the server did when that was to be confirmed{}",
+                failed.map_or_else(String::new, |failed| format!("; {failed} does not meet it"))
+            ),
+            (Some(best), Some(doubtful), Some(failed)) if is_generator => format!(
+                "{best} meets {slo}, {failed} does not; what lies between is unknown, for at {doubtful} the generator gave \
+                 out before the server did"
+            ),
+            (Some(best), Some(doubtful), None) => {
+                format!("at least {best} meets {slo}; at {doubtful} the generator gave out before the server did")
+            }
+            (Some(best), Some(failed), _) => format!("{best} meets {slo}; {failed} does not"),
+            (Some(best), None, _) => format!("{best} meets {slo}; that is the highest rate of this search (--to)"),
+            (None, Some(doubtful), Some(failed)) if is_generator => format!(
+                "unknown: {failed} does not meet {slo}, and at {doubtful}, the lowest rate, the generator gave out before the \
+                 server did"
+            ),
+            (None, Some(doubtful), None) => {
+                format!("unknown: at {doubtful}, the lowest rate, the generator gave out before the server did")
+            }
+            (None, Some(failed), _) => format!("not even {failed}, the lowest rate of this search, meets {slo}"),
+            (None, None, _) => "unknown: no trial was run to its end".to_owned(),
+        }
+    }
+
+    /// What there was of an answer when the search was broken off.
+    fn unconfirmed(&self) -> String {
         let slo = &self.slo;
-        let rate = |per_s: f64| format!("{}/s", rate_text(per_s));
-        match (self.answer.best_per_s.map(rate), self.answer.first_failed_per_s.map(rate)) {
-            (Some(best), Some(failed)) if self.generator().is_some() => {
-                format!("at least {best} meets {slo}; at {failed} the generator gave out before the server did")
+        let is_run = self.trials.iter().any(|trial| trial.is_passed() || trial.is_failed());
+        match (self.answer.best_per_s.map(rate), self.answer.server_failed_per_s.map(rate)) {
+            (Some(best), Some(failed)) => {
+                format!(
+                    "unconfirmed: {best} met {slo}, and {failed} did not; the trials that would make it sure were not run"
+                )
             }
-            (Some(best), Some(failed)) => format!("{best} meets {slo}; {failed} does not"),
-            (Some(best), None) if self.report.ending == Ending::Complete && !self.lacks_connections => {
-                format!("{best} meets {slo}; that is the highest rate of this search (--to)")
+            (Some(best), None) if self.answer.first_failed_per_s.is_some() => {
+                format!("unconfirmed: {best} met {slo}; above it, the generator gave out before the server did")
             }
-            (Some(best), None) => format!("{best} meets {slo}; more was not tried"),
-            (None, Some(failed)) if self.generator().is_some() => {
-                format!("unknown: at {failed}, the lowest rate, the generator gave out before the server did")
+            (Some(best), None) => format!("unconfirmed: {best} met {slo}; more was not tried"),
+            (None, Some(failed)) => {
+                format!("unconfirmed: {failed}, the lowest rate that was tried, did not meet {slo}")
             }
-            (None, Some(failed)) => format!("not even {failed}, the lowest rate of this search, meets {slo}"),
+            (None, None) if is_run => {
+                "unknown: the generator gave out before the server did, as far as it went".to_owned()
+            }
             (None, None) => "unknown: no trial was run to its end".to_owned(),
         }
     }
@@ -105,15 +155,25 @@ impl Found {
     /// What a person should know about it, and could do.
     pub(crate) fn advice(&self) -> Vec<String> {
         let mut sentences = Vec::new();
-        if self.generator().is_some() {
-            sentences.push(
-                "The server may bear more than the generator can make here: give it cores (--threads, --cores), stop \
-                 what else runs, or run it on another machine."
-                    .to_owned(),
-            );
-        } else if let (None, Some(failed)) = (self.answer.best_per_s, self.answer.first_failed_per_s) {
-            let lower = rate_text(failed / 10.0).replace(',', "");
-            sentences.push(format!("A lower rate may meet it: `--from {lower}` begins there."));
+        let Answer { best_per_s, first_failed_per_s, server_failed_per_s, is_confirmed, .. } = self.answer;
+        if !is_confirmed && !self.trials.is_empty() {
+            let begin = best_per_s.map(|best| format!("; `--from {}` begins at the rate that passed", plain(best)));
+            sentences.push(format!(
+                "Only a search that is run to its end has an answer to rely on: run it again{}.",
+                begin.unwrap_or_default()
+            ));
+        } else if self.answer.is_generator_limit() {
+            let known = match server_failed_per_s.map(rate) {
+                Some(failed) => {
+                    format!("The server's limit lies below {failed}, but the generator is too weak here to tell where")
+                }
+                None => "The server may bear more than the generator can make here".to_owned(),
+            };
+            sentences.push(format!(
+                "{known}: give it cores (--threads, --cores), stop what else runs, or run it on another machine."
+            ));
+        } else if let (None, Some(failed)) = (best_per_s, first_failed_per_s) {
+            sentences.push(format!("A lower rate may meet it: `--from {}` begins there.", plain(failed / 10.0)));
         }
         sentences.extend(self.few_connections());
         sentences
@@ -121,7 +181,9 @@ impl Found {
 
     /// Where requests waited for connections, and the server was no slower than before: their number was the limit.
     fn few_connections(&self) -> Option<String> {
-        let (failed, best) = (self.first_failed()?, self.decisive().filter(|trial| trial.is_passed())?);
+        // Where the generator was late, what it then sends at once needs more connections than the rate does.
+        let first_failed = self.first_failed().filter(|_| !self.answer.is_generator_limit());
+        let (failed, best) = (first_failed?, self.decisive().filter(|trial| trial.is_passed())?);
         let (failed, best): (&Recorder, &Recorder) = (&failed.result.recorder, &best.result.recorder);
         let is_starved = failed.starved as f64 > failed.due as f64 * STARVED;
         let is_same = failed.service.at_quantile(0.5) < best.service.at_quantile(0.5) * 2;
@@ -137,6 +199,15 @@ impl Found {
     }
 }
 
+fn rate(per_s: f64) -> String {
+    format!("{}/s", rate_text(per_s))
+}
+
+/// As it is written on a command line.
+fn plain(per_s: f64) -> String {
+    rate_text(per_s).replace(',', "")
+}
+
 /// The stage of `result` in a file that has those of several rates: `open-1000` at 1,000 requests a second.
 pub(crate) fn tag(result: &StageResult) -> String {
     match result.stage {
@@ -144,6 +215,14 @@ pub(crate) fn tag(result: &StageResult) -> String {
         stage => stage.name().to_owned(),
     }
 }
+
+/// What a trial is that the generator spoiled.
+const SPOILED: &str = "unclear: the conditions were missed, but perhaps because of loadgen, which was late itself. Such a \
+                       trial counts neither for nor against the server, and is repeated; three in a row make that rate \
+                       loadgen's limit.";
+
+/// What is made of trials that contradict each other.
+const MIXED: &str = "Of several trials at one rate most decide; one that fails alone may be a moment's stall.";
 
 /// Beyond this part of the requests it is not chance that they wait for a connection.
 const STARVED: f64 = 0.05;
@@ -171,9 +250,15 @@ pub(crate) mod tests {
             Trial::judge(index + 1, *rate, false, result, &slo)
         };
         let trials: Vec<Trial> = rates.iter().enumerate().map(trial).collect();
+        let lowest = |is_it: fn(&Trial) -> bool| {
+            trials.iter().filter(|trial| is_it(trial)).map(|trial| trial.rate_per_s).reduce(f64::min)
+        };
         let answer = Answer {
             best_per_s: rates.iter().filter(|(_, passes)| *passes).map(|(rate, _)| *rate).reduce(f64::max),
-            first_failed_per_s: rates.iter().filter(|(_, passes)| !passes).map(|(rate, _)| *rate).reduce(f64::min),
+            first_failed_per_s: lowest(Trial::is_failed),
+            server_failed_per_s: lowest(|trial| trial.is_failed() && trial.generator.is_empty()),
+            is_confirmed: !rates.is_empty(),
+            is_best_spoiled: false,
         };
         let bounds = Bounds { from_per_s: 100.0, to_per_s: 1e9, precision: 0.05 };
         Found::new(whole, trials, (slo, bounds), answer)
@@ -195,6 +280,83 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_failed_clearly_above_the_generators_limit_is_in_the_sentence_and_the_advice() {
+        let both = |passes: bool| {
+            let mut rates = vec![(1050.0, false), (1600.0, false)];
+            rates.extend(passes.then_some((1000.0, true)));
+            // The generator is busy at the lower of the two rates that fail.
+            let number = std::cell::Cell::new(0);
+            found(&rates, |recorder| {
+                recorder.busy_part = if number.replace(1) == 0 { 0.9 } else { 0.1 };
+            })
+        };
+        let between = both(true);
+        assert_eq!(between.exit(), Exit::Suspect);
+        let sentence = between.sentence();
+        assert!(sentence.starts_with("1,000/s meets p99 < 2.00 ms, 1,600/s does not; "), "{sentence}");
+        assert!(sentence.ends_with("at 1,050/s the generator gave out before the server did"), "{sentence}");
+        assert!(between.generator().is_some_and(|reasons| reasons[0].contains("busy for 90 %")));
+        assert!(between.advice()[0].contains("limit lies below 1,600/s"), "{:?}", between.advice());
+        let none = both(false);
+        assert_eq!(none.exit(), Exit::Suspect);
+        assert!(none.sentence().starts_with("unknown: 1,600/s does not meet"), "{}", none.sentence());
+    }
+
+    #[test]
+    fn an_answer_that_the_generator_kept_from_being_confirmed_says_so() {
+        let mut found = found(&[(1000.0, true), (1000.0, false), (1050.0, false)], |recorder| recorder.busy_part = 0.9);
+        found.answer.first_failed_per_s = Some(1050.0);
+        (found.answer.server_failed_per_s, found.answer.is_best_spoiled) = (Some(1050.0), true);
+        assert_eq!(found.exit(), Exit::Suspect);
+        let sentence = found.sentence();
+        assert!(sentence.starts_with("1,000/s met p99 < 2.00 ms, but the generator gave out"), "{sentence}");
+        assert!(sentence.ends_with("1,050/s does not meet it") && found.generator().is_some(), "{sentence}");
+    }
+
+    #[test]
+    fn what_failed_because_of_the_generator_above_the_servers_limit_changes_nothing() {
+        let number = std::cell::Cell::new(0);
+        let found = found(&[(1000.0, true), (1050.0, false), (1600.0, false)], |recorder| {
+            recorder.busy_part = if number.replace(1) == 0 { 0.1 } else { 0.9 };
+        });
+        assert_eq!((found.exit(), found.generator()), (Exit::Ok, None));
+        assert_eq!(found.sentence(), "1,000/s meets p99 < 2.00 ms; 1,050/s does not");
+        assert!(found.advice().is_empty() && found.notes() == [SPOILED]);
+    }
+
+    #[test]
+    fn a_search_that_was_broken_off_has_an_unconfirmed_answer() {
+        let mut found = found(&[(1000.0, true), (2000.0, false)], |_| ());
+        found.answer.is_confirmed = false;
+        assert_eq!(found.exit(), Exit::Failed);
+        assert!(found.sentence().starts_with("unconfirmed: 1,000/s met p99 < 2.00 ms, and 2,000/s did not"));
+        assert!(found.advice()[0].contains("`--from 1000`"), "{:?}", found.advice());
+        found.answer.server_failed_per_s = None;
+        assert!(found.sentence().contains("above it, the generator gave out"), "{}", found.sentence());
+        found.answer.first_failed_per_s = None;
+        assert!(found.sentence().ends_with("more was not tried"), "{}", found.sentence());
+        found.answer.best_per_s = None;
+        assert!(found.sentence().starts_with("unknown: the generator"), "{}", found.sentence());
+    }
+
+    #[test]
+    fn a_last_trial_that_cost_all_connections_leaves_the_answer_as_it_is() {
+        let Found { mut report, trials, slo, bounds, answer, .. } = found(&[(100.0, false)], |_| ());
+        report.ending = Ending::AllLost;
+        let lost = Found::new(report.clone(), trials.clone(), (slo.clone(), bounds), answer);
+        assert_eq!((lost.exit(), lost.report.ending), (Exit::Missed, Ending::Complete));
+        let answer = Answer { is_confirmed: false, ..answer };
+        let early = Found::new(report, trials, (slo, bounds), answer);
+        assert_eq!((early.exit(), early.report.ending), (Exit::Failed, Ending::AllLost));
+    }
+
+    #[test]
+    fn a_pass_beside_a_failure_is_explained() {
+        assert_eq!(found(&[(1000.0, true), (1000.0, false)], |_| ()).notes(), [MIXED]);
+        assert!(found(&[(1000.0, true), (1050.0, false)], |_| ()).notes().is_empty());
+    }
+
+    #[test]
     fn the_figures_are_those_of_the_best_rate() {
         let found = found(&[(500.0, true), (1000.0, true), (2000.0, false)], |_| ());
         let shown: Vec<String> = found.report.stages.iter().map(tag).collect();
@@ -206,5 +368,9 @@ pub(crate) mod tests {
         let few = found(&[(1000.0, true), (1050.0, false)], |recorder| recorder.starved = 900);
         assert!(few.advice().iter().any(|sentence| sentence.contains("-c 20")), "{:?}", few.advice());
         assert!(found(&[(1000.0, true), (1050.0, false)], |_| ()).advice().is_empty());
+        let late = found(&[(1000.0, true), (1050.0, false)], |recorder| {
+            (recorder.starved, recorder.busy_part) = (900, 0.9);
+        });
+        assert!(late.advice().iter().all(|sentence| !sentence.contains("-c 20")), "{:?}", late.advice());
     }
 }

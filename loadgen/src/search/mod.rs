@@ -22,7 +22,7 @@ use crate::search::bracket::{Bounds, Bracket, Next};
 use crate::search::found::Found;
 use crate::search::trial::Trial;
 use crate::signals::Signals;
-use crate::slo::{Slo, error_part};
+use crate::slo::Slo;
 use crate::stage::Stage;
 
 /// Searches, and writes what was found. Returns how it went.
@@ -186,32 +186,33 @@ impl Hunt<'_> {
                 return Ok(false);
             }
         }
-        self.run.stage(stage)?;
-        let Some(result) = self.run.last_measured() else { return Ok(false) };
-        if self.run.ending() == Ending::Interrupted {
+        if self.run.stage(stage)?.is_none() {
             return Ok(false);
         }
-        let trial = Trial::judge(self.trials.len() + 1, rate_per_s, is_last, result.clone(), &self.slo);
+        let Some(result) = self.run.last_measured().cloned() else { return Ok(false) };
+        let (number, is_interrupted) = (self.trials.len() + 1, self.run.ending() == Ending::Interrupted);
+        let trial = match is_interrupted {
+            true => Trial::broken_off(number, rate_per_s, is_last, result),
+            false => Trial::judge(number, rate_per_s, is_last, result, &self.slo),
+        };
         self.run.say(&[line(&trial)]);
         self.bracket.note(rate_per_s, is_last, trial.grade);
         self.trials.push(trial);
-        Ok(true)
+        Ok(!is_interrupted)
     }
 }
 
 /// What is said of a trial while the search goes on.
 fn line(trial: &Trial) -> String {
-    let recorder = &trial.result.recorder;
-    let times = Percentiles::of(&recorder.latency);
+    let times = Percentiles::of(&trial.result.recorder.latency);
     let shown = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), span);
     format!(
-        "{:>10}/s  p50 {:>7}  p99 {:>7}  err {:>8}  {:<7}  {}",
+        "{:>10}/s  p50 {:>7}  p99 {:>7}  err {:>8}  {}",
         rate_text(trial.rate_per_s),
         shown(times.p50_ns),
         shown(times.p99_ns),
-        percent(error_part(recorder)),
-        trial.verdict(),
-        trial.word()
+        percent(trial.error_part()),
+        trial.outcome()
     )
 }
 

@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use crate::report::percentiles::Percentiles;
 use crate::search::found::Found;
-use crate::slo::error_part;
 
 /// The rows of `found`, under a line that names their columns; an empty field where samples are too few to tell.
 pub(crate) fn render(found: &Found) -> String {
@@ -22,18 +21,24 @@ pub(crate) fn render(found: &Found) -> String {
             !trial.generator.is_empty(),
             recorder.answered,
             recorder.answered_per_s(),
-            error_part(recorder)
+            trial.error_part()
         );
         for (_, value) in Percentiles::of(&recorder.latency).rows() {
             let _ = write!(text, ",{}", value.map_or_else(String::new, |ns| ns.to_string()));
         }
-        text.push('\n');
+        let _ = writeln!(text, ",{},{}", trial.word(), quoted(&trial.why.join("; ")));
     }
     text
 }
 
+/// As RFC 4180 has a field that may hold commas; an empty one stays so.
+fn quoted(field: &str) -> String {
+    if field.is_empty() { String::new() } else { format!("\"{}\"", field.replace('"', "\"\"")) }
+}
+
 const COLUMNS: &str = "trial,rate_per_s,is_passed,is_generator,begin_s,window_s,answered,answered_per_s,error_part,\
-                       latency_p50_ns,latency_p90_ns,latency_p99_ns,latency_p99_9_ns,latency_p99_99_ns,latency_max_ns";
+                       latency_p50_ns,latency_p90_ns,latency_p99_ns,latency_p99_9_ns,latency_p99_99_ns,latency_max_ns,\
+                       result,why";
 
 #[cfg(test)]
 mod tests {
@@ -46,5 +51,7 @@ mod tests {
         let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
         assert!(rows.len() == 3 && rows.iter().all(|row| row.len() == rows[0].len()), "{text}");
         assert_eq!((rows[1][..4].to_vec(), rows[2][2]), (vec!["1", "1000", "true", "false"], "false"));
+        assert_eq!((&rows[1][15..], &rows[2][15..]), (&["pass", ""][..], &["FAIL", "\"p99 50.0 ms\""][..]));
+        assert_eq!(quoted("1,000 failed; so"), "\"1,000 failed; so\"");
     }
 }

@@ -4,11 +4,11 @@ use super::chart::{Axis, Chart};
 use super::{STYLE, connections, escaped, failures, figure, machine, plain, section, settings, short};
 use crate::quantity::{rate_text, span};
 use crate::report::percentiles::Percentiles;
-use crate::report::{Exit, advice, text};
+use crate::report::{Ending, Exit, advice, text};
+use crate::search::bracket::Grade;
 use crate::search::found::Found;
 use crate::search::percent;
 use crate::search::trial::Trial;
-use crate::slo::error_part;
 
 /// `found` as a page.
 pub(crate) fn render(found: &Found) -> String {
@@ -39,12 +39,15 @@ pub(crate) fn render(found: &Found) -> String {
 
 fn verdict(found: &Found) -> String {
     let (class, word) = match found.exit() {
+        Exit::Failed if found.report.ending == Ending::Interrupted => ("failed", "INTERRUPTED"),
         Exit::Failed => ("failed", "FAILED"),
         Exit::Missed => ("failed", "NONE"),
         Exit::Suspect => ("suspect", "SUSPECT"),
         Exit::Ok | Exit::Worse => ("ok", "FOUND"),
     };
-    let mut items: Vec<String> = found.first_failed().map_or_else(Vec::new, |trial| trial.misses.clone());
+    let why_not = |trial: &Trial, miss| format!("At {}/s: {miss}", rate_text(trial.rate_per_s));
+    let mut items: Vec<String> = Vec::new();
+    items.extend(found.first_failed().into_iter().flat_map(|it| it.misses.iter().map(move |miss| why_not(it, miss))));
     items.extend(found.generator().into_iter().flatten().cloned());
     items.extend(advice::sentences(&found.report).into_iter().filter(|_| found.exit() == Exit::Failed));
     items.extend(found.advice());
@@ -61,7 +64,8 @@ fn rates(points: &[(f64, f64)]) -> Axis {
 
 /// A figure over the rates, the median of the trials at each, where they have it.
 fn points(found: &Found, of: impl Fn(&Trial) -> Option<f64>) -> Vec<(f64, f64)> {
-    let trials = found.by_rate();
+    let mut trials = found.by_rate();
+    trials.retain(|trial| trial.grade != Grade::BrokenOff);
     let median = |group: &[&Trial]| {
         let mut values: Vec<f64> = group.iter().filter_map(|trial| of(trial)).collect();
         values.sort_by(f64::total_cmp);
@@ -133,22 +137,23 @@ fn table(found: &Found) -> String {
             shown(times.p99_ns),
             shown(times.p999_ns),
             shown(times.max_ns),
-            percent(error_part(recorder)),
-            trial.verdict().to_owned(),
-            trial.word().to_owned(),
+            percent(trial.error_part()),
         ];
         let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
-        format!("<tr><td>{}/s</td>{cells}</tr>", rate_text(trial.rate_per_s))
+        let outcome = escaped(&trial.outcome());
+        format!("<tr><td>{}/s</td>{cells}<td {TEXT}>{outcome}</td></tr>", rate_text(trial.rate_per_s))
     };
     let rows: String = found.by_rate().iter().map(row).collect();
-    let head: String = ["answers/s", "p50", "p99", "p99.9", "max", "errors", "verdict", "result"]
-        .iter()
-        .map(|name| format!("<th>{name}</th>"))
-        .collect();
+    let head: String =
+        ["answers/s", "p50", "p99", "p99.9", "max", "errors"].iter().map(|name| format!("<th>{name}</th>")).collect();
+    let note: String = found.notes().iter().map(|note| format!("<p class=\"dim\">{}</p>\n", escaped(note))).collect();
     format!(
-        "<div class=\"scroll\"><table><thead><tr><th>due</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>\n"
+        "<div class=\"scroll\"><table><thead><tr><th>due</th>{head}<th {TEXT}>result</th></tr></thead><tbody>{rows}</tbody></table></div>\n{note}"
     )
 }
+
+/// A cell with words: unlike numbers they begin at the left and are broken into lines.
+const TEXT: &str = "style=\"text-align:left;white-space:normal;min-width:16em;padding-left:1.5em\"";
 
 #[cfg(test)]
 mod tests {
@@ -160,7 +165,9 @@ mod tests {
         let page = render(&found(&[(500.0, true), (1000.0, true), (2000.0, false)], |_| ()));
         assert!(page.contains("Latency over rate") && page.contains("p99 allowed"), "{page}");
         assert!(page.contains("1,000/s meets p99 &lt; 2.00 ms; 2,000/s does not"), "{page}");
-        assert_eq!(page.matches("<td>pass</td>").count(), 2);
+        assert!(page.contains("<li>At 2,000/s: p99 &lt; 2.00 ms: 50.0 ms</li>"), "{page}");
+        assert_eq!(page.matches(">pass</td>").count(), 2);
+        assert!(page.contains(">FAIL: p99 50.0 ms</td>") && !page.contains("unclear"), "{page}");
         assert!(page.matches("<svg").count() >= 2 && !page.contains("NaN") && !page.contains("inf\""), "{page}");
     }
 

@@ -18,9 +18,14 @@ struct SearchDocument<'a> {
     answer: String,
     /// The highest rate that meets the conditions; null if none does.
     answer_per_s: Option<f64>,
-    /// The lowest rate above it that does not; null if all that were tried do.
+    /// The lowest rate above it that does not, or at which the generator gave out; null if all that were tried do.
     first_failed_per_s: Option<f64>,
-    /// Whether it was the generator that gave out at that rate, so that the answer is a lower bound.
+    /// The lowest rate above it at which it was the server that did not; null if it is not known.
+    server_failed_per_s: Option<f64>,
+    /// Whether all trials that it takes were run, and were clear; false if the search was broken off, or the generator gave
+    /// out at the answer.
+    is_confirmed: bool,
+    /// Whether it was the generator that gave out, at the first of these or at the answer, which then is a lower bound.
     is_generator_limit: bool,
     /// Where it was looked.
     from_per_s: f64,
@@ -36,12 +41,17 @@ struct TrialFacts<'a> {
     rate_per_s: f64,
     /// Whether it kept to all conditions and achieved its rate.
     is_passed: bool,
-    /// Whether it failed by far, so that it was not repeated.
+    /// Whether it failed by far, so that it was repeated only if it bounded the answer.
     is_overloaded: bool,
+    /// Whether it was broken off by a signal, so that it neither passed nor failed.
+    is_broken_off: bool,
     /// Whether it was to confirm the answer.
     is_confirmation: bool,
     slo: Vec<SloFacts>,
-    /// Why it did not pass.
+    /// What it came to, in a word or two.
+    result: &'static str,
+    /// Why it did not pass: in a few words each, and in whole sentences.
+    why: &'a [String],
     misses: &'a [String],
     /// Why that may be the generator's fault.
     generator: &'a [String],
@@ -55,17 +65,19 @@ pub(crate) fn render(found: &Found) -> String {
     run.is_ok = found.exit() == Exit::Ok;
     run.advice.extend(found.advice());
     run.runs = None;
-    run.verdict = match (found.generator(), found.exit()) {
-        (Some(reasons), _) => VerdictFacts { verdict: "suspect".into(), reasons: reasons.to_vec() },
-        (None, Exit::Failed) => VerdictFacts { verdict: "none".into(), reasons: Vec::new() },
-        (None, _) => VerdictFacts { verdict: "valid".into(), reasons: Vec::new() },
+    run.verdict = match (found.exit(), found.generator()) {
+        (Exit::Failed, _) => VerdictFacts { verdict: "none".into(), reasons: Vec::new() },
+        (_, Some(reasons)) => VerdictFacts { verdict: "suspect".into(), reasons: reasons.to_vec() },
+        (_, None) => VerdictFacts { verdict: "valid".into(), reasons: Vec::new() },
     };
     let document = SearchDocument {
         run,
         answer: found.sentence(),
         answer_per_s: found.answer.best_per_s,
         first_failed_per_s: found.answer.first_failed_per_s,
-        is_generator_limit: found.generator().is_some(),
+        server_failed_per_s: found.answer.server_failed_per_s,
+        is_confirmed: found.answer.is_confirmed && !found.answer.is_best_spoiled,
+        is_generator_limit: found.answer.is_generator_limit(),
         from_per_s: found.bounds.from_per_s,
         to_per_s: found.bounds.to_per_s,
         precision_percent: found.bounds.precision * 100.0,
@@ -79,8 +91,11 @@ fn facts(trial: &Trial) -> TrialFacts<'_> {
         rate_per_s: trial.rate_per_s,
         is_passed: trial.is_passed(),
         is_overloaded: trial.grade == Grade::Overloaded,
+        is_broken_off: trial.grade == Grade::BrokenOff,
         is_confirmation: trial.is_last,
         slo: trial.outcomes.iter().cloned().map(slo).collect(),
+        result: trial.word(),
+        why: &trial.why,
         misses: &trial.misses,
         generator: &trial.generator,
         results: stage(&trial.result, None),
@@ -102,8 +117,11 @@ mod tests {
         let failed = &value["trials"][1];
         assert_eq!((&failed["is_passed"], &failed["results"]["stage"]), (&false.into(), &"open".into()));
         assert!(failed["misses"][0].as_str().unwrap().starts_with("p99 < 2.00 ms"), "{failed:#}");
+        assert_eq!((&failed["result"], &failed["why"]), (&"FAIL".into(), &serde_json::json!(["p99 50.0 ms"])));
+        assert_eq!((&value["is_confirmed"], &value["server_failed_per_s"]), (&true.into(), &2000.0.into()));
         let weak = render(&found(&[(1000.0, true), (2000.0, false)], |recorder| recorder.busy_part = 0.9));
         let weak: serde_json::Value = serde_json::from_str(&weak).unwrap();
         assert_eq!((&weak["verdict"]["verdict"], &weak["is_generator_limit"]), (&"suspect".into(), &true.into()));
+        assert_eq!(weak["server_failed_per_s"], serde_json::Value::Null);
     }
 }
