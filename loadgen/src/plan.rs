@@ -185,6 +185,11 @@ impl Plan {
         self.protocol.request_len(0)
     }
 
+    /// The index of the destination of the connection with this number.
+    pub(crate) fn destination(&self, connection: u64) -> usize {
+        (connection % self.targets.len() as u64) as usize
+    }
+
     /// How many workers there are.
     pub(crate) fn threads(&self) -> usize {
         self.layout.threads

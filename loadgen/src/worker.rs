@@ -388,17 +388,9 @@ impl Worker {
 
     /// Sends and receives what can be, and goes on to the next request when a reply is complete.
     fn exchange(&mut self, slot: u32) {
-        let (stream, destination) = (self.stream(slot), self.destination(slot));
-        let Worker { plan, clients, responses, scratch, recorder, .. } = self;
+        let Worker { plan, share, clients, responses, scratch, recorder, .. } = self;
         let Some(client) = &mut clients[slot as usize] else { return };
-        let mut speech = Speech {
-            protocol: &plan.protocol,
-            responses,
-            slot,
-            destination,
-            stream,
-            connections: plan.connections_whole,
-        };
+        let mut speech = speech(plan, share, responses, slot);
         let sent = client.flush(&speech, scratch);
         recorder.bytes_sent += *sent.as_ref().unwrap_or(&0);
         let received = (&mut recorder.bytes_received, &mut recorder.strange);
@@ -572,18 +564,10 @@ impl Worker {
 
     /// Sends a request that counts already.
     fn request(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
-        let (stream, destination) = (self.stream(slot), self.destination(slot));
-        let Worker { plan, clients, responses, scratch, recorder, .. } = self;
+        let Worker { plan, share, clients, responses, scratch, recorder, .. } = self;
         let Some(client) = &mut clients[slot as usize] else { return };
-        client.begin(plan.protocol.request_len(destination), due_ns, now_ns);
-        let speech = Speech {
-            protocol: &plan.protocol,
-            responses,
-            slot,
-            destination,
-            stream,
-            connections: plan.connections_whole,
-        };
+        let speech = speech(plan, share, responses, slot);
+        client.begin(plan.protocol.request_len(speech.destination), due_ns, now_ns);
         match client.flush(&speech, scratch) {
             Ok(bytes) => recorder.bytes_sent += bytes,
             Err(failure) => self.lose(slot, failure),
@@ -674,14 +658,9 @@ impl Worker {
         self.live.tell(Seen { open: self.open, failed: self.failed, emptied_ns: self.emptied_ns });
     }
 
-    /// What makes the bytes of the connection in `slot` its own.
-    fn stream(&self, slot: u32) -> Stream {
-        Stream::new(self.plan.seed, self.share.connection_first + u64::from(slot))
-    }
-
     /// The index of the destination of the connection in `slot`.
     fn destination(&self, slot: u32) -> usize {
-        ((self.share.connection_first + u64::from(slot)) % self.plan.targets.len() as u64) as usize
+        self.plan.destination(self.share.connection_first + u64::from(slot))
     }
 
     /// How many requests may be under way while every connection is verified once.
@@ -697,6 +676,13 @@ impl Worker {
     fn timeout_ns(&self) -> u64 {
         self.plan.timeout.as_nanos() as u64
     }
+}
+
+/// What the connection in `slot` has to know to speak.
+fn speech<'a>(plan: &'a Plan, share: &Share, responses: &'a mut Responses, slot: u32) -> Speech<'a> {
+    let number = share.connection_first + u64::from(slot);
+    let (destination, stream) = (plan.destination(number), Stream::new(plan.seed, number));
+    Speech { protocol: &plan.protocol, responses, slot, destination, stream, connections: plan.connections_whole }
 }
 
 /// Whether the connection ends where it begins: when nobody listens at a port of the kernel's own range, the kernel may
