@@ -114,7 +114,7 @@ impl Failure {
 impl Act {
     /// The one that has this name in results.
     pub(crate) fn named(name: &str) -> Option<Act> {
-        [Act::Connect, Act::Send, Act::Reply, Act::Idle].into_iter().find(|act| act.name() == name)
+        ACTS.into_iter().find(|act| act.name() == name)
     }
 
     /// Its name in results.
@@ -128,6 +128,8 @@ impl Act {
         }
     }
 }
+
+const ACTS: [Act; 5] = [Act::Connect, Act::Send, Act::Reply, Act::Idle, Act::Close];
 
 impl Kind {
     /// The one that has this name in results.
@@ -243,7 +245,10 @@ mod tests {
         for kind in KINDS.iter().copied().chain([Kind::Status(404)]) {
             assert_eq!(Kind::named(&kind.name()), Some(kind));
         }
-        assert_eq!((Kind::named("luck"), Act::named("idle"), Act::named("rest")), (None, Some(Act::Idle), None));
+        for act in [Act::Connect, Act::Send, Act::Reply, Act::Idle, Act::Close] {
+            assert_eq!(Act::named(act.name()), Some(act));
+        }
+        assert_eq!((Kind::named("luck"), Act::named("rest")), (None, None));
     }
 
     #[test]
