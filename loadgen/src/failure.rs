@@ -77,6 +77,8 @@ pub(crate) enum Kind {
     OutOfMemory,
     /// The kernel does not let this user do it, or a firewall of this machine forbids it.
     Forbidden,
+    /// It was behind a request of the same connection that failed, and went with the connection.
+    Abandoned,
     /// Any other error of the kernel, told apart by its number.
     System,
 }
@@ -191,6 +193,7 @@ named! {
     NoSocket "no such socket"
     OutOfMemory "out of memory"
     Forbidden "forbidden"
+    Abandoned "given up with its connection"
     System "system error"
 }
 

@@ -2,6 +2,7 @@
 
 mod churn;
 mod knock;
+mod pipelined;
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,6 +27,7 @@ use crate::knocks::Knocks;
 use crate::live::{Live, Seen};
 use crate::machine::thread_wait_time;
 use crate::payload::Stream;
+use crate::pipeline::Pipeline;
 use crate::places::Places;
 use crate::plan::{Plan, Share};
 use crate::protocol::http::Responses;
@@ -53,6 +55,9 @@ pub(crate) struct Worker {
     /// HTTP responses of which not all has come.
     responses: Responses,
     drive: Drive,
+    /// What is under way, where a connection has more than one request at once; and the replies that a read has brought.
+    pipeline: Pipeline,
+    whole: Vec<Option<Kind>>,
     /// The stage, if its connections come and go, and where they come from.
     churn: Option<Churn>,
     rotation: Rotation,
@@ -99,9 +104,11 @@ impl Worker {
             events: Events::with_capacity(EVENTS_MAX),
             clients: Vec::with_capacity(share.connections as usize),
             ready: VecDeque::new(),
-            scratch: vec![0; (plan.size() as usize * 2).clamp(*SCRATCH_BYTES.start(), *SCRATCH_BYTES.end())],
+            scratch: vec![0; scratch_bytes(&plan)],
             responses: Responses::default(),
             drive: Drive::Hold,
+            pipeline: Pipeline::new(plan.pipeline, share.connections),
+            whole: Vec::new(),
             churn: None,
             rotation: Rotation::new(plan.sources.clone(), plan.targets.len(), part),
             knocks: Knocks::new(plan.targets.len()),
@@ -388,6 +395,9 @@ impl Worker {
 
     /// Sends and receives what can be, and goes on to the next request when a reply is complete.
     fn exchange(&mut self, slot: u32) {
+        if self.pipeline.is_used() {
+            return self.exchange_pipelined(slot);
+        }
         let Worker { plan, share, clients, responses, scratch, recorder, .. } = self;
         let Some(client) = &mut clients[slot as usize] else { return };
         let mut speech = speech(plan, share, responses, slot);
@@ -476,7 +486,10 @@ impl Worker {
         self.reopening += 1;
         match opened.and_then(|socket| self.register(socket, slot, begun_ns)) {
             Ok(client) => self.clients[slot as usize] = Some(client),
-            Err(failure) => self.note_reopen_failure(failure),
+            Err(failure) => {
+                self.abandon(slot, State::Connecting);
+                self.note_reopen_failure(failure);
+            }
         }
     }
 
@@ -493,6 +506,7 @@ impl Worker {
     /// What a client does next that wants to since `due_ns`, and has become free.
     fn go_on(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
         match &mut self.drive {
+            Drive::Closed(_) if self.pipeline.is_used() => self.refill(slot, due_ns, now_ns),
             Drive::Closed(_) if now_ns < self.end_ns => self.send(slot, due_ns, now_ns),
             Drive::Open(arrivals) => arrivals.note_free(slot, now_ns),
             Drive::Beat(beats) => {
@@ -552,7 +566,11 @@ impl Worker {
             if matches!(self.drive, Drive::Open(_) | Drive::Beat(_)) {
                 self.recorder.lag.record(now_ns - due_ns);
             }
-            self.send(slot, due_ns, now_ns);
+            if self.pipeline.is_used() {
+                self.refill(slot, due_ns, now_ns);
+            } else {
+                self.send(slot, due_ns, now_ns);
+            }
         }
     }
 
@@ -601,6 +619,7 @@ impl Worker {
         // It can fail only if the socket is gone already, which is as good.
         let _ = socket::reset_on_close(client.socket());
         self.responses.forget(slot);
+        self.abandon(slot, client.state());
         match (client.state(), &self.drive) {
             (state, Drive::Churn(_)) => return self.note_churn_failure(slot, state, failure),
             (State::Connecting, Drive::Connect(_)) => return self.note_connect_failure(slot, failure),
@@ -650,6 +669,7 @@ impl Worker {
             }
         }
         (self.pending, self.reopening) = (0, 0);
+        self.pipeline.clear();
         self.tell();
         std::mem::replace(&mut self.recorder, Recorder::new(self.plan.latency_ns_max()))
     }
@@ -683,6 +703,12 @@ fn speech<'a>(plan: &'a Plan, share: &Share, responses: &'a mut Responses, slot:
     let number = share.connection_first + u64::from(slot);
     let (destination, stream) = (plan.destination(number), Stream::new(plan.seed, number));
     Speech { protocol: &plan.protocol, responses, slot, destination, stream, connections: plan.connections_whole }
+}
+
+/// For twice as much as may be under way on a connection at once.
+fn scratch_bytes(plan: &Plan) -> usize {
+    let under_way = (plan.size() as usize).saturating_mul(plan.pipeline as usize);
+    under_way.saturating_mul(2).clamp(*SCRATCH_BYTES.start(), *SCRATCH_BYTES.end())
 }
 
 /// Whether the connection ends where it begins: when nobody listens at a port of the kernel's own range, the kernel may

@@ -334,7 +334,7 @@ fn settings(report: &Report) -> String {
     let rows: [(&str, String); 11] = [
         ("Command", report.command.join(" ")),
         ("Target", format!("{} ({})", plan.name, plan.addresses())),
-        ("Protocol", format!("{}, {} a request", plan.protocol.name(), bytes(plan.size().into()))),
+        ("Protocol", format!("{}, {} a request{}", plan.protocol.name(), bytes(plan.size().into()), plan.at_once())),
         (
             "Connections",
             format!("{} by {} threads, from {}", count(plan.connections), plan.threads(), report.sources_used),
