@@ -70,6 +70,11 @@ impl Pipeline {
     pub(crate) fn clear(&mut self) {
         self.rings.iter_mut().for_each(|ring| ring.len = 0);
     }
+
+    /// Bytes that a connection's ring takes, at this `depth`.
+    pub(crate) fn bytes(depth: u32) -> u64 {
+        if depth > 1 { (size_of::<Ring>() + size_of::<u64>() * depth as usize) as u64 } else { 0 }
+    }
 }
 
 /// The most that may be under way on a connection: beyond it the queue is all that grows.
@@ -100,5 +105,6 @@ mod tests {
         let mut pipeline = Pipeline::new(1, 1_000_000);
         assert_eq!((pipeline.rings.capacity(), pipeline.times.capacity(), pipeline.is_used()), (0, 0, false));
         assert_eq!((pipeline.under_way(5), pipeline.end_oldest(5), pipeline.forget(5)), (0, None, 0));
+        assert_eq!([1, 2, 16].map(Pipeline::bytes), [0, 24, 136]);
     }
 }

@@ -395,3 +395,14 @@ fn it_is_for_rr_alone_and_has_bounds() {
         ["rr -h", "doctor -h", "open -h", "hold -h"].map(|line| loadgen(line).stdout.contains("--pipeline <K>"));
     assert_eq!(helps, [true, true, false, false]);
 }
+
+#[test]
+fn the_doctor_counts_what_is_under_way() {
+    let sum = |line: &str| {
+        let findings = loadgen(&format!("doctor 127.0.0.1:1 -c 10 {line} --json -")).json();
+        let memory = findings["findings"].as_array().unwrap().iter().find(|it| it["thing"] == "memory").unwrap();
+        memory["sum"].as_str().unwrap().to_owned()
+    };
+    assert!(sum("--pipeline 16").contains("16 requests at once:"), "{}", sum("--pipeline 16"));
+    assert!(!sum("").contains("at once"), "{}", sum(""));
+}
