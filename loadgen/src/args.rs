@@ -10,6 +10,7 @@ use crate::address::UnixAddress;
 use crate::churn::{Churn, Close};
 use crate::listen_address::ListenAddress;
 use crate::moment::parse_moment;
+use crate::pipeline::DEPTH_MAX;
 use crate::quantity::{parse_count, parse_duration, parse_rate, parse_size};
 use crate::schedule::{Arrival, Rate};
 use crate::shard::Shard;
@@ -47,7 +48,28 @@ impl Args {
             Some(Command::Search(search)) => Some(&search.aimed.load.output),
         }
     }
+
+    /// Whether its options suit its command, as far as their names and values do not tell.
+    ///
+    /// # Errors
+    /// A sentence that says which does not.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let load = match &self.command {
+            Some(Command::Open(open)) => &open.aimed.load,
+            Some(Command::Churn(churn)) => &churn.aimed.load,
+            Some(Command::Search(search)) => &search.aimed.load,
+            Some(Command::Hold(held)) => &held.load,
+            _ => return Ok(()),
+        };
+        match load.pipeline {
+            Some(_) => Err(ONE_AT_A_TIME.to_owned()),
+            None => Ok(()),
+        }
+    }
 }
+
+const ONE_AT_A_TIME: &str = "--pipeline is for `rr`, the closed loop: with open, search, churn and hold each connection has \
+                             one request under way at a time, so leave it out";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -63,9 +85,7 @@ pub(crate) enum Command {
     ///
     /// Where an HTTP server closes a connection behind a response, as it may say, the connection is opened again, and that
     /// is a part of the next request's latency.
-    #[command(
-        after_help = "Example:\n  loadgen rr 127.0.0.1:1234 -c 1k -d 10s -s 64\n\nThe verdict and the exit codes: `loadgen --help`"
-    )]
+    #[command(after_help = RR_EXAMPLES, mut_arg("pipeline", |it| it.hide(false)))]
     Rr(Aimed),
     /// Open loop: requests are due at a fixed rate, whether or not the server keeps up
     ///
@@ -221,6 +241,12 @@ pub(crate) struct Load {
     /// Just that, where * is any bytes up to what follows it, as in 'VERSION *\r\n' (\* is a star).
     #[arg(long, help_heading = LOAD, value_name = "TEXT", requires = "send", allow_hyphen_values = true)]
     pub(crate) expect: Option<String>,
+    /// Up to K requests at once on each connection [default: 1]
+    ///
+    /// The server has to answer them in their order. Each that is answered is replaced at once, and each has a latency of its
+    /// own, from when it was sent.
+    #[arg(long, hide = true, help_heading = LOAD, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=i64::from(DEPTH_MAX)))]
+    pub(crate) pipeline: Option<u32>,
     /// Reach the servers of http:// targets over this Unix socket
     ///
     /// A path, or @name, as with curl.
@@ -378,6 +404,7 @@ impl Comings {
 
 /// A load to be examined.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("pipeline", |it| it.hide(false).help("Of an `rr`: up to K requests at once on each connection")))]
 pub(crate) struct Doctor {
     /// Of a `churn`, with --close: connections due per second
     #[arg(short = 'R', long, allow_negative_numbers = true, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate)]
@@ -449,6 +476,18 @@ fn parse_ramp(text: &str) -> Result<Rate, String> {
         text.split_once(':').ok_or_else(|| format!("'{text}' is no ramp: give two rates, such as 1k:50k"))?;
     Ok(Rate { from_per_s: parse_rate(from)?, to_per_s: parse_rate(to)? })
 }
+
+const RR_EXAMPLES: &str = "\
+Examples:
+  loadgen rr 127.0.0.1:1234 -c 1k -d 10s -s 64
+  loadgen rr 127.0.0.1:6379 --send 'PING\\r\\n' --expect '+PONG\\r\\n' --pipeline 16
+
+With --pipeline K each connection has up to K requests under way. The timeout is that of the oldest. When a connection \
+fails, the oldest is the failure; those behind it, whose replies nobody has seen, are failures, too: 'given up with its \
+connection'. Where an HTTP server closes a connection, as it says or while it has nothing to do, what it leaves unanswered \
+is sent again on a new one, and its time goes on.
+
+The verdict and the exit codes: `loadgen --help`";
 
 const COMPARE_EXAMPLES: &str = "\
 Example:
@@ -628,6 +667,9 @@ Coming from another tool:
   oha -z 30s -c 100 -q 2000 URL         loadgen open URL -z 30s -c 100 -R 2000
   h2load --h1 -D 30 -c 100 -t 2 URL     loadgen rr URL -D 30 -c 100 -t 2
   redis-benchmark -t ping               loadgen rr HOST:6379 --send 'PING\\r\\n' --expect '+PONG\\r\\n'
+  redis-benchmark -t ping -P 16         the same, and --pipeline 16
+  h2load --h1 -m 16 URL                 loadgen rr URL --pipeline 16
+  wrk -s pipeline.lua URL               loadgen rr URL --pipeline 16
 Of HTTP there is GET of a path, and nothing else: no headers of one's own, no other methods, no bodies (-H, -m, -d of hey, -s of \
 wrk).
 A run lasts for a time, so -n, a number of requests, has no counterpart. -q is --quiet, and -d a duration.

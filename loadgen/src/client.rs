@@ -1,5 +1,7 @@
 //! One connection: what it has sent, what came back, and whether that is what had to.
 
+pub(crate) mod pipelined;
+
 use std::io::{self, Read};
 
 use socket2::Socket;
@@ -335,7 +337,7 @@ impl Client {
 const READ_BUDGET: usize = 16;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
@@ -343,7 +345,7 @@ mod tests {
     const SEED: u64 = 5;
 
     /// A connected client and its peer, which is blocking.
-    fn pair() -> (Client, TcpStream) {
+    pub(crate) fn pair() -> (Client, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = esockets::socket::connect(listener.local_addr().unwrap(), None).unwrap();
         let (peer, _) = listener.accept().unwrap();
@@ -353,7 +355,7 @@ mod tests {
     }
 
     /// Runs `act` with what a connection needs to speak echo.
-    fn speak<R>(act: impl FnOnce(&mut Speech<'_>) -> R) -> R {
+    pub(crate) fn speak<R>(act: impl FnOnce(&mut Speech<'_>) -> R) -> R {
         let protocol = Protocol::Echo { size: 16 };
         let mut responses = Responses::default();
         act(&mut Speech {

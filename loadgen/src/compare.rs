@@ -220,6 +220,13 @@ impl Results {
             .filter(|(_, mine, theirs)| mine != theirs)
             .map(|(field, mine, theirs)| format!("The loads differ: {field} was {mine}, then {theirs}."))
             .collect();
+        let [mine, theirs] = [self, other].map(|results| results.plan["pipeline"].as_u64().unwrap_or(1));
+        if mine != theirs {
+            told.push(format!(
+                "The loads differ: pipeline was {mine}, then {theirs} requests at once on a connection, each of which waits \
+                 for those before it."
+            ));
+        }
         let suspects = [self, other].into_iter().filter(|results| results.is_suspect);
         told.extend(
             suspects

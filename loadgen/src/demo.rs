@@ -52,6 +52,7 @@ fn plan(machine: &Machine, output: &Output) -> Result<Plan, Problem> {
         size: 64,
         send: None,
         expect: None,
+        pipeline: None,
         unix_socket: None,
         timeout: Duration::from_secs(5),
         connect_rate: None,

@@ -107,10 +107,10 @@ impl Reply<'_> {
         if near.chain([last]).any(|at| at > here && stands(at)) {
             return Some(Some(Kind::Lost));
         }
-        // Bytes of before begin with a message, which begins with a cell.
+        // Bytes of before begin with a message, which begins with a cell; by chance with some that are right.
         let cell = here - here % CELL;
-        let mut before = (0..=NEARBY_CELLS).filter_map(|back| cell.checked_sub(back * CELL));
-        before.any(|at| at < here && stands(at)).then_some(Some(Kind::Doubled))
+        let before = (0..=NEARBY_CELLS).flat_map(|back| [cell, here].map(|at| at.checked_sub(back * CELL)));
+        before.flatten().any(|at| at < here && stands(at)).then_some(Some(Kind::Doubled))
     }
 
     /// How many of the bytes were expected.
@@ -210,6 +210,9 @@ mod tests {
             assert_eq!(kind(800, size, &bytes(2, 800, size).repeat(2)), Kind::Doubled, "{size}");
             assert_eq!(kind(800, size, &bytes(3, 800, size)), Kind::Corrupted, "{size}: whose it is cannot be told");
         }
+        let mut messages = (0..).step_by(CELL as usize);
+        let alike = messages.find(|at| bytes(2, *at, 1) == bytes(2, at + CELL, 1)).unwrap();
+        assert_eq!(kind(alike + CELL, 7, &bytes(2, alike, 7)), Kind::Doubled, "the first byte is right by chance");
         let mut gap = bytes(2, 800, 7);
         gap.remove(1);
         assert_eq!(kind(800, 7, &gap), Kind::Lost);

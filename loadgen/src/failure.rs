@@ -77,6 +77,8 @@ pub(crate) enum Kind {
     OutOfMemory,
     /// The kernel does not let this user do it, or a firewall of this machine forbids it.
     Forbidden,
+    /// It was behind a request of the same connection that failed, and went with the connection.
+    Abandoned,
     /// Any other error of the kernel, told apart by its number.
     System,
 }
@@ -114,7 +116,7 @@ impl Failure {
 impl Act {
     /// The one that has this name in results.
     pub(crate) fn named(name: &str) -> Option<Act> {
-        [Act::Connect, Act::Send, Act::Reply, Act::Idle].into_iter().find(|act| act.name() == name)
+        ACTS.into_iter().find(|act| act.name() == name)
     }
 
     /// Its name in results.
@@ -128,6 +130,8 @@ impl Act {
         }
     }
 }
+
+const ACTS: [Act; 5] = [Act::Connect, Act::Send, Act::Reply, Act::Idle, Act::Close];
 
 impl Kind {
     /// The one that has this name in results.
@@ -189,6 +193,7 @@ named! {
     NoSocket "no such socket"
     OutOfMemory "out of memory"
     Forbidden "forbidden"
+    Abandoned "given up with its connection"
     System "system error"
 }
 
@@ -243,7 +248,10 @@ mod tests {
         for kind in KINDS.iter().copied().chain([Kind::Status(404)]) {
             assert_eq!(Kind::named(&kind.name()), Some(kind));
         }
-        assert_eq!((Kind::named("luck"), Act::named("idle"), Act::named("rest")), (None, Some(Act::Idle), None));
+        for act in [Act::Connect, Act::Send, Act::Reply, Act::Idle, Act::Close] {
+            assert_eq!(Act::named(act.name()), Some(act));
+        }
+        assert_eq!((Kind::named("luck"), Act::named("rest")), (None, None));
     }
 
     #[test]

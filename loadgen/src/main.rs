@@ -4,14 +4,14 @@
 //! `machine` `layout` `plan` `churn` `shard` `routes` `schedule` `preflight` `doctor` what will be run, and whether it
 //! fits; `load` `search` `demo` `timetable` `run` `crew` one run, from its first stage to its report (in `search`,
 //! `bracket` which rate to try next, `trial` and `found` what that came to); `worker` one thread's loop, with `stage`
-//! `places` `connector` `knocks` `gate` `alarm` `accept_queues` `client`; `protocol` `payload` `diagnosis` what is said,
-//! and what is wrong with it; `recorder` `times` `timeline` `series` `failure` `errno` `strange` `netstat` `live`
+//! `places` `pipeline` `connector` `knocks` `gate` `alarm` `accept_queues` `client`; `protocol` `payload` `diagnosis` what
+//! is said, and what is wrong with it; `recorder` `times` `timeline` `series` `failure` `errno` `strange` `netstat` `live`
 //! `announcer` `progress` `view` `halt` `standstill` `server_process` what happened; `slo` `alike` `verdict` what that is
 //! worth; `interval` `shell` `report` `terminal` `compare` `results` `parts` `merge` what people and programs are told;
-//! `echo` `serve` the server, on the library beside this program. `layout`, `churn`, `shard`, `routes`, `schedule`, `places`, `knocks`, `payload`,
-//! `protocol`, `diagnosis`, `recorder`, `slo`, `alike`, `verdict`, `interval`, `shell`, `results`, `parts`, `view`,
-//! `report` and all of `search` but its `mod.rs` are pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of
-//! one's own.
+//! `echo` `serve` the server, on the library beside this program. `layout`, `churn`, `shard`, `routes`, `schedule`,
+//! `places`, `pipeline`, `knocks`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `alike`, `verdict`, `interval`,
+//! `shell`, `results`, `parts`, `view`, `report` and all of `search` but its `mod.rs` are pure: no clock, no socket.
+//! `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
 mod accept_queues;
@@ -47,6 +47,7 @@ mod netstat;
 mod output;
 mod parts;
 mod payload;
+mod pipeline;
 mod places;
 mod plan;
 mod preflight;
@@ -161,6 +162,7 @@ fn command_line() -> Vec<String> {
 
 /// Does what was asked; returns how it went.
 fn obey(args: Args) -> Result<Exit, Problem> {
+    args.check().map_err(Problem::Usage)?;
     match args.command {
         None => demo::run(&args.output),
         Some(Command::Serve(serve)) => serve::serve(&serve),

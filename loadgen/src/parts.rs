@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alike::{folded, list};
 use crate::quantity::span;
+use crate::results::one_at_a_time;
 use crate::shard::Shard;
 
 /// One process's part of results that were added up, as far as it tells whether they may be.
@@ -22,6 +23,8 @@ pub(crate) struct Part {
     pub(crate) target: String,
     /// The protocol, and what was sent and expected where that was given.
     pub(crate) said: String,
+    #[serde(default = "one_at_a_time")]
+    pub(crate) pipeline: u32,
     pub(crate) message_bytes: u32,
     pub(crate) duration_s: f64,
     pub(crate) timeout_s: f64,
@@ -100,10 +103,11 @@ fn shards(parts: &[Part]) -> Vec<String> {
 /// What should be the same everywhere, and is not.
 fn settings(parts: &[Part]) -> Vec<String> {
     type Setting<'a> = (&'static str, &'a dyn Fn(&Part) -> String);
-    let settings: [Setting<'_>; 8] = [
+    let settings: [Setting<'_>; 9] = [
         ("version of loadgen", &|part| part.version.clone()),
         ("target", &|part| part.target.clone()),
         ("protocol", &|part| part.said.clone()),
+        ("number of requests at once on a connection", &|part| part.pipeline.to_string()),
         ("size of a request", &|part| format!("{} B", part.message_bytes)),
         ("duration", &|part| format!("{} s", part.duration_s)),
         ("timeout", &|part| format!("{} s", part.timeout_s)),
@@ -212,6 +216,7 @@ mod tests {
             seed: 7,
             target: "h:1".into(),
             said: "echo".to_owned(),
+            pipeline: 1,
             message_bytes: 64,
             duration_s: 10.0,
             timeout_s: 5.0,
@@ -251,10 +256,11 @@ mod tests {
     #[test]
     fn what_differs_is_told_with_who_has_what() {
         type Change = fn(&mut Part);
-        let differences: [(Change, &str); 7] = [
+        let differences: [(Change, &str); 8] = [
             (|part| part.version = "0.2.0".into(), "version of loadgen: 0.1.0 of shard 0/3, 0.2.0 of shard 1/3"),
             (|part| part.target = "g:1".into(), "same target"),
             (|part| part.message_bytes = 65, "64 B of shard 0/3, 65 B of shard 1/3"),
+            (|part| part.pipeline = 16, "requests at once on a connection: 1 of shard 0/3, 16 of shard 1/3"),
             (|part| part.duration_s = 9.0, "same duration"),
             (|part| part.connections_whole = 31, "connections of all shards"),
             (|part| part.windows[0].rate_target_range_per_s = Some([5.0, 6.0]), "same rate: 5 of shard 0/3, 5:6 of"),

@@ -10,6 +10,7 @@ use crate::layout::{Layout, Wish};
 use crate::machine::Machine;
 use crate::problem::Problem;
 use crate::protocol::Protocol;
+use crate::quantity::{bytes, count};
 use crate::routes::{Routes, Sources, Used};
 use crate::shard::Shard;
 
@@ -28,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) connections_whole: u64,
     /// What is said on them.
     pub(crate) protocol: Protocol,
+    /// How many requests of a connection may be under way at once; more than one only in a closed loop.
+    pub(crate) pipeline: u32,
     /// How long the measurement lasts.
     pub(crate) duration: Duration,
     /// How long a connect, and how long a reply, may take.
@@ -117,7 +120,7 @@ impl Plan {
             shards_usual: is_inside.then_some(cores),
         };
         let targets = if is_inside { vec![Address::Ip((Ipv4Addr::LOCALHOST, 0).into())] } else { targets };
-        let plan = Plan {
+        Plan {
             sources: Sources::toward(&ips(&targets), load.connections, given, machine.ports, std::process::id()),
             name,
             targets,
@@ -125,6 +128,7 @@ impl Plan {
             shard,
             connections_whole: load.connections,
             protocol,
+            pipeline: load.pipeline.unwrap_or(1),
             duration: load.duration,
             timeout: load.timeout,
             drain: load.timeout,
@@ -135,11 +139,24 @@ impl Plan {
             churn: None,
             server_pids: load.server_pid.clone(),
             seed,
-        };
-        if plan.connections.div_ceil(plan.threads() as u64) > u64::from(u32::MAX) {
-            return Err(Problem::Usage(format!("-c {} is more than any machine holds", plan.connections)));
         }
-        Ok(plan)
+        .within_bounds()
+    }
+
+    /// The same plan, if its numbers are those that can be counted.
+    fn within_bounds(self) -> Result<Plan, Problem> {
+        if self.connections.div_ceil(self.threads() as u64) > u64::from(u32::MAX) {
+            return Err(Problem::Usage(format!("-c {} is more than any machine holds", self.connections)));
+        }
+        if self.under_way_bytes() > UNDER_WAY_BYTES_MAX {
+            let sentence = format!(
+                "--pipeline {} with requests of {}: at most 1 GiB of a connection can be under way at once",
+                self.pipeline,
+                bytes(self.size().into())
+            );
+            return Err(Problem::Usage(sentence));
+        }
+        Ok(self)
     }
 
     /// What the plan would be for `connections`, made of the same `load` on the same `machine`.
@@ -183,6 +200,24 @@ impl Plan {
     /// Bytes of a request.
     pub(crate) fn size(&self) -> u32 {
         self.protocol.request_len(0)
+    }
+
+    /// Bytes of all requests of a connection that may be under way at once.
+    pub(crate) fn under_way_bytes(&self) -> u64 {
+        u64::from(self.size()) * u64::from(self.pipeline)
+    }
+
+    /// What stands behind the protocol, or a message's size, where more than one is under way at once.
+    pub(crate) fn at_once(&self) -> String {
+        match self.pipeline {
+            0..=1 => String::new(),
+            depth => format!(" · pipelined, {} at once", count(depth.into())),
+        }
+    }
+
+    /// The index of the destination of the connection with this number.
+    pub(crate) fn destination(&self, connection: u64) -> usize {
+        (connection % self.targets.len() as u64) as usize
     }
 
     /// How many workers there are.
@@ -266,6 +301,9 @@ impl Plan {
         (self.duration + self.timeout * 2).max(Duration::from_secs(60)).as_nanos() as u64
     }
 }
+
+/// What is under way on a connection is counted in 32 bits.
+const UNDER_WAY_BYTES_MAX: u64 = 1 << 30;
 
 /// The cores of `choice`, none of them if nothing is to be pinned.
 ///

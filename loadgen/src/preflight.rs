@@ -8,6 +8,7 @@ use crate::churn::Close;
 use crate::echo::QUEUE_SIZE;
 use crate::layout::TABLES_MAX;
 use crate::machine::Machine;
+use crate::pipeline::Pipeline;
 use crate::plan::Plan;
 use crate::quantity::{bytes, count, counted};
 use crate::routes::Sources;
@@ -190,19 +191,39 @@ fn memory(plan: &Plan, machine: &Machine) -> Finding {
     let available = machine.memory_available_bytes;
     // Both ends of a connection to this machine lie in this machine's memory, whichever process has them.
     let ends = if plan.is_server_here() { 2 } else { 1 };
-    let each = CONNECTION_END_BYTES * ends;
+    let pipeline = Pipeline::bytes(plan.pipeline) + pipeline_kernel_bytes(plan);
+    let each = CONNECTION_END_BYTES * ends + pipeline;
     // Toward this machine, the other shards are here, too.
     let (connections, sharing) =
         if ends == 2 { (plan.connections_whole, plan.shard.count) } else { (plan.connections, 1) };
     let needed = connections.saturating_mul(each);
+    let (at_once, remedy) = match pipeline {
+        0 => (String::new(), ""),
+        _ => (
+            format!("; {} requests at once: {}", count(plan.pipeline.into()), bytes(pipeline)),
+            "a smaller --pipeline; or ",
+        ),
+    };
     let sum = format!(
-        "{} a connection ({}), {} in all, of {} available",
+        "{} a connection ({}{}), {} in all, of {} available",
         bytes(each),
         if ends == 2 { "both ends: kernel, server and loadgen" } else { "kernel and loadgen" },
+        at_once,
         bytes(needed),
         bytes(available)
     );
-    graded("memory", plan, available / each / sharing, sum, "stop other programs, or add memory".to_owned())
+    graded("memory", plan, available / each / sharing, sum, format!("{remedy}stop other programs, or add memory"))
+}
+
+/// What the kernel has of a connection's requests, or of the replies to them, where several are under way at once. (Of one
+/// at a time, most connections are at rest.) On the way to another machine each waits for its acknowledgement; to this
+/// machine itself, for its reader.
+fn pipeline_kernel_bytes(plan: &Plan) -> u64 {
+    if plan.pipeline == 1 {
+        return 0;
+    }
+    let added = if plan.is_server_here() { UNREAD_BYTES } else { UNACKNOWLEDGED_BYTES };
+    (plan.under_way_bytes() + u64::from(plan.pipeline) * added).min(BUFFERS_BYTES_MAX)
 }
 
 /// `fs.file-max`: of all processes together.
@@ -256,16 +277,18 @@ fn backlog(plan: &Plan, machine: &Machine) -> Finding {
 fn bytes_under_way(plan: &Plan, machine: &Machine) -> Option<Finding> {
     let most = machine.system.tcp_bytes_max?;
     // A message takes whole pages, at the sender until it is acknowledged, and at the receiver until it is read.
-    let each = u64::from(plan.size()).next_multiple_of(4096) * 2;
+    let sent = u64::from(plan.size()).max(pipeline_kernel_bytes(plan));
+    let each = sent.next_multiple_of(4096) * 2;
     let fits = most / each;
+    let messages = if plan.pipeline > 1 { counted(plan.pipeline.into(), "request") } else { "a message".to_owned() };
     let sum = format!(
-        "none at rest; {} of them with a message on its way at once fill the {} of TCP",
+        "none at rest; {} of them with {messages} on the way at once fill the {} of TCP",
         count(fits),
         bytes(most)
     );
     let remedy =
         format!("`sudo sysctl -w net.ipv4.tcp_mem=\"{0} {0} {0}\"`", plan.connections.saturating_mul(each) / 4096);
-    let grade = if plan.connections > fits && plan.size() > SMALL_BYTES { Grade::Doubtful } else { Grade::Fits };
+    let grade = if plan.connections > fits && sent > SMALL_BYTES { Grade::Doubtful } else { Grade::Fits };
     Some(Finding { thing: "bytes under way", sum, fits: None, grade, remedy })
 }
 
@@ -298,7 +321,16 @@ const CONNECTION_END_BYTES: u64 = 4 * 1024 + 200;
 const FAST_PER_S: u64 = 200_000;
 
 /// Messages of this size are echoed before many of them can be under way.
-const SMALL_BYTES: u32 = 4096;
+const SMALL_BYTES: u64 = 4096;
+
+/// What the kernel adds to a message that waits to be acknowledged, in a segment of its own (measured: 832).
+const UNACKNOWLEDGED_BYTES: u64 = 832;
+
+/// What it adds to a message that lies behind others until it is read (measured: 53 to 66).
+const UNREAD_BYTES: u64 = 66;
+
+/// What a sender's and a receiver's buffer grow to, unless somebody has set `net.ipv4.tcp_wmem` and `tcp_rmem`.
+const BUFFERS_BYTES_MAX: u64 = (4 << 20) + (6 << 20);
 
 #[cfg(test)]
 mod tests {
@@ -372,6 +404,27 @@ mod tests {
         assert_eq!(check(&plan("127.0.0.1:1 -c 100").unwrap(), &small), Ok(()));
         assert_eq!(short(&plan("127.0.0.1:1 -c 101").unwrap(), &small), [("memory", Some(100))]);
         assert_eq!(check(&plan("192.0.2.1:1 -c 200").unwrap(), &small), Ok(()));
+    }
+
+    #[test]
+    fn memory_counts_what_is_under_way_at_once() {
+        let each = 2 * CONNECTION_END_BYTES + 16 * (64 + UNREAD_BYTES + 8) + 8;
+        let small = Machine { memory_available_bytes: each * 100, ..machine() };
+        assert_eq!(check(&plan("127.0.0.1:1 -c 100 --pipeline 16").unwrap(), &small), Ok(()));
+        assert_eq!(short(&plan("127.0.0.1:1 -c 101 --pipeline 16").unwrap(), &small), [("memory", Some(100))]);
+        assert_eq!(check(&plan("127.0.0.1:1 -c 101 --pipeline 1").unwrap(), &small), Ok(()));
+        let sum = memory(&plan("127.0.0.1:1 -c 100 --pipeline 16").unwrap(), &small).sum;
+        assert!(sum.contains("16 requests at once: 2.16 KiB"), "{sum}");
+        let sum = memory(&plan("192.0.2.1:1 -c 100 --pipeline 16").unwrap(), &small).sum;
+        assert!(sum.contains("16 requests at once: 14.1 KiB"), "{sum}");
+        // Buffers are full long before all of it is in the kernel.
+        let large = plan("127.0.0.1:1 -c 100 -s 8MiB --pipeline 16").unwrap();
+        assert_eq!(short(&large, &machine()), []);
+        let system = System { tcp_bytes_max: Some(100 << 20), ..System::default() };
+        let tight = Machine { system, ..machine() };
+        let grade = |arguments: &str| bytes_under_way(&plan(arguments).unwrap(), &tight).unwrap().grade;
+        assert_eq!(grade("127.0.0.1:1 -c 5k --pipeline 1"), Grade::Fits);
+        assert_eq!(grade("127.0.0.1:1 -c 5k --pipeline 64"), Grade::Doubtful);
     }
 
     #[test]

@@ -136,6 +136,8 @@ struct PlanFacts {
     protocol: String,
     send: Option<String>,
     expect: Option<String>,
+    #[serde(default = "one_at_a_time")]
+    pipeline: u32,
     message_bytes: u32,
     threads: usize,
     own_descriptor_tables: bool,
@@ -252,6 +254,7 @@ impl File {
                 (Some(send), Some(expect)) => format!("{}, {send:?} answered by {expect:?}", plan.protocol),
                 _ => plan.protocol.clone(),
             },
+            pipeline: plan.pipeline,
             message_bytes: plan.message_bytes,
             duration_s: plan.duration_s,
             timeout_s: plan.timeout_s,
@@ -301,6 +304,7 @@ impl PlanFacts {
             shard: Shard::WHOLE,
             connections_whole: self.connections,
             protocol,
+            pipeline: self.pipeline,
             duration,
             timeout: span(self.timeout_s)?,
             drain: span(self.timeout_s)?,
@@ -494,6 +498,11 @@ fn failures(list: Vec<FailureFacts>) -> Result<Failures, String> {
     list.into_iter().map(failure).collect()
 }
 
+/// As it was before there were pipelines.
+pub(crate) fn one_at_a_time() -> u32 {
+    1
+}
+
 /// A span of time, to the nanosecond.
 fn span(seconds: f64) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| format!("{seconds} s is no span of time"))
@@ -524,6 +533,7 @@ mod tests {
     /// A run of which no field is what it would be anyway.
     fn rich() -> Report {
         let mut run = run();
+        run.plan.pipeline = 16;
         run.begun_at = UNIX_EPOCH + Duration::from_millis(1_795_600_800_250);
         let open = &mut run.stages[1];
         let rate = Rate { from_per_s: 900.0, to_per_s: 1100.0 };
@@ -565,6 +575,14 @@ mod tests {
             assert_eq!(samples(&mut rewritten), samples(&mut written), "{path}");
         }
         assert_eq!(rewritten, written);
+    }
+
+    #[test]
+    fn results_that_tell_of_no_pipeline_had_none() {
+        let mut older: Value = serde_json::from_str(&json::render(&run())).unwrap();
+        assert_eq!(older["plan"].as_object_mut().unwrap().remove("pipeline"), Some(1.into()));
+        let read = report("a.json", older).unwrap();
+        assert_eq!((read.plan.pipeline, read.parts[0].pipeline), (1, 1));
     }
 
     #[test]

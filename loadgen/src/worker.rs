@@ -2,6 +2,7 @@
 
 mod churn;
 mod knock;
+mod pipelined;
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,6 +27,7 @@ use crate::knocks::Knocks;
 use crate::live::{Live, Seen};
 use crate::machine::thread_wait_time;
 use crate::payload::Stream;
+use crate::pipeline::Pipeline;
 use crate::places::Places;
 use crate::plan::{Plan, Share};
 use crate::protocol::http::Responses;
@@ -53,6 +55,9 @@ pub(crate) struct Worker {
     /// HTTP responses of which not all has come.
     responses: Responses,
     drive: Drive,
+    /// What is under way, where a connection has more than one request at once; and the replies that a read has brought.
+    pipeline: Pipeline,
+    whole: Vec<Option<Kind>>,
     /// The stage, if its connections come and go, and where they come from.
     churn: Option<Churn>,
     rotation: Rotation,
@@ -99,9 +104,11 @@ impl Worker {
             events: Events::with_capacity(EVENTS_MAX),
             clients: Vec::with_capacity(share.connections as usize),
             ready: VecDeque::new(),
-            scratch: vec![0; (plan.size() as usize * 2).clamp(*SCRATCH_BYTES.start(), *SCRATCH_BYTES.end())],
+            scratch: vec![0; scratch_bytes(&plan)],
             responses: Responses::default(),
             drive: Drive::Hold,
+            pipeline: Pipeline::new(plan.pipeline, share.connections),
+            whole: Vec::new(),
             churn: None,
             rotation: Rotation::new(plan.sources.clone(), plan.targets.len(), part),
             knocks: Knocks::new(plan.targets.len()),
@@ -388,17 +395,12 @@ impl Worker {
 
     /// Sends and receives what can be, and goes on to the next request when a reply is complete.
     fn exchange(&mut self, slot: u32) {
-        let (stream, destination) = (self.stream(slot), self.destination(slot));
-        let Worker { plan, clients, responses, scratch, recorder, .. } = self;
+        if self.pipeline.is_used() {
+            return self.exchange_pipelined(slot);
+        }
+        let Worker { plan, share, clients, responses, scratch, recorder, .. } = self;
         let Some(client) = &mut clients[slot as usize] else { return };
-        let mut speech = Speech {
-            protocol: &plan.protocol,
-            responses,
-            slot,
-            destination,
-            stream,
-            connections: plan.connections_whole,
-        };
+        let mut speech = speech(plan, share, responses, slot);
         let sent = client.flush(&speech, scratch);
         recorder.bytes_sent += *sent.as_ref().unwrap_or(&0);
         let received = (&mut recorder.bytes_received, &mut recorder.strange);
@@ -484,7 +486,10 @@ impl Worker {
         self.reopening += 1;
         match opened.and_then(|socket| self.register(socket, slot, begun_ns)) {
             Ok(client) => self.clients[slot as usize] = Some(client),
-            Err(failure) => self.note_reopen_failure(failure),
+            Err(failure) => {
+                self.abandon(slot, State::Connecting);
+                self.note_reopen_failure(failure);
+            }
         }
     }
 
@@ -501,6 +506,7 @@ impl Worker {
     /// What a client does next that wants to since `due_ns`, and has become free.
     fn go_on(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
         match &mut self.drive {
+            Drive::Closed(_) if self.pipeline.is_used() => self.refill(slot, due_ns, now_ns),
             Drive::Closed(_) if now_ns < self.end_ns => self.send(slot, due_ns, now_ns),
             Drive::Open(arrivals) => arrivals.note_free(slot, now_ns),
             Drive::Beat(beats) => {
@@ -560,7 +566,11 @@ impl Worker {
             if matches!(self.drive, Drive::Open(_) | Drive::Beat(_)) {
                 self.recorder.lag.record(now_ns - due_ns);
             }
-            self.send(slot, due_ns, now_ns);
+            if self.pipeline.is_used() {
+                self.refill(slot, due_ns, now_ns);
+            } else {
+                self.send(slot, due_ns, now_ns);
+            }
         }
     }
 
@@ -572,18 +582,10 @@ impl Worker {
 
     /// Sends a request that counts already.
     fn request(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
-        let (stream, destination) = (self.stream(slot), self.destination(slot));
-        let Worker { plan, clients, responses, scratch, recorder, .. } = self;
+        let Worker { plan, share, clients, responses, scratch, recorder, .. } = self;
         let Some(client) = &mut clients[slot as usize] else { return };
-        client.begin(plan.protocol.request_len(destination), due_ns, now_ns);
-        let speech = Speech {
-            protocol: &plan.protocol,
-            responses,
-            slot,
-            destination,
-            stream,
-            connections: plan.connections_whole,
-        };
+        let speech = speech(plan, share, responses, slot);
+        client.begin(plan.protocol.request_len(speech.destination), due_ns, now_ns);
         match client.flush(&speech, scratch) {
             Ok(bytes) => recorder.bytes_sent += bytes,
             Err(failure) => self.lose(slot, failure),
@@ -617,6 +619,7 @@ impl Worker {
         // It can fail only if the socket is gone already, which is as good.
         let _ = socket::reset_on_close(client.socket());
         self.responses.forget(slot);
+        self.abandon(slot, client.state());
         match (client.state(), &self.drive) {
             (state, Drive::Churn(_)) => return self.note_churn_failure(slot, state, failure),
             (State::Connecting, Drive::Connect(_)) => return self.note_connect_failure(slot, failure),
@@ -666,6 +669,7 @@ impl Worker {
             }
         }
         (self.pending, self.reopening) = (0, 0);
+        self.pipeline.clear();
         self.tell();
         std::mem::replace(&mut self.recorder, Recorder::new(self.plan.latency_ns_max()))
     }
@@ -674,14 +678,9 @@ impl Worker {
         self.live.tell(Seen { open: self.open, failed: self.failed, emptied_ns: self.emptied_ns });
     }
 
-    /// What makes the bytes of the connection in `slot` its own.
-    fn stream(&self, slot: u32) -> Stream {
-        Stream::new(self.plan.seed, self.share.connection_first + u64::from(slot))
-    }
-
     /// The index of the destination of the connection in `slot`.
     fn destination(&self, slot: u32) -> usize {
-        ((self.share.connection_first + u64::from(slot)) % self.plan.targets.len() as u64) as usize
+        self.plan.destination(self.share.connection_first + u64::from(slot))
     }
 
     /// How many requests may be under way while every connection is verified once.
@@ -697,6 +696,19 @@ impl Worker {
     fn timeout_ns(&self) -> u64 {
         self.plan.timeout.as_nanos() as u64
     }
+}
+
+/// What the connection in `slot` has to know to speak.
+fn speech<'a>(plan: &'a Plan, share: &Share, responses: &'a mut Responses, slot: u32) -> Speech<'a> {
+    let number = share.connection_first + u64::from(slot);
+    let (destination, stream) = (plan.destination(number), Stream::new(plan.seed, number));
+    Speech { protocol: &plan.protocol, responses, slot, destination, stream, connections: plan.connections_whole }
+}
+
+/// For twice as much as may be under way on a connection at once.
+fn scratch_bytes(plan: &Plan) -> usize {
+    let under_way = (plan.size() as usize).saturating_mul(plan.pipeline as usize);
+    under_way.saturating_mul(2).clamp(*SCRATCH_BYTES.start(), *SCRATCH_BYTES.end())
 }
 
 /// Whether the connection ends where it begins: when nobody listens at a port of the kernel's own range, the kernel may

@@ -6,6 +6,10 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
 use socket2::{Domain, Socket, Type};
 use support::{Server, failures, failures_total, is_conserved, loadgen, measure, stage};
 
@@ -78,8 +82,9 @@ fn is_unanswered(port: u16) -> bool {
     rows.any(|row| matches!(row[..], [remote, "02"] if remote.ends_with(&port)))
 }
 
-#[test]
-fn who_has_to_connect_again_waits_for_that_too() {
+/// The address of a server that answers one request of each connection, with a second in which nobody else is let in behind
+/// the first.
+fn slow_to_accept() -> SocketAddr {
     // A queue that holds two connections, and somebody else's in it: the SYN of who comes then is dropped, and the next one
     // follows after a second.
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -91,7 +96,10 @@ fn who_has_to_connect_again_waits_for_that_too() {
         for number in 0.. {
             let Ok((stream, _)) = listener.accept() else { return };
             let mut other = None;
-            serve(stream, |_| {
+            serve(stream, |request| {
+                if request > 0 {
+                    return None;
+                }
                 other = (number == 0).then(|| [(); 2].map(|()| TcpStream::connect(address).unwrap()));
                 Some("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello".to_owned())
             });
@@ -100,16 +108,33 @@ fn who_has_to_connect_again_waits_for_that_too() {
             }
         }
     });
-    let (_, results) = measure(&format!("rr http://{address}/page?x=1 -c 1 -d 2s"));
-    let closed = stage(&results, "closed");
-    let longest_ns = |times: &str| closed[times]["max_ns"].as_u64().unwrap();
-    assert!(longest_ns("reconnect") > 500_000_000, "{closed:#}");
-    assert!(longest_ns("latency") >= longest_ns("reconnect"), "{closed:#}");
-    assert!(
-        closed["window_s"].as_f64() >= Some(2.0),
-        "without an open connection meanwhile it still goes on: {closed:#}"
-    );
-    assert!(is_conserved(&results));
+    address
+}
+
+/// How many requests took longer than half a second.
+fn slow(stage: &serde_json::Value) -> u64 {
+    let bytes = STANDARD.decode(stage["latency"]["histogram"].as_str().unwrap()).unwrap();
+    let histogram: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
+    histogram.count_between(500_000_000, u64::MAX >> 1)
+}
+
+#[test]
+fn who_has_to_connect_again_waits_for_that_too() {
+    // In a pipeline all do: those that were sent before, and those that are sent in the place of others.
+    for depth in [1, 3] {
+        let address = slow_to_accept();
+        let (_, results) = measure(&format!("rr http://{address}/page?x=1 -c 1 -d 2s --pipeline {depth}"));
+        let closed = stage(&results, "closed");
+        let longest_ns = |times: &str| closed[times]["max_ns"].as_u64().unwrap();
+        assert!(longest_ns("reconnect") > 500_000_000, "{closed:#}");
+        assert!(longest_ns("latency") >= longest_ns("reconnect"), "{closed:#}");
+        assert!(slow(closed) >= depth, "{closed:#}");
+        assert!(
+            closed["window_s"].as_f64() >= Some(2.0),
+            "without an open connection meanwhile it still goes on: {closed:#}"
+        );
+        assert!(is_conserved(&results));
+    }
 }
 
 #[test]

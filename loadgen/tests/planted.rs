@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::sleep;
 use std::time::Duration;
@@ -82,10 +82,11 @@ impl Meeting {
 }
 
 /// What each fault is called with messages of `size` bytes: a single byte can be nothing but wrong, too many or missing,
-/// and of less than 8 it cannot be told whose they are.
-fn name(fault: Fault, size: usize) -> Option<&'static str> {
+/// and of less than 8 it cannot be told whose they are. In a pipeline the next reply stands where one is missing.
+fn name(fault: Fault, size: usize, is_pipelined: bool) -> Option<&'static str> {
     match fault {
         Fault::None | Fault::Delay => None,
+        Fault::Drop if is_pipelined => Some("bytes lost"),
         Fault::Drop => Some("timed out"),
         Fault::Corrupt => Some("corrupted"),
         Fault::Swap if size < 8 => Some("corrupted"),
@@ -113,9 +114,13 @@ fn commit(fault: Fault, stream: &mut TcpStream, mut message: Vec<u8>) -> Option<
         Fault::Gap => drop(message.remove(size / 4)),
         Fault::Truncate => {
             let _ = stream.write_all(&message[..size / 2]);
+            finish(stream);
             return None;
         }
-        Fault::Close => return None,
+        Fault::Close => {
+            finish(stream);
+            return None;
+        }
         Fault::Reset => {
             SockRef::from(&*stream).set_linger(Some(Duration::ZERO)).unwrap();
             return None;
@@ -124,7 +129,19 @@ fn commit(fault: Fault, stream: &mut TcpStream, mut message: Vec<u8>) -> Option<
     Some(message)
 }
 
-fn serve(fault: Fault, size: usize, stream: &mut TcpStream, (meeting, planted): (&Meeting, &Planted)) {
+/// Closes with a FIN, whatever requests are still unread: with those the kernel would make it a reset.
+fn finish(stream: &mut TcpStream) {
+    let _ = stream.shutdown(Shutdown::Write);
+    while let Ok(1..) = stream.read(&mut [0; 4096]) {}
+}
+
+/// Serves messages of a size on a connection that meets the fault; `planted` counts it under this name.
+fn serve(
+    (fault, name): (Fault, Option<&'static str>),
+    size: usize,
+    stream: &mut TcpStream,
+    (meeting, planted): (&Meeting, &Planted),
+) {
     let mut is_done = false;
     for turn in 0.. {
         let mut message = vec![0; size];
@@ -139,7 +156,7 @@ fn serve(fault: Fault, size: usize, stream: &mut TcpStream, (meeting, planted): 
                 _ => commit(fault, stream, message.clone()),
             };
             is_done = reply.as_ref() != Some(&message) || !matches!(fault, Fault::Swap);
-            if let (true, Some(name)) = (is_done, name(fault, size)) {
+            if let (true, Some(name)) = (is_done, name) {
                 *planted.lock().unwrap().entry(name).or_default() += 1;
             }
         }
@@ -155,8 +172,10 @@ fn serve(fault: Fault, size: usize, stream: &mut TcpStream, (meeting, planted): 
 fn all_are_counted(load: &str, size: usize) {
     let (planted, meeting) = (Planted::default(), Meeting::default());
     let seen = Arc::clone(&planted);
+    let is_pipelined = load.contains("--pipeline");
     let server = Server::start(move |number, mut stream| {
-        serve(FAULTS[number % FAULTS.len()], size, &mut stream, (&meeting, &seen));
+        let fault = FAULTS[number % FAULTS.len()];
+        serve((fault, name(fault, size, is_pipelined)), size, &mut stream, (&meeting, &seen));
     });
     let line = load.replace("TARGET", &server.address.to_string());
     let (code, results) = measure(&format!("{line} -c 40 -s {size} --timeout 3s"));
@@ -170,13 +189,21 @@ fn all_are_counted(load: &str, size: usize) {
     for (kind, count) in planted.iter() {
         assert_eq!(counted(kind), *count, "{kind} of {planted:?}: {measured:#}");
     }
-    let all = failures_total(measured, "request_failures") + failures_total(measured, "losses");
-    assert_eq!(all, planted.values().sum::<u64>(), "none but {planted:?}: {measured:#}");
+    let faults = planted.values().sum::<u64>();
+    let given_up = counted("given up with its connection");
+    // Those behind each of them: all but the failure itself.
+    assert!(given_up <= faults * (DEPTH - 1) && (is_pipelined == (given_up > 0)), "{given_up}: {measured:#}");
+    let all = failures_total(measured, "request_failures") + failures_total(measured, "losses") - given_up;
+    assert_eq!(all, faults, "none but {planted:?}: {measured:#}");
     assert_eq!(failures_total(stage(&results, "connect"), "connect_failures"), 0);
     assert!(is_conserved(&results), "{results:#}");
 }
 
+/// Requests at once on a connection, where it is pipelined.
+const DEPTH: u64 = 16;
+
 const CLOSED: &str = "rr TARGET -d 1s";
+const PIPELINED: &str = "rr TARGET -d 1s --pipeline 16";
 const OPEN: &str = "open TARGET -R 400 -d 2s";
 
 #[test]
@@ -188,24 +215,28 @@ fn of_one_byte() {
 #[test]
 fn of_less_than_a_cell() {
     all_are_counted(CLOSED, 7);
+    all_are_counted(PIPELINED, 7);
     all_are_counted(OPEN, 7);
 }
 
 #[test]
 fn of_the_usual_size() {
     all_are_counted(CLOSED, 64);
+    all_are_counted(PIPELINED, 64);
     all_are_counted(OPEN, 64);
 }
 
 #[test]
 fn of_a_thousand_bytes() {
     all_are_counted(CLOSED, 1_000);
+    all_are_counted(PIPELINED, 1_000);
     all_are_counted(OPEN, 1_000);
 }
 
 #[test]
 fn of_more_than_one_read() {
     all_are_counted(CLOSED, 100_000);
+    all_are_counted(PIPELINED, 100_000);
     all_are_counted(OPEN, 100_000);
 }
 

@@ -54,6 +54,7 @@ fn redis() {
     let arguments = "--port PORT --bind 127.0.0.1 --save --daemonize no";
     if let Some((_server, address)) = start("redis-server", free_port(0), arguments) {
         is_measured(&format!("rr {address} -c 8 -d 200ms --send PING\\r\\n --expect +PONG\\r\\n"));
+        is_measured(&format!("rr {address} -c 8 -d 200ms --send PING\\r\\n --expect +PONG\\r\\n --pipeline 16"));
         is_measured(&format!("open {address} -c 8 -R 500 -d 200ms --send PING\\r\\n --expect +PONG\\r\\n"));
         is_measured(&format!("churn {address} -c 8 -d 200ms --send PING\\r\\n --expect +PONG\\r\\n"));
         is_measured(&format!("hold {address} -c 8 -d 50ms --send PING\\r\\n --expect +PONG\\r\\n"));
@@ -87,6 +88,8 @@ fn nginx() {
     std::fs::write(&config, text).unwrap();
     if let Some((_server, address)) = start("nginx", port, &format!("-e stderr -c {}", config.display())) {
         is_measured(&format!("rr http://{address}/page.txt -c 8 -d 300ms"));
+        // It closes behind every fiftieth response: what it leaves unanswered is sent again.
+        is_measured(&format!("rr http://{address}/page.txt -c 8 -d 300ms --pipeline 16"));
         for close in ["reset", "fin", "server"] {
             is_measured(&format!("churn http://{address}/page.txt -c 8 -d 300ms --close {close}"));
         }

@@ -127,9 +127,7 @@ fn about_connect(report: &Report, failure: Failure, unreached: Option<&BTreeSet<
         ),
         Kind::OutOfPorts => out_of_ports(report, &address, &fitted),
         Kind::NoAddress => no_address(&plan.ips()),
-        Kind::OutOfMemory => {
-            format!("The kernel ran out of memory for sockets: {fitted} connections fitted. Try fewer.")
-        }
+        Kind::OutOfMemory => format!("The kernel ran out of memory for sockets: {fitted} fitted. Try fewer."),
         Kind::Forbidden => format!("This machine forbids connecting to {address}: a firewall rule, or a sandbox."),
         Kind::Reset => {
             format!("{address} reset connections while they were opened: its queue of unaccepted ones overflowed.")
@@ -146,6 +144,7 @@ fn about_connect(report: &Report, failure: Failure, unreached: Option<&BTreeSet<
         | Kind::Length
         | Kind::Malformed
         | Kind::NoSocket
+        | Kind::Abandoned
         | Kind::System => format!("Connecting to {address} failed: {failure}."),
     }
 }
@@ -249,6 +248,12 @@ fn about_exchange(report: &Report, kind: Kind) -> Option<String> {
         ),
         Kind::Length => {
             "Responses differ in length: the page is not the same each time, or not all of it came.".to_owned()
+        }
+        Kind::Abandoned => {
+            "What was given up stood behind a request of its connection that failed (--pipeline): nobody knows \
+                            what would have become of it. Not every server takes requests before it has answered those \
+                            before them: try without --pipeline."
+                .to_owned()
         }
         _ => return None,
     };

@@ -117,6 +117,8 @@ struct PlanFacts<'a> {
     /// What `--send` and `--expect` said; null without.
     send: Option<&'a str>,
     expect: Option<&'a str>,
+    /// How many requests of a connection could be under way at once (`--pipeline`).
+    pipeline: u32,
     /// Bytes of a request; of an echo, the reply has as many.
     message_bytes: u32,
     threads: usize,
@@ -352,6 +354,7 @@ fn plan_facts(report: &Report) -> PlanFacts<'_> {
         protocol: plan.protocol.name(),
         send,
         expect,
+        pipeline: plan.pipeline,
         message_bytes: plan.size(),
         threads: plan.threads(),
         shards: plan.layout.shards,

@@ -127,7 +127,7 @@ fn head(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let plan = &report.plan;
     let thing = if plan.churn.is_some() { "place" } else { "connection" };
     let connections = counted(plan.connections, thing);
-    writeln!(f, "{kind} · {} · {connections} · {}", plan.name, message(plan))?;
+    writeln!(f, "{kind} · {} · {connections} · {}{}", plan.name, message(plan), plan.at_once())?;
     writeln!(f, "{}", machine_line(report))?;
     parts(f, report)?;
     if !plan.shard.is_whole() {
@@ -324,7 +324,7 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, colum
     row(f, &format!("  {were}"), &format!("{} in the window of {window} + {} after it", count(within), count(after)))?;
     if recorder.reopened > 0 {
         let reopened = count(recorder.reopened);
-        let sentence = format!("{reopened} connections, which the server had closed behind a response, as it had said");
+        let sentence = format!("{reopened} connections, which the server had closed behind a response, as it may");
         row(f, "  reopened", &sentence)?;
         let is_part = if matches!(result.stage, Stage::Open { .. }) { "" } else { " (a part of the latency)" };
         row(f, "  reconnect", &format!("{}{is_part}", times(&recorder.reconnect)))?;

@@ -387,7 +387,7 @@ fn settings(report: &Report) -> String {
     let rows: [(&str, String); 11] = [
         ("Command", shell::typed(&report.command)),
         ("Target", format!("{} ({})", plan.name, plan.addresses())),
-        ("Protocol", format!("{}, {} a request", plan.protocol.name(), bytes(plan.size().into()))),
+        ("Protocol", format!("{}, {} a request{}", plan.protocol.name(), bytes(plan.size().into()), plan.at_once())),
         (
             "Connections",
             format!(
