@@ -88,10 +88,23 @@ fn server(plan: &Plan, machine: &Machine) -> Vec<Finding> {
         found.push(finding("listeners", sum, Grade::Doubtful, remedy));
     }
     if plan.is_server_here() && !layout::shares_table(machine.cores.len(), connections, limit) {
-        let sum = layout::shards_sum(layout::shards_needed(connections, limit), connections, limit);
-        found.push(finding("its server", format!("with `loadgen serve`: {sum}"), Grade::Fits, String::new()));
+        found.push(its_server(connections, machine));
     }
     found
+}
+
+/// What `loadgen serve` comes down to for so many connections. That it is the server, under this limit, is not known.
+fn its_server(connections: u64, machine: &Machine) -> Finding {
+    let limit = machine.descriptors_max;
+    let shards = layout::shards_for(connections, machine.cores.len(), limit);
+    let (sum, hold) = (layout::shards_sum(shards, connections, limit), layout::shards_hold(shards, limit));
+    Finding {
+        thing: "its server",
+        sum: format!("with `loadgen serve` under this limit: {sum}"),
+        fits: Some(hold),
+        grade: if hold < connections { Grade::Doubtful } else { Grade::Fits },
+        remedy: preflight::more_descriptors(layout::shards_limit(connections, None), "the server's shell", machine),
+    }
 }
 
 /// Who listens at a Unix socket.
@@ -182,7 +195,12 @@ fn page(plan: &Plan, findings: &[Finding], most: u64, columns: usize) -> String 
             page += &paragraph(&" ".repeat(27), &remedy, columns);
         }
     }
-    let closing = if is_short(findings) { "It does not fit:" } else { "It fits; up to" };
+    let doubtful = findings.iter().filter(|finding| finding.grade == Grade::Doubtful).filter_map(|it| it.fits);
+    let (closing, most) = match doubtful.filter(|fits| *fits < plan.connections).min() {
+        _ if is_short(findings) => ("It does not fit:", most),
+        Some(sure) => ("Perhaps it fits; up to", sure),
+        None => ("It fits; up to", most),
+    };
     let closing = paragraph("", &format!("{closing} {} would.", counted(most, "connection")), columns);
     page + &closing.lines().map(|line| line.trim_start().to_owned() + "\n").collect::<String>()
 }

@@ -39,6 +39,8 @@ pub(crate) struct Machine {
 pub(crate) struct System {
     /// Open files, of all processes: `fs.file-max` less those that are open.
     pub(crate) files_left: Option<u64>,
+    /// Descriptors that a table may have, and so the most that RLIMIT_NOFILE can be: `fs.nr_open`.
+    pub(crate) table_max: Option<u64>,
     /// Threads, of this user and of all: RLIMIT_NPROC and `kernel.threads-max`, the lesser.
     pub(crate) threads_max: Option<u64>,
     /// Bytes that may be under way in all TCP connections before the kernel throws some away: `net.ipv4.tcp_mem`.
@@ -67,6 +69,7 @@ impl System {
         let (by_user, by_all) = (processes_max(), number("/proc/sys/kernel/threads-max"));
         System {
             files_left,
+            table_max: number("/proc/sys/fs/nr_open"),
             threads_max: by_user.into_iter().chain(by_all).min(),
             tcp_bytes_max: words("/proc/sys/net/ipv4/tcp_mem").get(2).map(|pages| pages * PAGE_BYTES),
             orphans_max: number("/proc/sys/net/ipv4/tcp_max_orphans"),

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::churn::Close;
 use crate::echo::QUEUE_SIZE;
-use crate::layout::TABLES_MAX;
+use crate::layout::{self, Layout, TABLES_MAX};
 use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::quantity::{bytes, count, counted};
@@ -103,8 +103,7 @@ pub(crate) fn findings(plan: &Plan, machine: &Machine) -> Vec<Finding> {
 /// more than `most`.
 pub(crate) fn suitable(machine: &Machine, most: u64) -> u64 {
     let by_memory = machine.memory_available_bytes / 2 / (2 * CONNECTION_END_BYTES);
-    let each = machine.descriptors_max.saturating_sub(64).max(1);
-    by_memory.min(most).min(each.saturating_mul(TABLES_MAX / 2)).max(1)
+    by_memory.min(most).min(layout::both_ends_max(machine.descriptors_max)).max(1)
 }
 
 fn graded(thing: &'static str, plan: &Plan, fits: u64, sum: String, remedy: String) -> Finding {
@@ -114,19 +113,25 @@ fn graded(thing: &'static str, plan: &Plan, fits: u64, sum: String, remedy: Stri
 
 /// RLIMIT_NOFILE, see getrlimit(2): of each table.
 fn descriptors(plan: &Plan, machine: &Machine) -> Finding {
-    let (limit, fits) = (machine.descriptors_max, plan.layout.fits(machine.descriptors_max));
-    let sum = plan.layout.sums(plan.connections, limit).join("; ");
-    let tables = (plan.layout.threads as u64).max(1);
-    let needed = plan.connections.div_ceil(tables).saturating_add(64);
-    let mut remedy =
-        format!("`sudo prlimit --pid $$ --nofile={needed}` in this shell, or LimitNOFILE={needed} in a unit");
-    if plan.layout.own_tables && tables < TABLES_MAX {
-        let more = plan.connections.div_ceil(limit.saturating_sub(64).max(1)).min(TABLES_MAX);
-        if more > tables {
-            remedy = format!("`--threads {more}`, each with a table of its own; or {remedy}");
-        }
+    let (layout, limit, connections) = (plan.layout, machine.descriptors_max, plan.connections);
+    let sum = layout.sums(connections, limit).join("; ");
+    let mut remedy = more_descriptors(layout.limit_needed(connections), "this shell", machine);
+    let threads = connections.div_ceil(limit.saturating_sub(64).max(1)).min(TABLES_MAX) as usize;
+    let more = Layout { threads, ..layout };
+    // It may be the shards that are short: more workers are no help then.
+    if layout.own_tables && threads > layout.threads && more.fits(limit) >= connections {
+        remedy = format!("`--threads {threads}`, each with a table of its own; or {remedy}");
     }
-    graded("descriptors", plan, fits, sum, remedy)
+    graded("descriptors", plan, layout.fits(limit), sum, remedy)
+}
+
+/// How to have tables of `needed` descriptors in `shell`.
+pub(crate) fn more_descriptors(needed: u64, shell: &str, machine: &Machine) -> String {
+    let remedy = format!("`sudo prlimit --pid $$ --nofile={needed}` in {shell}, or LimitNOFILE={needed} in a unit");
+    match machine.system.table_max.filter(|most| needed > *most) {
+        Some(_) => format!("first `sudo sysctl -w fs.nr_open={needed}`, then {remedy}"),
+        None => remedy,
+    }
 }
 
 /// `net.ipv4.ip_local_port_range`, see ip(7).
@@ -321,6 +326,23 @@ mod tests {
         for wanted in ["--nofile=20001", "19,936 would fit", "--threads 2", "-c 19936"] {
             assert!(sentence.contains(wanted), "no '{wanted}' in {sentence}");
         }
+    }
+
+    #[test]
+    fn more_workers_are_advised_only_where_they_help() {
+        let remedy = |arguments: &str| descriptors(&plan_inside(arguments), &machine()).remedy;
+        assert!(remedy("-c 1M --threads 50").contains("`--threads 51`"), "{}", remedy("-c 1M --threads 50"));
+        // So many do not fit into any number of shards.
+        assert!(remedy("-c 19M --threads 900").starts_with("`sudo prlimit"), "{}", remedy("-c 19M --threads 900"));
+    }
+
+    #[test]
+    fn beyond_what_a_table_may_have_the_system_is_told_first() {
+        let system = System { table_max: Some(1 << 20), ..System::default() };
+        let remedy = |needed| more_descriptors(needed, "this shell", &Machine { system, ..machine() });
+        assert!(remedy(1 << 20).starts_with("`sudo prlimit --pid $$ --nofile=1048576`"), "{}", remedy(1 << 20));
+        let first = "first `sudo sysctl -w fs.nr_open=1048577`, then `sudo prlimit --pid $$ --nofile=1048577`";
+        assert!(remedy((1 << 20) + 1).starts_with(first), "{}", remedy((1 << 20) + 1));
     }
 
     #[test]

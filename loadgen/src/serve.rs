@@ -11,6 +11,7 @@ use crate::echo;
 use crate::layout;
 use crate::machine::{Machine, resident_bytes};
 use crate::plan;
+use crate::preflight;
 use crate::problem::Problem;
 use crate::quantity::{bytes, count, counted};
 use crate::report::Exit;
@@ -85,12 +86,19 @@ impl Tables {
         if layout::shares_table(wish.unwrap_or(usual), connections, limit) {
             return Tables { shards: wish.unwrap_or(usual), are_own: false, sum: None };
         }
-        let needed = layout::shards_needed(connections, limit);
-        let shards = wish.unwrap_or(needed.max(usual));
+        let suitable = layout::shards_for(connections, usual, limit);
+        let shards = wish.unwrap_or(suitable);
         let mut sum = layout::shards_sum(shards, connections, limit);
         let hold = layout::shards_hold(shards, limit);
         if hold < connections {
-            sum += &format!(": only about {} fit; it takes {} shards", count(hold), count(needed as u64));
+            let remedy = match layout::shards_hold(suitable, limit) >= connections {
+                true => format!("it takes {} shards", count(suitable as u64)),
+                false => {
+                    let needed = layout::shards_limit(connections, wish);
+                    format!("for more: {}", preflight::more_descriptors(needed, "this shell", machine))
+                }
+            };
+            sum += &format!(": only about {} fit; {remedy}", count(hold));
         }
         Tables { shards, are_own: true, sum: Some(sum) }
     }
