@@ -47,21 +47,25 @@ pub(crate) fn serve(arguments: &Serve) -> Result<Exit, Problem> {
     let (received, sent) = (bytes(total.bytes_in), bytes(total.bytes_out));
     let accepted = counted(total.accepted, "connection");
     say(&format!("stopped: {accepted} accepted, {received} received, {sent} sent; at the peak {memory}"));
-    if let Some(line) = shortage(total.accept_pauses, total.refused(), &machine) {
+    if let Some(line) = shortage((total.accept_pauses, total.refused()), arguments.connections_max, &machine) {
         say(&line);
     }
     Ok(Exit::Ok)
 }
 
-/// What a server says that could not take all who came.
-fn shortage(pauses: u64, refused: u64, machine: &Machine) -> Option<String> {
+/// What a server says that could not take all who came, where it was to have room for `wanted`.
+fn shortage((pauses, refused): (u64, u64), wanted: Option<u64>, machine: &Machine) -> Option<String> {
     let mut parts = Vec::new();
     if pauses > 0 {
         let (times, limit) = (counted(pauses, "time"), count(machine.descriptors_max));
-        parts.push(format!(
-            "accepting paused {times}, out of descriptors (a table holds {limit}): try --connections-max, or more with \
-             `ulimit -n`"
-        ));
+        let remedy = match wanted {
+            None => "try --connections-max, or more with `ulimit -n`".to_owned(),
+            Some(wanted) => format!(
+                "more came than --connections-max {wanted} and this limit have room for: try more of either, the latter \
+                 with `ulimit -n`"
+            ),
+        };
+        parts.push(format!("accepting paused {times}, out of descriptors (a table holds {limit}): {remedy}"));
     }
     if refused > 0 {
         parts.push(format!("{} refused", counted(refused, "connection")));

@@ -155,7 +155,17 @@ fn the_doctor_says_what_fits_and_what_helps() {
 
 #[test]
 fn a_server_that_was_out_of_descriptors_says_so_at_its_end() {
-    let mut server = start("serve --listen 127.0.0.1:0 --shards 1");
+    full_server("--shards 1");
+}
+
+#[test]
+fn a_server_for_fewer_than_came_does_not_ask_for_the_option_that_it_was_given() {
+    full_server("--shards 1 --connections-max 10");
+}
+
+/// A server with these arguments to which as many come as it has descriptors, and what it says then.
+fn full_server(arguments: &str) {
+    let mut server = start(&format!("serve --listen 127.0.0.1:0 {arguments}"));
     let mut stdout = lines(server.stdout.take());
     let address = line_with(&mut stdout, "listening on ").split(' ').nth(2).unwrap().to_owned();
     // The kernel takes them whether or not the server does. It has fewer descriptors, so it echoes on some of them only:
@@ -179,5 +189,7 @@ fn a_server_that_was_out_of_descriptors_says_so_at_its_end() {
     signal(&server, "INT");
     let line = line_with(&mut stdout, "short: ");
     assert!(line.contains("accepting paused") && line.contains("out of descriptors"), "{line}");
+    assert_eq!(line.contains("try --connections-max,"), !arguments.contains("--connections-max"), "{line}");
+    assert_eq!(line.contains("more came than --connections-max 10"), arguments.contains("--connections-max"), "{line}");
     assert_eq!(server.wait().unwrap().code(), Some(0));
 }
