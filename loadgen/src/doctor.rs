@@ -52,10 +52,12 @@ fn is_short(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.grade == Grade::Short)
 }
 
-/// How many connections of this kind the machine has room for, laid out as so many would be: found by halving.
+/// How many connections of this kind the machine surely has room for, laid out as so many would be: found by halving.
 fn most(plan: &Plan, load: &Load, machine: &Machine) -> u64 {
     let fits = |connections| {
-        plan.resized(connections, load, machine).is_ok_and(|plan| !is_short(&preflight::findings(&plan, machine)))
+        let enough = |it: &Finding| it.grade != Grade::Short && it.fits.is_none_or(|fits| fits >= connections);
+        let plan = plan.resized(connections, load, machine);
+        plan.is_ok_and(|plan| preflight::findings(&plan, machine).iter().all(enough))
     };
     let (mut low, mut high) = (0, CONNECTIONS_END);
     while high - low > 1 {
@@ -139,7 +141,7 @@ struct Diagnosis<'a> {
     connections: u64,
     target: &'a str,
     fits: bool,
-    /// How many would fit, laid out as so many need it.
+    /// How many would surely fit, laid out as so many need it.
     connections_max: u64,
     findings: Vec<Fact<'a>>,
 }
@@ -198,7 +200,7 @@ fn page(plan: &Plan, findings: &[Finding], most: u64, columns: usize) -> String 
     let doubtful = findings.iter().filter(|finding| finding.grade == Grade::Doubtful).filter_map(|it| it.fits);
     let (closing, most) = match doubtful.filter(|fits| *fits < plan.connections).min() {
         _ if is_short(findings) => ("It does not fit:", most),
-        Some(sure) => ("Perhaps it fits; up to", sure),
+        Some(sure) => ("Perhaps it fits; up to", most.min(sure)),
         None => ("It fits; up to", most),
     };
     let closing = paragraph("", &format!("{closing} {} would.", counted(most, "connection")), columns);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use esockets::sys;
 
+use crate::cgroup::Cgroup;
 use crate::routes::PortRange;
 
 /// What the machine has and allows, as it was when the program began.
@@ -24,6 +25,8 @@ pub(crate) struct Machine {
     pub(crate) memory_bytes: u64,
     /// Memory that can be had without swapping: MemAvailable, see proc_meminfo(5).
     pub(crate) memory_available_bytes: u64,
+    /// What this process's cgroups, its container's among them, allow it of that, and of threads.
+    pub(crate) cgroup: Cgroup,
     /// How many descriptors this process may have open; the program raises it to the hard limit when it begins.
     pub(crate) descriptors_max: u64,
     /// The ports that the kernel gives out by itself.
@@ -111,6 +114,7 @@ impl Machine {
             cores: cores(),
             memory_bytes: meminfo_bytes("MemTotal:"),
             memory_available_bytes: meminfo_bytes("MemAvailable:"),
+            cgroup: cgroup(),
             descriptors_max: raise_descriptor_limit(),
             ports: port_range(),
             somaxconn: first_line("/proc/sys/net/core/somaxconn").parse().unwrap_or(0),
@@ -171,6 +175,16 @@ fn processes_max() -> Option<u64> {
 
 /// What `tcp_mem` counts in, on nearly every machine.
 const PAGE_BYTES: u64 = 4096;
+
+/// Of threads, this process's own are not in use by others: whoever asks how many it takes counts them.
+fn cgroup() -> Cgroup {
+    let mut cgroup = Cgroup::read(|path| fs::read_to_string(path).ok());
+    if let Some(threads) = &mut cgroup.threads {
+        let own = fs::read_dir("/proc/self/task").map_or(1, |tasks| tasks.count() as u64);
+        threads.left = threads.limit.min(threads.left + own);
+    }
+    cgroup
+}
 
 fn cores() -> Vec<usize> {
     match core_affinity::get_core_ids() {
