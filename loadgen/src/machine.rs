@@ -85,8 +85,9 @@ impl System {
 
 /// Whether this machine has `address`, so that connections can come from it.
 pub(crate) fn is_own_address(address: IpAddr) -> bool {
-    // UDP, so that no TCP port is taken, not even for a moment.
-    UdpSocket::bind((address, 0)).is_ok()
+    // UDP, so that no TCP port is taken, not even for a moment. A network's broadcast address can be bound, too, but not be
+    // connected to: connections bound to it would come from another address. Nothing is sent.
+    UdpSocket::bind((address, 0)).and_then(|socket| socket.connect((address, DISCARD))).is_ok()
 }
 
 impl Machine {
@@ -149,6 +150,9 @@ pub(crate) fn thread_wait_time() -> Duration {
     let schedstat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     Duration::from_nanos(schedstat.split(' ').nth(1).and_then(|ns| ns.parse().ok()).unwrap_or(0))
 }
+
+/// The port of a service that takes everything and does nothing: any but 0 would do.
+const DISCARD: u16 = 9;
 
 /// TCP_TIMEWAIT_LEN of the kernel, which is not to be set.
 const TIME_WAIT: Duration = Duration::from_secs(60);
@@ -232,6 +236,15 @@ mod tests {
         assert!(!machine.cores.is_empty() && machine.descriptors_max > 0 && machine.ports.len() > 0, "{machine:?}");
         assert!(machine.memory_available_bytes > 0 && machine.memory_available_bytes <= machine.memory_bytes);
         assert!(resident_bytes() > 0 && resident_bytes() < machine.memory_bytes);
+    }
+
+    #[test]
+    fn broadcast_addresses_are_nobodys_own() {
+        for (address, is_own) in
+            [("127.0.0.1", true), ("127.31.9.1", true), ("127.255.255.255", false), ("192.0.2.1", false)]
+        {
+            assert_eq!(is_own_address(address.parse().unwrap()), is_own, "{address}");
+        }
     }
 
     #[test]
