@@ -52,10 +52,12 @@ fn is_short(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.grade == Grade::Short)
 }
 
-/// How many connections of this kind the machine has room for, laid out as so many would be: found by halving.
+/// How many connections of this kind the machine surely has room for, laid out as so many would be: found by halving.
 fn most(plan: &Plan, load: &Load, machine: &Machine) -> u64 {
     let fits = |connections| {
-        plan.resized(connections, load, machine).is_ok_and(|plan| !is_short(&preflight::findings(&plan, machine)))
+        let enough = |it: &Finding| it.grade != Grade::Short && it.fits.is_none_or(|fits| fits >= connections);
+        let plan = plan.resized(connections, load, machine);
+        plan.is_ok_and(|plan| preflight::findings(&plan, machine).iter().all(enough))
     };
     let (mut low, mut high) = (0, CONNECTIONS_END);
     while high - low > 1 {
@@ -88,8 +90,7 @@ fn server(plan: &Plan, machine: &Machine) -> Vec<Finding> {
         found.push(finding("listeners", sum, Grade::Doubtful, remedy));
     }
     if plan.is_server_here() && !layout::shares_table(machine.cores.len(), connections, limit) {
-        let sum = layout::shards_sum(layout::shards_needed(connections, limit), connections, limit);
-        found.push(finding("its server", format!("with `loadgen serve`: {sum}"), Grade::Fits, String::new()));
+        found.push(its_server(connections, machine));
     }
     found
 }
@@ -139,6 +140,20 @@ fn descriptors_max(table: &str) -> Option<u64> {
     row.split_whitespace().next()?.parse().ok()
 }
 
+/// What `loadgen serve` comes down to for so many connections. That it is the server, under this limit, is not known.
+fn its_server(connections: u64, machine: &Machine) -> Finding {
+    let limit = machine.descriptors_max;
+    let shards = layout::shards_for(connections, machine.cores.len(), limit);
+    let (sum, hold) = (layout::shards_sum(shards, connections, limit), layout::shards_hold(shards, limit));
+    Finding {
+        thing: "its server",
+        sum: format!("with `loadgen serve` under this limit: {sum}"),
+        fits: Some(hold),
+        grade: if hold < connections { Grade::Doubtful } else { Grade::Fits },
+        remedy: preflight::more_descriptors(layout::shards_limit(connections, None), "the server's shell", machine),
+    }
+}
+
 /// Who listens at a Unix socket.
 fn unix_listener(address: &Address) -> Option<Finding> {
     let Address::Unix(unix) = address else { return None };
@@ -171,7 +186,7 @@ struct Diagnosis<'a> {
     connections: u64,
     target: &'a str,
     fits: bool,
-    /// How many would fit, laid out as so many need it.
+    /// How many would surely fit, laid out as so many need it.
     connections_max: u64,
     findings: Vec<Fact<'a>>,
 }
@@ -227,10 +242,12 @@ fn page(plan: &Plan, findings: &[Finding], most: u64, columns: usize) -> String 
             page += &paragraph(&" ".repeat(27), &remedy, columns);
         }
     }
-    let closing = match (is_short(findings), plan.is_server_here()) {
-        (true, _) => "It does not fit:",
-        (false, true) => "It fits; up to",
-        (false, false) => "On this side it fits; up to",
+    let doubtful = findings.iter().filter(|finding| finding.grade == Grade::Doubtful).filter_map(|it| it.fits);
+    let (closing, most) = match doubtful.filter(|fits| *fits < plan.connections).min() {
+        _ if is_short(findings) => ("It does not fit:", most),
+        Some(sure) => ("Perhaps it fits; up to", most.min(sure)),
+        None if plan.is_server_here() => ("It fits; up to", most),
+        None => ("On this side it fits; up to", most),
     };
     let closing = paragraph("", &format!("{closing} {} would.", counted(most, "connection")), columns);
     page + &closing.lines().map(|line| line.trim_start().to_owned() + "\n").collect::<String>()

@@ -41,7 +41,7 @@ impl Layout {
         }
         let needed = wish.connections.div_ceil(room(limit, 0).max(1)).min(TABLES_MAX) as usize;
         let threads = wish.threads.unwrap_or(needed.max(threads)).min(most).max(1);
-        let shards = wish.shards_usual.map(|usual| shards_needed(wish.connections, limit).max(usual));
+        let shards = wish.shards_usual.map(|usual| shards_for(wish.connections, usual, limit));
         Layout { threads, shards, own_tables: true }
     }
 
@@ -53,6 +53,12 @@ impl Layout {
         }
         let (ends, threads) = (1 + u64::from(self.shards.is_some()), self.threads + self.shards.unwrap_or(0));
         limit.saturating_sub(RESERVE + 4 * threads as u64) / ends
+    }
+
+    /// The least limit at which as many workers, and as many shards as suit it, have descriptors for `connections`.
+    pub(crate) fn limit_needed(&self, connections: u64) -> u64 {
+        let by_workers = connections.div_ceil((self.threads as u64).max(1)).saturating_add(RESERVE);
+        self.shards.map_or(by_workers, |_| by_workers.max(shards_limit(connections, None)))
     }
 
     /// The sums that `connections` come down to, one for each side, for people.
@@ -74,9 +80,47 @@ pub(crate) fn shares_table(shards: usize, connections: u64, limit: u64) -> bool 
     connections + RESERVE + 4 * shards as u64 <= limit
 }
 
-/// How many shards with a table each hold `connections`: the least, and [`TABLES_MAX`] where no number does.
-pub(crate) fn shards_needed(connections: u64, limit: u64) -> usize {
-    (1..TABLES_MAX as usize).find(|shards| shards_hold(*shards, limit) >= connections).unwrap_or(TABLES_MAX as usize)
+/// How many shards with a table each hold `connections`: as many as usual where they do, else the least number that does.
+/// Where none does, it is the number that holds most: every shard's table has the wake-ups of all, so that many of them
+/// leave each other no room.
+pub(crate) fn shards_for(connections: u64, usual: usize, limit: u64) -> usize {
+    if shards_hold(usual, limit) >= connections { usual } else { shards_needed(connections, limit) }
+}
+
+/// The same where no number is usual.
+fn shards_needed(connections: u64, limit: u64) -> usize {
+    let (mut best, mut most) = (1, 0);
+    for shards in 1..=TABLES_MAX as usize {
+        let hold = shards_hold(shards, limit);
+        if hold >= connections {
+            return shards;
+        }
+        if hold > most {
+            (best, most) = (shards, hold);
+        }
+    }
+    best
+}
+
+/// The least limit at which so many shards, or else the best number of them, hold `connections`.
+pub(crate) fn shards_limit(connections: u64, shards: Option<usize>) -> u64 {
+    let fits = |limit| {
+        let shards = shards.unwrap_or_else(|| shards_needed(connections, limit));
+        shards_hold(shards, limit) >= connections
+    };
+    let reserve = RESERVE + RESERVE_OWN + shards.unwrap_or(1) as u64;
+    // The mean and five deviations of it are less than twice the mean and these.
+    let (mut short, mut enough) = (0, connections.saturating_mul(2).saturating_add(reserve + 100));
+    while enough - short > 1 {
+        let middle = short + (enough - short) / 2;
+        (short, enough) = if fits(middle) { (short, middle) } else { (middle, enough) };
+    }
+    enough
+}
+
+/// How many connections there are descriptors for where both ends of each are one process's.
+pub(crate) fn both_ends_max(limit: u64) -> u64 {
+    shards_hold(shards_needed(u64::MAX, limit), limit).min(TABLES_MAX * room(limit, 0))
 }
 
 /// How many connections so many shards with a table each hold.
@@ -193,12 +237,77 @@ mod tests {
         assert!(shards_hold(500, LIMIT) < 500 * (LIMIT - 500));
     }
 
+    /// Few and many connections, workers as many as it takes or a wish, with and without a server inside.
+    fn wishes() -> impl Iterator<Item = Wish> {
+        let connections = [1, 7, 36, 37, 100, 1_000, 13_833, 30_000, 50_000, 1_000_000, 40_000_000];
+        let threads = [None, Some(1), Some(3), Some(700)];
+        connections.into_iter().flat_map(move |connections| {
+            threads.into_iter().flat_map(move |threads| {
+                [None, Some(1), Some(2), Some(64)].map(|shards_usual| Wish {
+                    connections,
+                    threads,
+                    threads_usual: 2,
+                    shards_usual,
+                })
+            })
+        })
+    }
+
+    const LIMITS: [u64; 16] = [0, 64, 65, 70, 76, 77, 80, 100, 150, 256, 300, 1_024, 4_096, 20_000, 65_536, 1_048_576];
+
+    #[test]
+    fn what_is_said_to_fit_does() {
+        for (wish, limit) in wishes().flat_map(|wish| LIMITS.map(|limit| (wish, limit))) {
+            let fits = Layout::new(&wish, limit).fits(limit).min(wish.connections);
+            let less = Wish { connections: fits, ..wish };
+            assert!(Layout::new(&less, limit).fits(limit) >= fits, "{fits} at {limit}: {wish:?}");
+            let both = Wish { connections: both_ends_max(limit), threads: None, ..wish };
+            assert!(Layout::new(&both, limit).fits(limit) >= both.connections, "{both:?} at {limit}");
+        }
+    }
+
+    #[test]
+    fn the_limit_that_is_advised_is_enough_and_the_least() {
+        for (wish, limit) in wishes().flat_map(|wish| LIMITS.map(|limit| (wish, limit))) {
+            let layout = Layout::new(&wish, limit);
+            if layout.fits(limit) >= wish.connections {
+                continue;
+            }
+            let needed = layout.limit_needed(wish.connections);
+            let fits = |limit| Layout::new(&wish, limit).fits(limit) >= wish.connections;
+            assert!(needed > limit && fits(needed), "{needed} instead of {limit}: {wish:?}");
+            assert!(!fits(needed - 1), "less than {needed} would do instead of {limit}: {wish:?}");
+        }
+    }
+
+    #[test]
+    fn the_limit_for_so_many_shards_is_enough_and_the_least() {
+        for connections in [1, 36, 100, 30_000, 1_000_000] {
+            for shards in [1, 2, 7, 400, 1_024] {
+                let limit = shards_limit(connections, Some(shards));
+                assert!(shards_hold(shards, limit) >= connections, "{connections} with {shards}: {limit}");
+                assert!(shards_hold(shards, limit - 1) < connections, "{connections} with {shards}: {limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_no_number_of_shards_does_it_is_the_best() {
+        for limit in [70, 100, 300, 1_024] {
+            let (best, most) = (shards_for(u64::MAX, 4, limit), both_ends_max(limit));
+            assert!(most > 0 && shards_hold(best, limit) == most, "{limit}");
+            assert!((1..=1_024).all(|shards| shards_hold(shards, limit) <= most), "{limit}");
+        }
+        // 256 shards would leave each other hardly any room: fewer hold more.
+        assert!(shards_hold(256, 300) < 10_000 && shards_hold(shards_for(10_000, 256, 300), 300) >= 10_000);
+    }
+
     #[test]
     fn limits_too_small_for_anything_fit_nothing() {
         for limit in [0, 3, 64] {
             let wish = Wish { connections: 10, threads: None, threads_usual: 1, shards_usual: Some(1) };
             assert_eq!(Layout::new(&wish, limit).fits(limit), 0, "{limit}");
         }
-        assert_eq!(shards_needed(u64::MAX, LIMIT) as u64, TABLES_MAX);
+        assert_eq!(both_ends_max(64), 0);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use esockets::sys;
 
+use crate::cgroup::Cgroup;
 use crate::routes::PortRange;
 
 /// What the machine has and allows, as it was when the program began.
@@ -24,6 +25,8 @@ pub(crate) struct Machine {
     pub(crate) memory_bytes: u64,
     /// Memory that can be had without swapping: MemAvailable, see proc_meminfo(5).
     pub(crate) memory_available_bytes: u64,
+    /// What this process's cgroups, its container's among them, allow it of that, and of threads.
+    pub(crate) cgroup: Cgroup,
     /// How many descriptors this process may have open; the program raises it to the hard limit when it begins.
     pub(crate) descriptors_max: u64,
     /// The ports that the kernel gives out by itself.
@@ -39,6 +42,8 @@ pub(crate) struct Machine {
 pub(crate) struct System {
     /// Open files, of all processes: `fs.file-max` less those that are open.
     pub(crate) files_left: Option<u64>,
+    /// Descriptors that a table may have, and so the most that RLIMIT_NOFILE can be: `fs.nr_open`.
+    pub(crate) table_max: Option<u64>,
     /// Threads, of this user and of all: RLIMIT_NPROC and `kernel.threads-max`, the lesser.
     pub(crate) threads_max: Option<u64>,
     /// Bytes that may be under way in all TCP connections before the kernel throws some away: `net.ipv4.tcp_mem`.
@@ -67,6 +72,7 @@ impl System {
         let (by_user, by_all) = (processes_max(), number("/proc/sys/kernel/threads-max"));
         System {
             files_left,
+            table_max: number("/proc/sys/fs/nr_open"),
             threads_max: by_user.into_iter().chain(by_all).min(),
             tcp_bytes_max: words("/proc/sys/net/ipv4/tcp_mem").get(2).map(|pages| pages * PAGE_BYTES),
             orphans_max: number("/proc/sys/net/ipv4/tcp_max_orphans"),
@@ -79,8 +85,9 @@ impl System {
 
 /// Whether this machine has `address`, so that connections can come from it.
 pub(crate) fn is_own_address(address: IpAddr) -> bool {
-    // UDP, so that no TCP port is taken, not even for a moment.
-    UdpSocket::bind((address, 0)).is_ok()
+    // UDP, so that no TCP port is taken, not even for a moment. A network's broadcast address can be bound, too, but not be
+    // connected to: connections bound to it would come from another address. Nothing is sent.
+    UdpSocket::bind((address, 0)).and_then(|socket| socket.connect((address, DISCARD))).is_ok()
 }
 
 impl Machine {
@@ -108,6 +115,7 @@ impl Machine {
             cores: cores(),
             memory_bytes: meminfo_bytes("MemTotal:"),
             memory_available_bytes: meminfo_bytes("MemAvailable:"),
+            cgroup: cgroup(),
             descriptors_max: raise_descriptor_limit(),
             ports: port_range(),
             somaxconn: first_line("/proc/sys/net/core/somaxconn").parse().unwrap_or(0),
@@ -143,6 +151,9 @@ pub(crate) fn thread_wait_time() -> Duration {
     Duration::from_nanos(schedstat.split(' ').nth(1).and_then(|ns| ns.parse().ok()).unwrap_or(0))
 }
 
+/// The port of a service that takes everything and does nothing: any but 0 would do.
+const DISCARD: u16 = 9;
+
 /// TCP_TIMEWAIT_LEN of the kernel, which is not to be set.
 const TIME_WAIT: Duration = Duration::from_secs(60);
 
@@ -168,6 +179,16 @@ fn processes_max() -> Option<u64> {
 
 /// What `tcp_mem` counts in, on nearly every machine.
 const PAGE_BYTES: u64 = 4096;
+
+/// Of threads, this process's own are not in use by others: whoever asks how many it takes counts them.
+fn cgroup() -> Cgroup {
+    let mut cgroup = Cgroup::read(|path| fs::read_to_string(path).ok());
+    if let Some(threads) = &mut cgroup.threads {
+        let own = fs::read_dir("/proc/self/task").map_or(1, |tasks| tasks.count() as u64);
+        threads.left = threads.limit.min(threads.left + own);
+    }
+    cgroup
+}
 
 fn cores() -> Vec<usize> {
     match core_affinity::get_core_ids() {
@@ -215,6 +236,15 @@ mod tests {
         assert!(!machine.cores.is_empty() && machine.descriptors_max > 0 && machine.ports.len() > 0, "{machine:?}");
         assert!(machine.memory_available_bytes > 0 && machine.memory_available_bytes <= machine.memory_bytes);
         assert!(resident_bytes() > 0 && resident_bytes() < machine.memory_bytes);
+    }
+
+    #[test]
+    fn broadcast_addresses_are_nobodys_own() {
+        for (address, is_own) in
+            [("127.0.0.1", true), ("127.31.9.1", true), ("127.255.255.255", false), ("192.0.2.1", false)]
+        {
+            assert_eq!(is_own_address(address.parse().unwrap()), is_own, "{address}");
+        }
     }
 
     #[test]

@@ -1,17 +1,17 @@
 //! `loadgen`: opens very many connections and measures latency at scale, against any server.
 //!
 //! In reading order: `args` `target` `address` `listen_address` `source_list` `quantity` `moment` what is asked for;
-//! `machine` `layout` `plan` `churn` `shard` `routes` `schedule` `preflight` `doctor` what will be run, and whether it
-//! fits; `load` `search` `demo` `timetable` `run` `crew` one run, from its first stage to its report (in `search`,
-//! `bracket` which rate to try next, `trial` and `found` what that came to); `worker` one thread's loop, with `stage`
-//! `places` `pipeline` `connector` `knocks` `gate` `alarm` `accept_queues` `client`; `protocol` `payload` `diagnosis` what
-//! is said, and what is wrong with it; `recorder` `times` `timeline` `series` `failure` `errno` `strange` `netstat` `live`
-//! `announcer` `progress` `view` `halt` `standstill` `server_process` what happened; `slo` `alike` `verdict` what that is
-//! worth; `interval` `shell` `report` `terminal` `compare` `results` `parts` `merge` what people and programs are told;
-//! `echo` `serve` the server, on the library beside this program. `layout`, `churn`, `shard`, `routes`, `schedule`,
-//! `places`, `pipeline`, `knocks`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`, `alike`, `verdict`, `interval`,
-//! `shell`, `results`, `parts`, `view`, `report` and all of `search` but its `mod.rs` are pure: no clock, no socket.
-//! `unshared` holds the only unsafe code: descriptor tables of one's own.
+//! `machine` `cgroup` `layout` `plan` `churn` `shard` `routes` `schedule` `preflight` `doctor` what will be run, and
+//! whether it fits; `load` `search` `demo` `timetable` `run` `crew` one run, from its first stage to its report (in
+//! `search`, `bracket` which rate to try next, `trial` and `found` what that came to); `worker` one thread's loop, with
+//! `stage` `places` `pipeline` `connector` `knocks` `gate` `alarm` `accept_queues` `client`; `protocol` `payload`
+//! `diagnosis` what is said, and what is wrong with it; `recorder` `times` `timeline` `series` `failure` `errno` `strange`
+//! `netstat` `live` `announcer` `progress` `view` `halt` `standstill` `server_process` what happened; `slo` `alike`
+//! `verdict` what that is worth; `interval` `shell` `report` `terminal` `compare` `results` `parts` `merge` what people
+//! and programs are told; `echo` `serve` the server, on the library beside this program. `cgroup`, `layout`, `churn`,
+//! `shard`, `routes`, `schedule`, `places`, `pipeline`, `knocks`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`,
+//! `alike`, `verdict`, `interval`, `shell`, `results`, `parts`, `view`, `report` and all of `search` but its `mod.rs` are
+//! pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
 mod accept_queues;
@@ -20,6 +20,7 @@ mod alarm;
 mod alike;
 mod announcer;
 mod args;
+mod cgroup;
 mod churn;
 mod client;
 mod clock;

@@ -348,6 +348,7 @@ fn ips(targets: &[Address]) -> Vec<SocketAddr> {
 pub(crate) mod tests {
     use super::*;
     use crate::args::{Args, Command};
+    use crate::cgroup::Cgroup;
     use crate::machine::System;
     use crate::routes::PortRange;
     use clap::Parser;
@@ -361,6 +362,7 @@ pub(crate) mod tests {
             cores: vec![0, 1, 2, 3],
             memory_bytes: 8 << 30,
             memory_available_bytes: 4 << 30,
+            cgroup: Cgroup::default(),
             descriptors_max: 20_000,
             ports: PortRange { first: 32768, last: 60999 },
             somaxconn: 4096,

@@ -4,9 +4,10 @@ use std::fmt::{self, Display, Formatter};
 
 use thiserror::Error;
 
+use crate::cgroup::Allowance;
 use crate::churn::Close;
 use crate::echo::QUEUE_SIZE;
-use crate::layout::TABLES_MAX;
+use crate::layout::{self, Layout, TABLES_MAX};
 use crate::machine::Machine;
 use crate::pipeline::Pipeline;
 use crate::plan::Plan;
@@ -90,8 +91,10 @@ pub(crate) fn findings(plan: &Plan, machine: &Machine) -> Vec<Finding> {
         of_tcp(|plan, machine| Some(ports(plan, machine))),
         of_tcp(ports_waiting),
         Some(memory(plan, machine)),
+        memory_of_cgroup(plan, machine),
         files(plan, machine),
         threads(plan, machine),
+        threads_of_cgroup(plan, machine),
         of_tcp(|plan, machine| Some(backlog(plan, machine))),
         of_tcp(bytes_under_way),
         of_tcp(orphans),
@@ -103,9 +106,9 @@ pub(crate) fn findings(plan: &Plan, machine: &Machine) -> Vec<Finding> {
 /// How many connections suit `machine` when both ends of each are this process's: what fits half of its memory, and no
 /// more than `most`.
 pub(crate) fn suitable(machine: &Machine, most: u64) -> u64 {
-    let by_memory = machine.memory_available_bytes / 2 / (2 * CONNECTION_END_BYTES);
-    let each = machine.descriptors_max.saturating_sub(64).max(1);
-    by_memory.min(most).min(each.saturating_mul(TABLES_MAX / 2)).max(1)
+    let of_cgroup = machine.cgroup.memory.as_ref().map_or(u64::MAX, |it| it.left.saturating_sub(PROGRAM_BYTES));
+    let by_memory = machine.memory_available_bytes.min(of_cgroup) / 2 / (2 * CONNECTION_END_BYTES);
+    by_memory.min(most).min(layout::both_ends_max(machine.descriptors_max)).max(1)
 }
 
 fn graded(thing: &'static str, plan: &Plan, fits: u64, sum: String, remedy: String) -> Finding {
@@ -115,19 +118,25 @@ fn graded(thing: &'static str, plan: &Plan, fits: u64, sum: String, remedy: Stri
 
 /// RLIMIT_NOFILE, see getrlimit(2): of each table.
 fn descriptors(plan: &Plan, machine: &Machine) -> Finding {
-    let (limit, fits) = (machine.descriptors_max, plan.layout.fits(machine.descriptors_max));
-    let sum = plan.layout.sums(plan.connections, limit).join("; ");
-    let tables = (plan.layout.threads as u64).max(1);
-    let needed = plan.connections.div_ceil(tables).saturating_add(64);
-    let mut remedy =
-        format!("`sudo prlimit --pid $$ --nofile={needed}` in this shell, or LimitNOFILE={needed} in a unit");
-    if plan.layout.own_tables && tables < TABLES_MAX {
-        let more = plan.connections.div_ceil(limit.saturating_sub(64).max(1)).min(TABLES_MAX);
-        if more > tables {
-            remedy = format!("`--threads {more}`, each with a table of its own; or {remedy}");
-        }
+    let (layout, limit, connections) = (plan.layout, machine.descriptors_max, plan.connections);
+    let sum = layout.sums(connections, limit).join("; ");
+    let mut remedy = more_descriptors(layout.limit_needed(connections), "this shell", machine);
+    let threads = connections.div_ceil(limit.saturating_sub(64).max(1)).min(TABLES_MAX) as usize;
+    let more = Layout { threads, ..layout };
+    // It may be the shards that are short: more workers are no help then.
+    if layout.own_tables && threads > layout.threads && more.fits(limit) >= connections {
+        remedy = format!("`--threads {threads}`, each with a table of its own; or {remedy}");
     }
-    graded("descriptors", plan, fits, sum, remedy)
+    graded("descriptors", plan, layout.fits(limit), sum, remedy)
+}
+
+/// How to have tables of `needed` descriptors in `shell`.
+pub(crate) fn more_descriptors(needed: u64, shell: &str, machine: &Machine) -> String {
+    let remedy = format!("`sudo prlimit --pid $$ --nofile={needed}` in {shell}, or LimitNOFILE={needed} in a unit");
+    match machine.system.table_max.filter(|most| needed > *most) {
+        Some(_) => format!("first `sudo sysctl -w fs.nr_open={needed}`, then {remedy}"),
+        None => remedy,
+    }
 }
 
 /// `net.ipv4.ip_local_port_range`, see ip(7).
@@ -226,6 +235,36 @@ fn pipeline_kernel_bytes(plan: &Plan) -> u64 {
     (plan.under_way_bytes() + u64::from(plan.pipeline) * added).min(BUFFERS_BYTES_MAX)
 }
 
+/// Memory that this process's cgroups leave it, as a container has it: who takes more is killed without a word.
+///
+/// An end of a connection is that cgroup's whose process opened or accepted it. So both ends count where the server is in
+/// this process; where it is another one on this machine, it may be in the same container, or not.
+fn memory_of_cgroup(plan: &Plan, machine: &Machine) -> Option<Finding> {
+    let Allowance { file, limit, left } = machine.cgroup.memory.as_ref()?;
+    let free = left.saturating_sub(PROGRAM_BYTES);
+    let least_each = OPENED_END_BYTES + if plan.is_server_inside() { ACCEPTED_END_BYTES } else { 0 };
+    let (ends, connections, sharing) =
+        if plan.is_server_here() { (2, plan.connections_whole, plan.shard.count) } else { (1, plan.connections, 1) };
+    let surely = free / (CONNECTION_END_BYTES * ends) / sharing;
+    let grade = match plan.connections {
+        wanted if wanted > free / least_each => Grade::Short,
+        wanted if wanted > surely => Grade::Doubtful,
+        _ => Grade::Fits,
+    };
+    let needed = connections.saturating_mul(CONNECTION_END_BYTES * ends).saturating_add(PROGRAM_BYTES);
+    let where_server =
+        if ends == 2 && !plan.is_server_inside() { ", with the server in this container, too," } else { "" };
+    let (all, rest, whole) = (bytes(needed), bytes(*left), bytes(*limit));
+    let sum = format!("up to {all} in all{where_server} of the {rest} that {file} leaves of {whole}");
+    // What is in use by others sways.
+    let mebibytes = (limit - left).saturating_add(needed).div_ceil(1 << 20) + 1;
+    let remedy = format!(
+        "raise the container's memory limit to {mebibytes} MiB: `docker run --memory={mebibytes}m`, limits.memory in \
+         Kubernetes, MemoryMax= in a unit"
+    );
+    Some(Finding { thing: "cgroup memory", sum, fits: Some(surely), grade, remedy })
+}
+
 /// `fs.file-max`: of all processes together.
 fn files(plan: &Plan, machine: &Machine) -> Option<Finding> {
     let left = machine.system.files_left?;
@@ -241,14 +280,32 @@ fn files(plan: &Plan, machine: &Machine) -> Option<Finding> {
 /// RLIMIT_NPROC and `kernel.threads-max`.
 fn threads(plan: &Plan, machine: &Machine) -> Option<Finding> {
     let most = machine.system.threads_max?;
-    let shards = plan.layout.shards.unwrap_or(0);
-    let needed = (plan.layout.threads + shards) as u64 + 1;
-    let sum = match shards {
-        0 => format!("{needed} (workers and main), of {} allowed", count(most)),
-        _ => format!("{needed} (workers, shards and main), of {} allowed", count(most)),
-    };
+    let (needed, who) = threads_needed(plan);
+    let sum = format!("{needed} ({who}), of {} allowed", count(most));
     let grade = if needed > most { Grade::Short } else { Grade::Fits };
     Some(Finding { thing: "threads", sum, fits: None, grade, remedy: format!("`ulimit -u {}`", needed * 2) })
+}
+
+/// `pids.max` of this process's cgroups, as a container has it.
+fn threads_of_cgroup(plan: &Plan, machine: &Machine) -> Option<Finding> {
+    let Allowance { file, limit, left } = machine.cgroup.threads.as_ref()?;
+    let (needed, who) = threads_needed(plan);
+    let needed = needed + 1;
+    let sum = format!("{needed} ({who}, and one for signals); {file} leaves {} of {}", count(*left), count(*limit));
+    let grade = if needed > *left { Grade::Short } else { Grade::Fits };
+    let most = (limit - left).saturating_add(needed);
+    let remedy = format!(
+        "raise the container's limit of threads to {most}: `docker run --pids-limit={most}`, podPidsLimit of the kubelet in \
+         Kubernetes, TasksMax= in a unit"
+    );
+    Some(Finding { thing: "cgroup threads", sum, fits: None, grade, remedy })
+}
+
+/// How many threads it takes, and whose they are.
+fn threads_needed(plan: &Plan) -> (u64, &'static str) {
+    let shards = plan.layout.shards.unwrap_or(0);
+    let who = if shards == 0 { "workers and main" } else { "workers, shards and main" };
+    ((plan.layout.threads + shards) as u64 + 1, who)
 }
 
 /// listen(2) and `net.core.somaxconn`: of the server inside, or of the one that `loadgen serve` is.
@@ -317,6 +374,15 @@ fn doubtful_at_worst(grade: Grade) -> Grade {
 /// less than 100 bytes of the program that has it.
 const CONNECTION_END_BYTES: u64 = 4 * 1024 + 200;
 
+/// What a cgroup is charged at least for an end that its process opened, and for one that it accepted (measured on Linux
+/// 6.18, version 1: 4,140 and 1,500; a new end that the kernel makes may be charged to nobody).
+const OPENED_END_BYTES: u64 = 4_200;
+const ACCEPTED_END_BYTES: u64 = 1_500;
+
+/// What the program takes of its cgroup's memory beside connections: code, histograms, buffers, and what the kernel has for
+/// its threads.
+const PROGRAM_BYTES: u64 = 16 << 20;
+
 /// More connections a second than a machine opens and closes.
 const FAST_PER_S: u64 = 200_000;
 
@@ -335,6 +401,7 @@ const BUFFERS_BYTES_MAX: u64 = (4 << 20) + (6 << 20);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::Cgroup;
     use crate::machine::System;
     use crate::plan::tests::{machine, plan, plan_inside};
 
@@ -353,6 +420,23 @@ mod tests {
         for wanted in ["--nofile=20001", "19,936 would fit", "--threads 2", "-c 19936"] {
             assert!(sentence.contains(wanted), "no '{wanted}' in {sentence}");
         }
+    }
+
+    #[test]
+    fn more_workers_are_advised_only_where_they_help() {
+        let remedy = |arguments: &str| descriptors(&plan_inside(arguments), &machine()).remedy;
+        assert!(remedy("-c 1M --threads 50").contains("`--threads 51`"), "{}", remedy("-c 1M --threads 50"));
+        // So many do not fit into any number of shards.
+        assert!(remedy("-c 19M --threads 900").starts_with("`sudo prlimit"), "{}", remedy("-c 19M --threads 900"));
+    }
+
+    #[test]
+    fn beyond_what_a_table_may_have_the_system_is_told_first() {
+        let system = System { table_max: Some(1 << 20), ..System::default() };
+        let remedy = |needed| more_descriptors(needed, "this shell", &Machine { system, ..machine() });
+        assert!(remedy(1 << 20).starts_with("`sudo prlimit --pid $$ --nofile=1048576`"), "{}", remedy(1 << 20));
+        let first = "first `sudo sysctl -w fs.nr_open=1048577`, then `sudo prlimit --pid $$ --nofile=1048577`";
+        assert!(remedy((1 << 20) + 1).starts_with(first), "{}", remedy((1 << 20) + 1));
     }
 
     #[test]
@@ -406,6 +490,76 @@ mod tests {
         assert_eq!(check(&plan("192.0.2.1:1 -c 200").unwrap(), &small), Ok(()));
     }
 
+    /// That machine, where a container leaves so much memory beside what the program takes.
+    fn container(left: u64) -> Machine {
+        let file = "/sys/fs/cgroup/memory.max".to_owned();
+        let memory = Some(Allowance { file, limit: 1 << 30, left: left + PROGRAM_BYTES });
+        Machine { cgroup: Cgroup { memory, threads: None }, ..machine() }
+    }
+
+    #[test]
+    fn a_containers_memory_is_a_limit_of_its_own() {
+        let remote = |arguments: &str| plan(&format!("192.0.2.1:1 {arguments}")).unwrap();
+        let here = |arguments: &str| plan(&format!("127.0.0.1:1 {arguments}")).unwrap();
+        let small = container(2 * CONNECTION_END_BYTES * 1_000);
+        let of = |plan: &Plan| memory_of_cgroup(plan, &small).map(|it| (it.grade, it.fits.unwrap())).unwrap();
+        assert_eq!(of(&plan_inside("-c 1000")), (Grade::Fits, 1_000));
+        assert_eq!(of(&plan_inside("-c 1001")), (Grade::Doubtful, 1_000));
+        assert_eq!(of(&plan_inside("-c 1508")), (Grade::Short, 1_000));
+        assert_eq!(of(&remote("-c 2000")), (Grade::Fits, 2_000));
+        assert_eq!(of(&remote("-c 2001")), (Grade::Doubtful, 2_000));
+        assert_eq!(of(&remote("-c 2046")), (Grade::Short, 2_000));
+        assert_eq!(of(&here("-c 1000")), (Grade::Fits, 1_000));
+        assert_eq!(of(&here("-c 2045")), (Grade::Doubtful, 1_000), "the server may be in another container");
+        assert_eq!(of(&here("-c 2046")), (Grade::Short, 1_000), "but this process is in this one");
+        assert_eq!(of(&here("-c 1004 --shard 0/4")), (Grade::Doubtful, 250), "and so may be the other shards");
+        let sentence = check(&plan_inside("-c 5k"), &small).unwrap_err().to_string();
+        for wanted in ["/sys/fs/cgroup/memory.max", "1.00 GiB", "raise the container's memory limit", "`-c 1000`"] {
+            assert!(sentence.contains(wanted), "no '{wanted}' in {sentence}");
+        }
+    }
+
+    #[test]
+    fn the_memory_limit_that_is_advised_is_enough() {
+        for connections in [1_000, 40_000, 300_000] {
+            let plan = plan_inside(&format!("-c {connections}"));
+            let small = container(0);
+            let remedy = memory_of_cgroup(&plan, &small).unwrap().remedy;
+            let mebibytes = remedy.split("--memory=").nth(1).and_then(|rest| rest.split('m').next()).unwrap();
+            let before = small.cgroup.memory.clone().unwrap();
+            let limit = mebibytes.parse::<u64>().unwrap() << 20;
+            let memory = Some(Allowance { limit, left: limit - (before.limit - before.left), ..before });
+            let raised = Machine { cgroup: Cgroup { memory, threads: None }, ..small };
+            assert_eq!(memory_of_cgroup(&plan, &raised).unwrap().grade, Grade::Fits, "{connections}");
+        }
+    }
+
+    #[test]
+    fn what_the_manifest_asks_for_fits_into_what_it_gives() {
+        let manifest = include_str!("../kubernetes.yaml");
+        let value = |name: &str| manifest.split(name).nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
+        let mebibytes = manifest.split("limits:").nth(1).and_then(|rest| rest.split("memory: ").nth(1)).unwrap();
+        let limit = mebibytes.split("Mi").next().unwrap().parse::<u64>().unwrap() << 20;
+        let arguments = format!("-c {} --threads {}", value("--connections="), value("--threads="));
+        let pod = plan(&format!("192.0.2.1:1 {arguments} --shard 0/{}", value("--shard="))).unwrap();
+        let memory = Some(Allowance { file: "memory.max".to_owned(), limit, left: limit });
+        let node = Machine { cgroup: Cgroup { memory, threads: None }, ..machine() };
+        assert_eq!(check(&pod, &node), Ok(()));
+        assert_eq!(memory_of_cgroup(&pod, &node).unwrap().grade, Grade::Fits);
+    }
+
+    #[test]
+    fn a_containers_threads_are_a_limit_of_their_own() {
+        let of = |left| {
+            let threads = Some(Allowance { file: "/sys/fs/cgroup/pids.max".to_owned(), limit: 10, left });
+            let tight = Machine { cgroup: Cgroup { memory: None, threads }, ..machine() };
+            check(&plan("127.0.0.1:1 -c 100 --threads 5").unwrap(), &tight).map_err(|it| it.to_string())
+        };
+        assert_eq!(of(7), Ok(()));
+        let sentence = of(6).unwrap_err();
+        assert!(sentence.contains("pids.max leaves 6 of 10") && sentence.contains("--pids-limit=11"), "{sentence}");
+    }
+
     #[test]
     fn memory_counts_what_is_under_way_at_once() {
         let each = 2 * CONNECTION_END_BYTES + 16 * (64 + UNREAD_BYTES + 8) + 8;
@@ -444,6 +598,9 @@ mod tests {
         assert_eq!(suitable(&machine(), 5_000), 5_000);
         let small = Machine { memory_available_bytes: 4 * CONNECTION_END_BYTES * 10, ..machine() };
         assert_eq!(suitable(&small, 5_000), 10);
+        assert_eq!(suitable(&container(4 * CONNECTION_END_BYTES * 10), 5_000), 10);
+        let tables = Machine { descriptors_max: 80, ..machine() };
+        assert_eq!(suitable(&tables, 5_000), layout::both_ends_max(80));
         assert_eq!(suitable(&Machine { memory_available_bytes: 0, ..machine() }, 5_000), 1);
     }
 }

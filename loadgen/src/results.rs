@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Deserializer, Value};
 
 use crate::address::Address;
+use crate::cgroup::Cgroup;
 use crate::churn::{Churn, Close};
 use crate::failure::{Act, Failure, Kind};
 use crate::layout::Layout;
@@ -276,6 +277,7 @@ impl MachineFacts {
             cores: (0..self.cores.min(CORES_MAX)).collect(),
             memory_bytes: self.memory_bytes,
             memory_available_bytes: self.memory_available_bytes,
+            cgroup: Cgroup::default(),
             descriptors_max: self.descriptors_max,
             ports: PortRange { first: self.ports_kernel[0], last: self.ports_kernel[1] },
             somaxconn: self.somaxconn,

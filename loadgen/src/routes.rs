@@ -158,7 +158,7 @@ pub(crate) struct Used {
     pub(crate) first: Option<IpAddr>,
     pub(crate) last: Option<IpAddr>,
     /// The first and the last port of the first address; `None` where the kernel chooses. A source that something else
-    /// has is replaced by one from beyond the last.
+    /// has is replaced by one from beyond the last; where no such one was left, either, all that were tried are between them.
     pub(crate) ports: Option<(u16, u16)>,
 }
 
@@ -293,6 +293,11 @@ impl Rotation {
     }
 }
 
+/// How many connections more there would be sources for, of those that so many workers try in place of others.
+pub(crate) fn spares_max(workers: usize, destinations: usize) -> u64 {
+    SPARES * workers as u64 * destinations as u64
+}
+
 /// The first port that a process without privilege may bind.
 pub(crate) const PORT_FIRST: u16 = 1024;
 
@@ -365,6 +370,16 @@ mod tests {
         assert_eq!(said(Sources::Kernel, 50), "the address and ports that the kernel chose");
         assert_eq!(said(loopback(), 20_000), "127.0.0.1, ports 1024 to 21023");
         assert_eq!(said(loopback(), 1_000_000), "32 addresses, 127.0.0.1 to 127.1.1.31, ports 1024 to 32767 of each");
+    }
+
+    #[test]
+    fn what_is_tried_in_place_of_others_is_said_when_nothing_is_left() {
+        let given = |port_end| Sources::Given { addresses: [[10, 0, 0, 2].into()].into(), port_end };
+        let said = |sources: &Sources| sources.used(0..5_000 + spares_max(1, 1), 1).to_string();
+        assert_eq!(given(32_768).used(0..5_000, 1).to_string(), "10.0.0.2, ports 1024 to 6023");
+        assert_eq!(said(&given(32_768)), "10.0.0.2, ports 1024 to 32767");
+        assert_eq!(said(&given(65_536)), "10.0.0.2, ports 1024 to 38791");
+        assert_eq!(said(&Sources::Kernel), "the address and ports that the kernel chose");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::echo;
 use crate::layout;
 use crate::machine::{Machine, resident_bytes};
 use crate::plan;
+use crate::preflight;
 use crate::problem::Problem;
 use crate::quantity::{bytes, count, counted};
 use crate::report::Exit;
@@ -46,21 +47,25 @@ pub(crate) fn serve(arguments: &Serve) -> Result<Exit, Problem> {
     let (received, sent) = (bytes(total.bytes_in), bytes(total.bytes_out));
     let accepted = counted(total.accepted, "connection");
     say(&format!("stopped: {accepted} accepted, {received} received, {sent} sent; at the peak {memory}"));
-    if let Some(line) = shortage(total.accept_pauses, total.refused(), &machine) {
+    if let Some(line) = shortage((total.accept_pauses, total.refused()), arguments.connections_max, &machine) {
         say(&line);
     }
     Ok(Exit::Ok)
 }
 
-/// What a server says that could not take all who came.
-fn shortage(pauses: u64, refused: u64, machine: &Machine) -> Option<String> {
+/// What a server says that could not take all who came, where it was to have room for `wanted`.
+fn shortage((pauses, refused): (u64, u64), wanted: Option<u64>, machine: &Machine) -> Option<String> {
     let mut parts = Vec::new();
     if pauses > 0 {
         let (times, limit) = (counted(pauses, "time"), count(machine.descriptors_max));
-        parts.push(format!(
-            "accepting paused {times}, out of descriptors (a table holds {limit}): try --connections-max, or more with \
-             `ulimit -n`"
-        ));
+        let remedy = match wanted {
+            None => "try --connections-max, or more with `ulimit -n`".to_owned(),
+            Some(wanted) => format!(
+                "more came than --connections-max {wanted} and this limit have room for: try more of either, the latter \
+                 with `ulimit -n`"
+            ),
+        };
+        parts.push(format!("accepting paused {times}, out of descriptors (a table holds {limit}): {remedy}"));
     }
     if refused > 0 {
         parts.push(format!("{} refused", counted(refused, "connection")));
@@ -85,12 +90,19 @@ impl Tables {
         if layout::shares_table(wish.unwrap_or(usual), connections, limit) {
             return Tables { shards: wish.unwrap_or(usual), are_own: false, sum: None };
         }
-        let needed = layout::shards_needed(connections, limit);
-        let shards = wish.unwrap_or(needed.max(usual));
+        let suitable = layout::shards_for(connections, usual, limit);
+        let shards = wish.unwrap_or(suitable);
         let mut sum = layout::shards_sum(shards, connections, limit);
         let hold = layout::shards_hold(shards, limit);
         if hold < connections {
-            sum += &format!(": only about {} fit; it takes {} shards", count(hold), count(needed as u64));
+            let remedy = match layout::shards_hold(suitable, limit) >= connections {
+                true => format!("it takes {} shards", count(suitable as u64)),
+                false => {
+                    let needed = layout::shards_limit(connections, wish);
+                    format!("for more: {}", preflight::more_descriptors(needed, "this shell", machine))
+                }
+            };
+            sum += &format!(": only about {} fit; {remedy}", count(hold));
         }
         Tables { shards, are_own: true, sum: Some(sum) }
     }

@@ -24,9 +24,24 @@ impl FromStr for SourceList {
                 return Err(format!("'{text}' has more than {ADDRESSES_MAX} addresses: {EXAMPLE}"));
             }
         }
+        // An IPv4 address that is written as IPv6 (::ffff:10.0.0.2) is one: connections from it are IPv4.
+        addresses.iter_mut().for_each(|address: &mut IpAddr| *address = address.to_canonical());
+        if let Some((address, what)) = addresses.iter().find_map(|address| Some((address, nobodys(*address)?))) {
+            return Err(format!("no connection comes from {address}, {what}: {EXAMPLE}"));
+        }
         let mut seen = std::collections::HashSet::new();
         addresses.retain(|address| seen.insert(*address));
         Ok(SourceList { addresses })
+    }
+}
+
+/// What `address` is, if it is none that one machine has. The kernel would take it, and then choose another one itself.
+fn nobodys(address: IpAddr) -> Option<&'static str> {
+    match address {
+        _ if address.is_unspecified() => Some("which stands for any address"),
+        _ if address.is_multicast() => Some("a multicast address"),
+        IpAddr::V4(Ipv4Addr::BROADCAST) => Some("the broadcast address"),
+        _ => None,
     }
 }
 
@@ -80,10 +95,34 @@ mod tests {
         assert_eq!(list("10.0.0.5/32"), ["10.0.0.5"]);
         assert_eq!(list("10.0.0.5/31"), ["10.0.0.4", "10.0.0.5"]);
         assert_eq!(list("127.0.5.9/24").len(), 254);
-        assert_eq!(list("255.255.255.255/32"), ["255.255.255.255"]);
+        assert_eq!(list("255.255.255.253/32"), ["255.255.255.253"]);
         assert_eq!(list("fd00::/127"), ["fd00::", "fd00::1"]);
-        assert_eq!(list("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/112").len(), 65_536);
+        assert_eq!(list("feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/112").len(), 65_536);
         assert_eq!(list("10.1.0.0/16").len(), 65_534);
+    }
+
+    #[test]
+    fn ipv4_that_is_written_as_ipv6_is_ipv4() {
+        assert_eq!(list("::ffff:127.0.0.1,127.0.0.1"), ["127.0.0.1"]);
+        assert_eq!(list("::ffff:10.0.0.4/127"), ["10.0.0.4", "10.0.0.5"]);
+    }
+
+    #[test]
+    fn what_no_machine_has_is_refused() {
+        for (text, why) in [
+            ("224.0.0.1", "a multicast address"),
+            ("10.0.0.2,239.1.0.0/24", "a multicast address"),
+            ("ff02::1", "a multicast address"),
+            ("0.0.0.0", "any address"),
+            ("::", "any address"),
+            ("::/127", "any address"),
+            ("::ffff:0.0.0.0", "any address"),
+            ("255.255.255.255", "the broadcast address"),
+            ("255.255.255.254/31", "the broadcast address"),
+        ] {
+            let sentence = text.parse::<SourceList>().unwrap_err();
+            assert!(sentence.contains(why) && sentence.contains("10.0.1.0/24"), "{text}: {sentence}");
+        }
     }
 
     #[test]

@@ -35,3 +35,20 @@ fn the_report_says_where_they_came_from() {
     let given = of("--source 127.31.9.1");
     assert!(given.contains("  from        127.31.9.1, ports 1024 to 1026"), "{given}");
 }
+
+#[test]
+fn sources_that_no_machine_has_are_refused_and_ipv4_written_as_ipv6_is_ipv4() {
+    for source in ["224.0.0.1", "0.0.0.0", "255.255.255.255", "::", "ff02::1"] {
+        let outcome = loadgen(&format!("hold 127.0.0.1:9 -c 3 --source {source}"));
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{source}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(&format!("no connection comes from {source}")), "{}", outcome.stderr);
+    }
+    // A broadcast address of one network depends on the machine.
+    let outcome = loadgen("hold 127.0.0.1:9 -c 3 --source 127.255.255.255");
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("127.255.255.255 is no address of this machine"), "{}", outcome.stderr);
+    let server = Server::good();
+    let outcome = loadgen(&format!("hold {} -c 3 -d 50ms --quiet --source ::ffff:127.31.9.3", server.address));
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("from        127.31.9.3, ports 1024 to 1026"), "{}", outcome.stdout);
+}

@@ -14,14 +14,22 @@ const LIMIT: u32 = 100;
 
 /// The program with the arguments of `line`, in a shell that lowers the limit first, soft and hard.
 fn limited(line: &str) -> Command {
+    limited_to(LIMIT, line)
+}
+
+fn limited_to(limit: u32, line: &str) -> Command {
     let mut command = Command::new("sh");
-    let script = format!("ulimit -n {LIMIT} && exec {} {line}", env!("CARGO_BIN_EXE_loadgen"));
+    let script = format!("ulimit -n {limit} && exec {} {line}", env!("CARGO_BIN_EXE_loadgen"));
     command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
 fn run(line: &str) -> Outcome {
-    let output = limited(line).output().expect("there is a shell");
+    run_with(LIMIT, line)
+}
+
+fn run_with(limit: u32, line: &str) -> Outcome {
+    let output = limited_to(limit, line).output().expect("there is a shell");
     Outcome {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),
@@ -87,6 +95,51 @@ fn threads_that_are_too_few_are_refused_and_shards_that_are_too_few_are_named() 
     assert_eq!(server.wait().unwrap().code(), Some(0));
 }
 
+/// The number that stands behind `words` in `text`.
+fn number_behind(words: &str, text: &str) -> u32 {
+    let rest = text.split(words).nth(1).unwrap_or_else(|| panic!("no '{words}' in {text}"));
+    rest.chars().filter(|it| *it != ',').map_while(|it| it.to_digit(10)).fold(0, |number, digit| number * 10 + digit)
+}
+
+#[test]
+fn where_shards_leave_each_other_no_room_the_best_number_is_said_and_what_is_said_holds() {
+    let refused = run("hold -c 5k -d 50ms");
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
+    let (fits, limit) = (number_behind("or `-c ", &refused.stderr), number_behind("--nofile=", &refused.stderr));
+    assert!(fits > 500, "{}", refused.stderr);
+    let held = run(&format!("hold -c {fits} -d 50ms --quiet --json -"));
+    assert_eq!(held.code, Some(0), "{}\n{}", held.stdout, held.stderr);
+    assert_eq!(answered(&held.json()), [0, fits.into(), 0, fits.into()]);
+    for (limit, code) in [(limit, 0), (limit - 1, 1)] {
+        let outcome = run_with(limit, "doctor -c 5k");
+        assert_eq!(outcome.code, Some(code), "{limit}: {}", outcome.stdout);
+    }
+
+    let outside = run("doctor 127.0.0.1:9 -c 5k");
+    assert_eq!(outside.code, Some(0), "{}", outside.stderr);
+    let last = outside.stdout.lines().last().unwrap();
+    assert_eq!(number_behind("Perhaps it fits; up to ", last), fits, "{}", outside.stdout);
+    let outside = run_with(number_behind("--nofile=", &outside.stdout), "doctor 127.0.0.1:9 -c 5k");
+    assert!(outside.stdout.contains("It fits; up to"), "{}", outside.stdout);
+}
+
+#[test]
+fn a_server_for_which_no_number_of_shards_is_enough_starts_with_the_best() {
+    let sum_of = |limit: u32| {
+        let mut server = limited_to(limit, "serve --listen 127.0.0.1:0 --connections-max 5k").spawn().unwrap();
+        let mut stdout = lines(server.stdout.take());
+        let sum = line_with(&mut stdout, " tables × ");
+        line_with(&mut stdout, "listening on ");
+        signal(&server, "INT");
+        assert_eq!(server.wait().unwrap().code(), Some(0));
+        sum
+    };
+    let sum = sum_of(LIMIT);
+    assert!(number_behind("only about ", &sum) > 500, "{sum}");
+    let sum = sum_of(number_behind("--nofile=", &sum));
+    assert!(!sum.contains("only about"), "{sum}");
+}
+
 #[test]
 fn the_doctor_says_what_fits_and_what_helps() {
     let outcome = run("doctor 127.0.0.1:9 -c 100");
@@ -102,7 +155,17 @@ fn the_doctor_says_what_fits_and_what_helps() {
 
 #[test]
 fn a_server_that_was_out_of_descriptors_says_so_at_its_end() {
-    let mut server = start("serve --listen 127.0.0.1:0 --shards 1");
+    full_server("--shards 1");
+}
+
+#[test]
+fn a_server_for_fewer_than_came_does_not_ask_for_the_option_that_it_was_given() {
+    full_server("--shards 1 --connections-max 10");
+}
+
+/// A server with these arguments to which as many come as it has descriptors, and what it says then.
+fn full_server(arguments: &str) {
+    let mut server = start(&format!("serve --listen 127.0.0.1:0 {arguments}"));
     let mut stdout = lines(server.stdout.take());
     let address = line_with(&mut stdout, "listening on ").split(' ').nth(2).unwrap().to_owned();
     // The kernel takes them whether or not the server does. It has fewer descriptors, so it echoes on some of them only:
@@ -126,5 +189,7 @@ fn a_server_that_was_out_of_descriptors_says_so_at_its_end() {
     signal(&server, "INT");
     let line = line_with(&mut stdout, "short: ");
     assert!(line.contains("accepting paused") && line.contains("out of descriptors"), "{line}");
+    assert_eq!(line.contains("try --connections-max,"), !arguments.contains("--connections-max"), "{line}");
+    assert_eq!(line.contains("more came than --connections-max 10"), arguments.contains("--connections-max"), "{line}");
     assert_eq!(server.wait().unwrap().code(), Some(0));
 }

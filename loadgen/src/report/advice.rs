@@ -11,6 +11,7 @@ use crate::quantity::{count, span};
 use crate::recorder::{Failures, Recorder};
 use crate::report::percentiles::Percentiles;
 use crate::report::{Ending, Report, StageResult};
+use crate::routes::Sources;
 use crate::stage::Stage;
 
 const NOT_CLOSED: &str = "The server did not close connections behind its replies, in time and with a FIN, as --close server wants \
@@ -195,6 +196,12 @@ fn about_unix(report: &Report, failure: Failure) -> Option<String> {
 }
 
 fn out_of_ports(report: &Report, address: &str, fitted: &str) -> String {
+    if matches!(report.plan.sources, Sources::Given { .. }) {
+        return format!(
+            "Out of ports toward {address}: {fitted} connections fitted; something else has the other ports of --source, or \
+             they wait in TIME_WAIT. For more: more addresses in `--source`, or more targets. `ss -tan` shows who has them."
+        );
+    }
     let wider = "`sudo sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"`";
     if report.plan.churn.is_some_and(|(churn, _)| churn.close == Close::Fin) {
         return format!(
@@ -337,6 +344,17 @@ mod tests {
         assert!(with_connect_failure(Kind::OutOfDescriptors, 7).contains("7 connections fitted"));
         assert!(with_connect_failure(Kind::OutOfDescriptors, 7).contains("--nofile="));
         assert!(with_connect_failure(Kind::OutOfPorts, 7).contains("ip_local_port_range"));
+    }
+
+    #[test]
+    fn where_all_ports_of_given_sources_are_taken_it_takes_more_of_them() {
+        let mut report = report();
+        report.plan.sources = Sources::Given { addresses: [[127, 31, 9, 1].into()].into(), port_end: 32_768 };
+        assert_eq!(report.plan.sources_used(report.sources_taken()).to_string(), "127.31.9.1, ports 1024 to 1033");
+        note(&mut report.stages[0].recorder.connect_failures, Failure::new(Act::Connect, Kind::OutOfPorts));
+        let said = sentences(&report).join("\n");
+        assert!(said.contains("more addresses in `--source`") && !said.contains("ip_local_port_range"), "{said}");
+        assert_eq!(report.plan.sources_used(report.sources_taken()).to_string(), "127.31.9.1, ports 1024 to 32767");
     }
 
     #[test]

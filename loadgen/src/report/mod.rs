@@ -14,12 +14,13 @@ pub(crate) mod warnings;
 
 use std::time::{Duration, SystemTime};
 
+use crate::failure::Kind;
 use crate::machine::Machine;
 use crate::netstat::Netstat;
 use crate::parts::Part;
 use crate::plan::Plan;
 use crate::recorder::{Recorder, merge_failures};
-use crate::routes::Used;
+use crate::routes::{Used, spares_max};
 use crate::series::Series;
 use crate::server_process::{Look, ServerUse};
 use crate::slo::{Outcome, Slo};
@@ -120,10 +121,14 @@ impl Report {
         self.stages.iter().map(|result| result.recorder.established).sum()
     }
 
-    /// How many times a source was taken: for each connection once, also where they come and go.
+    /// How many times a source was taken: for each connection once, also where they come and go; where none was left, those
+    /// that were tried in place of others as well.
     pub(crate) fn sources_taken(&self) -> u64 {
         let taken = self.stages.iter().filter(|result| result.stage.churn().is_some());
-        taken.map(|result| result.recorder.attempted).sum::<u64>().max(self.plan.connections)
+        let taken = taken.map(|result| result.recorder.attempted).sum::<u64>().max(self.plan.connections);
+        let mut failures = self.stages.iter().flat_map(|result| result.recorder.connect_failures.keys());
+        let is_out = failures.any(|failure| failure.kind == Kind::OutOfPorts);
+        taken + if is_out { spares_max(self.plan.threads(), self.plan.targets.len()) } else { 0 }
     }
 
     /// Whether all that was asked for was done, something was measured, nothing failed and nothing was lost. A script must
