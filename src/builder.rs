@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::config::{Config, Cores, Limits, Selector, Steering};
 use crate::error::Error;
 use crate::handler::{Closures, Handler};
+use crate::listeners::Listeners;
 use crate::peer::Peer;
 use crate::server::Server;
 use crate::shard::ShardInfo;
@@ -21,6 +22,8 @@ use crate::watchdog::{Stall, Watch};
 pub struct Builder<P = ()> {
     config: Config,
     watch: Option<Watch>,
+    /// Shared by the copies of this builder, each of which could start a server with them.
+    listeners: Option<Arc<Listeners>>,
     protocol: P,
 }
 
@@ -30,7 +33,7 @@ type KeepAll = fn(&mut Client<'_>, &Peer) -> bool;
 impl Server {
     /// A server with every knob at its default.
     pub fn builder() -> Builder {
-        Builder { config: Config::default(), watch: None, protocol: () }
+        Builder { config: Config::default(), watch: None, listeners: None, protocol: () }
     }
 }
 
@@ -57,6 +60,19 @@ impl<P> Builder<P> {
     /// user can always join: run a server as a user of its own where that matters.
     pub fn share_port(mut self, share: bool) -> Self {
         self.config.share_port = share;
+        self
+    }
+
+    /// Listens with sockets that are there already, from systemd or from the server that runs (see [`Listeners`]), instead
+    /// of opening its own: `host`, `port` and `share_port` are not looked at. Default: it opens its own.
+    ///
+    /// `queue_size`, `nodelay`, `keepalive` and `user_timeout` are set on them anew. There may be more shards than listeners,
+    /// or fewer. A shard with several takes from each in turn. A listener of several shards, as the one that systemd opens
+    /// mostly is, costs a wake-up of all of them that sleep for each new connection, which the quickest then has. The kernel
+    /// deals connections out at less cost to as many sockets as there are shards: `ReusePort=yes` in the socket's unit, and
+    /// the same `ListenStream=` so many times.
+    pub fn listeners(mut self, listeners: Listeners) -> Self {
+        self.listeners = Some(Arc::new(listeners));
         self
     }
 
@@ -263,6 +279,14 @@ impl<P> Builder<P> {
     }
 }
 
+impl<P> Builder<P> {
+    /// The same with another protocol.
+    fn with<Q>(self, protocol: impl FnOnce(P) -> Q) -> Builder<Q> {
+        let Builder { config, watch, listeners, protocol: old } = self;
+        Builder { config, watch, listeners, protocol: protocol(old) }
+    }
+}
+
 impl Builder {
     /// What a test without a server needs to know.
     pub(crate) fn limits(&self) -> Limits {
@@ -282,7 +306,7 @@ impl Builder {
         F: Fn(&ShardInfo) -> H + Send + Sync + 'static,
     {
         let make = Arc::new(make);
-        Server::start(self.config, self.watch, || {
+        Server::start(self.config, self.listeners, self.watch, || {
             let make = Arc::clone(&make);
             move |info: &ShardInfo| make(info)
         })
@@ -293,7 +317,7 @@ impl Builder {
     where
         I: FnMut(&mut Client<'_>, &Peer) -> bool + Clone + Send + 'static,
     {
-        Builder { config: self.config, watch: self.watch, protocol: Closures { incoming, readable: () } }
+        self.with(|()| Closures { incoming, readable: () })
     }
 
     /// Handles input: true keeps the connection, false disconnects it after what was sent has been flushed. Without a
@@ -303,7 +327,7 @@ impl Builder {
         R: FnMut(&mut Client<'_>) -> bool + Clone + Send + 'static,
     {
         let incoming: KeepAll = |_, _| true;
-        Builder { config: self.config, watch: self.watch, protocol: Closures { incoming, readable } }
+        self.with(|()| Closures { incoming, readable })
     }
 }
 
@@ -314,11 +338,7 @@ impl<I> Builder<Closures<I, ()>> {
     where
         R: FnMut(&mut Client<'_>) -> bool + Clone + Send + 'static,
     {
-        Builder {
-            config: self.config,
-            watch: self.watch,
-            protocol: Closures { incoming: self.protocol.incoming, readable },
-        }
+        self.with(|closures| Closures { incoming: closures.incoming, readable })
     }
 }
 
@@ -328,11 +348,7 @@ impl<R> Builder<Closures<KeepAll, R>> {
     where
         I: FnMut(&mut Client<'_>, &Peer) -> bool + Clone + Send + 'static,
     {
-        Builder {
-            config: self.config,
-            watch: self.watch,
-            protocol: Closures { incoming, readable: self.protocol.readable },
-        }
+        self.with(|closures| Closures { incoming, readable: closures.readable })
     }
 }
 
@@ -346,7 +362,7 @@ where
     /// # Errors
     /// Those of [`Builder::start`] with a handler.
     pub fn start(self) -> Result<Server, Error> {
-        Server::start(self.config, self.watch, || {
+        Server::start(self.config, self.listeners, self.watch, || {
             let closures = self.protocol.clone();
             move |_: &ShardInfo| closures
         })

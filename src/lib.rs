@@ -64,8 +64,8 @@
 //! # Where to read
 //!
 //! From the bottom up, each file uses only files before it: `buffer` `queue` `slab` `wheel` `spin` `mailbox` are data structures
-//! that know nothing of connections; `reason` `stats` `peer` `sys` `socket` `claim` `error` `config` `seats` what the
-//! rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `acceptor`
+//! that know nothing of connections; `reason` `stats` `peer` `sys` `socket` `claim` `loan` `error` `listeners` `config` `seats`
+//! what the rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `acceptor`
 //! and `connection` the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `watchdog` who
 //! looks at it from beside; `remote` `server` `builder` the whole.
 #![deny(unsafe_code)]
@@ -80,6 +80,8 @@ mod connection;
 mod error;
 mod handler;
 mod kernel;
+mod listeners;
+mod loan;
 mod mailbox;
 mod peer;
 #[cfg(test)]
@@ -106,6 +108,7 @@ pub use client::{Client, ClientId};
 pub use config::{Cores, Selector, Steering};
 pub use error::Error;
 pub use handler::{Closures, Handler};
+pub use listeners::Listeners;
 pub use peer::Peer;
 pub use reason::CloseReason;
 pub use remote::{Remote, Unsent};
