@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::config::{Config, Cores, Limits, Selector, Steering};
+use crate::config::{Config, Cores, Limits, Selector, ShardDeath, Steering};
 use crate::error::Error;
 use crate::handler::{Closures, Handler};
 use crate::listeners::Listeners;
@@ -246,6 +246,20 @@ impl<P> Builder<P> {
         self
     }
 
+    /// What becomes of a shard whose loop dies, which no handler can make it do: the system does not let it wait for events,
+    /// or this library has a mistake. Default: [`ShardDeath::Respawn`]. A server that goes on without one of its shards serves
+    /// fewer without saying so; one that ends takes those along who were not concerned.
+    ///
+    /// Its connections end, with [`Failed`](crate::CloseReason::Failed) or [`Panicked`](crate::CloseReason::Panicked), and
+    /// `handle_closed` is told. The old handler is dropped before the new one is made; messages that wait are handled by the
+    /// new one. What that takes and is not there (descriptors, or its factory panics) is tried again after 10 ms, and twice
+    /// as long each time, up to a second. Counted in [`ShardStats::deaths`](crate::ShardStats::deaths); costs nothing until
+    /// then.
+    pub fn shard_death(mut self, then: ShardDeath) -> Self {
+        self.config.shard_death = then;
+        self
+    }
+
     /// How long [`stop`](Server::stop) and dropping the server wait for peers to take what was sent. Default: 10 s; zero
     /// closes everything at once.
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
@@ -293,8 +307,8 @@ impl Builder {
         self.config.limits
     }
 
-    /// Starts the server and returns when every shard listens. `make` is called once on each shard's own thread, so that
-    /// the handler need not be `Send`.
+    /// Starts the server and returns when every shard listens. `make` is called on each shard's own thread, so that the
+    /// handler need not be `Send`: once, and again if the shard dies (see [`shard_death`](Builder::shard_death)).
     ///
     /// # Errors
     /// [`Error::Config`] for a knob whose value makes no sense, [`Error::Resolve`] and [`Error::Listen`] for the address,
@@ -364,7 +378,7 @@ where
     pub fn start(self) -> Result<Server, Error> {
         Server::start(self.config, self.listeners, self.watch, || {
             let closures = self.protocol.clone();
-            move |_: &ShardInfo| closures
+            move |_: &ShardInfo| closures.clone()
         })
     }
 }

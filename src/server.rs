@@ -1,6 +1,5 @@
 //! The whole: a server's threads, their start in order, and their stop.
 
-use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -16,10 +15,10 @@ use socket2::Socket;
 
 use crate::claim::{self, Claim};
 use crate::config::{Config, Steering};
-use crate::connection::drop_panic;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::kernel::Linux;
+use crate::life::{live, message_of};
 use crate::listeners::{self, Listeners};
 use crate::loan::{Door, Lender, Loans};
 use crate::mailbox::{Mailbox, mailbox};
@@ -114,7 +113,7 @@ impl<M> Server<M> {
         };
         let loan = self.loans.borrow(wake).map_err(failed("asking its shards for their listening sockets"))?;
         if loan.listeners.len() < self.listeners {
-            let source = io::Error::new(io::ErrorKind::NotConnected, "it does not listen any more");
+            let source = io::Error::new(io::ErrorKind::NotConnected, "not all of its shards listen any more");
             return Err(Error::HandOver { act: "asking its shards for their listening sockets", source });
         }
         listeners::hand_over(successor, &loan, &self.steered).map_err(failed("the conversation with the successor"))
@@ -153,7 +152,7 @@ impl<M> Server<M> {
     ) -> Result<Server<M>, Error>
     where
         H: Handler<Message = M>,
-        F: FnOnce(&ShardInfo) -> H + Send + 'static,
+        F: FnMut(&ShardInfo) -> H + Send + 'static,
         M: Send + 'static,
     {
         config.check()?;
@@ -252,7 +251,7 @@ impl<M> Server<M> {
     fn spawn<H, F>(&mut self, birth: Birth<M>, entrance: Entrance, make: F) -> Result<(), Error>
     where
         H: Handler<Message = M>,
-        F: FnOnce(&ShardInfo) -> H + Send + 'static,
+        F: FnMut(&ShardInfo) -> H + Send + 'static,
         M: Send + 'static,
     {
         let shard = birth.info.index;
@@ -312,19 +311,22 @@ enum Entrance {
 }
 
 impl<M: Send + 'static> Birth<M> {
-    fn run<H, F>(self, entrance: Entrance, make: F) -> Result<(), Error>
+    fn run<H, F>(self, entrance: Entrance, mut make: F) -> Result<(), Error>
     where
         H: Handler<Message = M>,
-        F: FnOnce(&ShardInfo) -> H,
+        F: FnMut(&ShardInfo) -> H,
     {
-        let shard = self.info.index;
+        let (shard, info) = (self.info.index, self.info);
+        let mut make = || {
+            let made = catch_unwind(AssertUnwindSafe(|| make(&info)));
+            made.map_err(|panic| Error::Died { shard, message: message_of(panic) })
+        };
         let prepared = self.prepare(entrance).and_then(|(address, door)| {
             // Everybody's queue is as long.
             let queue_size = self.config.queue_size.saturating_mul(door.listeners.len() as u32);
             let kernel = Linux::new(door, self.lender, Arc::clone(&self.wakers[shard]));
             let kernel = kernel.map_err(|source| Error::Shard { shard, act: "make its epoll instance", source })?;
-            let made = catch_unwind(AssertUnwindSafe(|| make(&self.info)));
-            let handler = made.map_err(|panic| Error::Died { shard, message: message_of(panic) })?;
+            let handler = make()?;
             Ok((address, kernel, handler, Config { queue_size, ..self.config }))
         });
         let (address, kernel, handler, config) = match prepared {
@@ -338,9 +340,8 @@ impl<M: Send + 'static> Birth<M> {
         if self.started.recv().is_err() {
             return Ok(());
         }
-        Reactor::new(kernel, handler, self.mailbox, self.counters, self.common, &config, shard)
-            .run()
-            .map_err(|source| Error::Shard { shard, act: "wait for events", source })
+        let reactor = Reactor::new(kernel, handler, self.mailbox, self.counters, self.common, &config, shard);
+        live(reactor, shard, &config, Linux::renew, make)
     }
 
     /// Pins the thread, then opens what the shard owns: on its own thread, because only that will ever use it.
@@ -464,12 +465,4 @@ fn steered(config: &Config, shards: usize) -> Vec<usize> {
 
 fn died(shard: usize) -> Error {
     Error::Died { shard, message: "it ended before it reported".into() }
-}
-
-/// The words of a panic.
-fn message_of(panic: Box<dyn Any + Send>) -> String {
-    let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
-    drop_panic(panic);
-    message.unwrap_or_else(|| "without a message".into())
 }

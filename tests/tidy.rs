@@ -33,6 +33,7 @@ const STOREYS: &[&str] = &[
     "reactor",
     "remote",
     "watchdog",
+    "life",
     "server",
     "builder",
     "testing",
@@ -57,6 +58,7 @@ const UNSAFE: &[&str] = &[
     "tests/private_fd_tables.rs",
     "tests/beyond_the_limit.rs",
     "tests/restart.rs",
+    "tests/shard_death.rs",
 ];
 
 /// A function fits a screen, a file can be read at one sitting.

@@ -44,14 +44,26 @@ const WAKER: Token = Token(usize::MAX - 1);
 impl Linux {
     /// Takes over listening sockets and the claim to their address, and wakes up for `waker`.
     pub(crate) fn new(door: Door, lender: Lender, waker: Arc<WakeFd>) -> io::Result<Linux> {
-        let poll = Poll::new()?;
-        for (_, listener) in &door.listeners {
-            poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), LISTENER, Interest::READABLE)?;
-        }
-        poll.registry().register(&mut SourceFd(&waker.as_raw_fd()), WAKER, Interest::READABLE)?;
+        let poll = watch(Some(&door), &waker)?;
         let events = Events::with_capacity(BATCH);
         Ok(Linux { poll, events, door: Some(door), next: 0, lender, waker, started_at: Instant::now() })
     }
+
+    /// Another epoll instance, when this one does not work any more. Its streams must be gone.
+    pub(crate) fn renew(&mut self) -> io::Result<()> {
+        self.poll = watch(self.door.as_ref(), &self.waker)?;
+        Ok(())
+    }
+}
+
+/// An epoll instance that tells of those who come, and of who wakes it.
+fn watch(door: Option<&Door>, waker: &WakeFd) -> io::Result<Poll> {
+    let poll = Poll::new()?;
+    for (_, listener) in door.into_iter().flat_map(|door| &door.listeners) {
+        poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), LISTENER, Interest::READABLE)?;
+    }
+    poll.registry().register(&mut SourceFd(&waker.as_raw_fd()), WAKER, Interest::READABLE)?;
+    Ok(poll)
 }
 
 impl Kernel for Linux {
