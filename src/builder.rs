@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::config::{Config, Cores, Limits, Selector, Steering};
+use crate::config::{Config, Cores, Limits, Selector, ShardDeath, Steering};
 use crate::error::Error;
 use crate::handler::{Closures, Handler};
+use crate::listeners::Listeners;
 use crate::peer::Peer;
 use crate::server::Server;
 use crate::shard::ShardInfo;
@@ -21,6 +22,8 @@ use crate::watchdog::{Stall, Watch};
 pub struct Builder<P = ()> {
     config: Config,
     watch: Option<Watch>,
+    /// Shared by the copies of this builder, each of which could start a server with them.
+    listeners: Option<Arc<Listeners>>,
     protocol: P,
 }
 
@@ -30,7 +33,7 @@ type KeepAll = fn(&mut Client<'_>, &Peer) -> bool;
 impl Server {
     /// A server with every knob at its default.
     pub fn builder() -> Builder {
-        Builder { config: Config::default(), watch: None, protocol: () }
+        Builder { config: Config::default(), watch: None, listeners: None, protocol: () }
     }
 }
 
@@ -57,6 +60,19 @@ impl<P> Builder<P> {
     /// user can always join: run a server as a user of its own where that matters.
     pub fn share_port(mut self, share: bool) -> Self {
         self.config.share_port = share;
+        self
+    }
+
+    /// Listens with sockets that are there already, from systemd or from the server that runs (see [`Listeners`]), instead
+    /// of opening its own: `host`, `port` and `share_port` are not looked at. Default: it opens its own.
+    ///
+    /// `queue_size`, `nodelay`, `keepalive` and `user_timeout` are set on them anew. There may be more shards than listeners,
+    /// or fewer. A shard with several takes from each in turn. A listener of several shards, as the one that systemd opens
+    /// mostly is, costs a wake-up of all of them that sleep for each new connection, which the quickest then has. The kernel
+    /// deals connections out at less cost to as many sockets as there are shards: `ReusePort=yes` in the socket's unit, and
+    /// the same `ListenStream=` so many times.
+    pub fn listeners(mut self, listeners: Listeners) -> Self {
+        self.listeners = Some(Arc::new(listeners));
         self
     }
 
@@ -230,6 +246,20 @@ impl<P> Builder<P> {
         self
     }
 
+    /// What becomes of a shard whose loop dies, which no handler can make it do: the system does not let it wait for events,
+    /// or this library has a mistake. Default: [`ShardDeath::Respawn`]. A server that goes on without one of its shards serves
+    /// fewer without saying so; one that ends takes those along who were not concerned.
+    ///
+    /// Its connections end, with [`Failed`](crate::CloseReason::Failed) or [`Panicked`](crate::CloseReason::Panicked), and
+    /// `handle_closed` is told. The old handler is dropped before the new one is made; messages that wait are handled by the
+    /// new one. What that takes and is not there (descriptors, or its factory panics) is tried again after 10 ms, and twice
+    /// as long each time, up to a second. Counted in [`ShardStats::deaths`](crate::ShardStats::deaths); costs nothing until
+    /// then.
+    pub fn shard_death(mut self, then: ShardDeath) -> Self {
+        self.config.shard_death = then;
+        self
+    }
+
     /// How long [`stop`](Server::stop) and dropping the server wait for peers to take what was sent. Default: 10 s; zero
     /// closes everything at once.
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
@@ -271,14 +301,22 @@ impl<P> Builder<P> {
     }
 }
 
+impl<P> Builder<P> {
+    /// The same with another protocol.
+    fn with<Q>(self, protocol: impl FnOnce(P) -> Q) -> Builder<Q> {
+        let Builder { config, watch, listeners, protocol: old } = self;
+        Builder { config, watch, listeners, protocol: protocol(old) }
+    }
+}
+
 impl Builder {
     /// What a test without a server needs to know.
     pub(crate) fn limits(&self) -> Limits {
         self.config.limits
     }
 
-    /// Starts the server and returns when every shard listens. `make` is called once on each shard's own thread, so that
-    /// the handler need not be `Send`.
+    /// Starts the server and returns when every shard listens. `make` is called on each shard's own thread, so that the
+    /// handler need not be `Send`: once, and again if the shard dies (see [`shard_death`](Builder::shard_death)).
     ///
     /// # Errors
     /// [`Error::Config`] for a knob whose value makes no sense, [`Error::Resolve`] and [`Error::Listen`] for the address,
@@ -290,7 +328,7 @@ impl Builder {
         F: Fn(&ShardInfo) -> H + Send + Sync + 'static,
     {
         let make = Arc::new(make);
-        Server::start(self.config, self.watch, || {
+        Server::start(self.config, self.listeners, self.watch, || {
             let make = Arc::clone(&make);
             move |info: &ShardInfo| make(info)
         })
@@ -301,7 +339,7 @@ impl Builder {
     where
         I: FnMut(&mut Client<'_>, &Peer) -> bool + Clone + Send + 'static,
     {
-        Builder { config: self.config, watch: self.watch, protocol: Closures { incoming, readable: () } }
+        self.with(|()| Closures { incoming, readable: () })
     }
 
     /// Handles input: true keeps the connection, false disconnects it after what was sent has been flushed. Without a
@@ -311,7 +349,7 @@ impl Builder {
         R: FnMut(&mut Client<'_>) -> bool + Clone + Send + 'static,
     {
         let incoming: KeepAll = |_, _| true;
-        Builder { config: self.config, watch: self.watch, protocol: Closures { incoming, readable } }
+        self.with(|()| Closures { incoming, readable })
     }
 }
 
@@ -322,11 +360,7 @@ impl<I> Builder<Closures<I, ()>> {
     where
         R: FnMut(&mut Client<'_>) -> bool + Clone + Send + 'static,
     {
-        Builder {
-            config: self.config,
-            watch: self.watch,
-            protocol: Closures { incoming: self.protocol.incoming, readable },
-        }
+        self.with(|closures| Closures { incoming: closures.incoming, readable })
     }
 }
 
@@ -336,11 +370,7 @@ impl<R> Builder<Closures<KeepAll, R>> {
     where
         I: FnMut(&mut Client<'_>, &Peer) -> bool + Clone + Send + 'static,
     {
-        Builder {
-            config: self.config,
-            watch: self.watch,
-            protocol: Closures { incoming, readable: self.protocol.readable },
-        }
+        self.with(|closures| Closures { incoming, readable: closures.readable })
     }
 }
 
@@ -354,9 +384,9 @@ where
     /// # Errors
     /// Those of [`Builder::start`] with a handler.
     pub fn start(self) -> Result<Server, Error> {
-        Server::start(self.config, self.watch, || {
+        Server::start(self.config, self.listeners, self.watch, || {
             let closures = self.protocol.clone();
-            move |_: &ShardInfo| closures
+            move |_: &ShardInfo| closures.clone()
         })
     }
 }

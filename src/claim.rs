@@ -6,13 +6,14 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
 
 /// Holds as long as it lives; the kernel forgets it with the process.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    _name: UnixDatagram,
+    name: UnixDatagram,
 }
 
 /// Abstract names (unix(7)) are looked up by nobody else, take no space in any file system, and belong to the same network
@@ -23,7 +24,18 @@ impl Claim {
     /// Claims an address that this program listens on.
     pub(crate) fn new(address: SocketAddr) -> io::Result<Claim> {
         let name = UnixAddr::from_abstract_name(format!("{PREFIX}{address}"))?;
-        Ok(Claim { _name: UnixDatagram::bind_addr(&name)? })
+        Ok(Claim { name: UnixDatagram::bind_addr(&name)? })
+    }
+
+    /// A claim that another process has made and handed over. It holds as long as anyone has it.
+    pub(crate) fn handed_over(fd: OwnedFd) -> Claim {
+        Claim { name: UnixDatagram::from(fd) }
+    }
+}
+
+impl AsFd for Claim {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.name.as_fd()
     }
 }
 

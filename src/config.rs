@@ -46,6 +46,22 @@ pub enum Steering {
     Cpu,
 }
 
+/// What becomes of a shard whose loop has died: of a panic outside of the handler's functions, which is a mistake in this
+/// library, or because the system does not let it wait for events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ShardDeath {
+    /// Another takes its place, on the same thread and with the same listener, and with a handler that is made anew. Nobody
+    /// has to know: whoever is connected to the other shards is not concerned, and whoever waits to be accepted is.
+    #[default]
+    Respawn,
+    /// It stays away: its listener closes, the other shards go on, and [`Server::join`](crate::Server::join) tells.
+    Leave,
+    /// The whole process ends at once (abort(3)): for programs that somebody else starts again, and that rather lose
+    /// everything than the state of one shard.
+    Abort,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) host: String,
@@ -67,6 +83,7 @@ pub(crate) struct Config {
     pub(crate) accept_budget: usize,
     pub(crate) mailbox_max: usize,
     pub(crate) stop_timeout: Duration,
+    pub(crate) shard_death: ShardDeath,
     /// Set only by those who have promised what it takes.
     pub(crate) private_fd_tables: bool,
 }
@@ -103,6 +120,7 @@ impl Default for Config {
             accept_budget: 64,
             mailbox_max: 1024,
             stop_timeout: Duration::from_secs(10),
+            shard_death: ShardDeath::default(),
             private_fd_tables: false,
         }
     }

@@ -30,6 +30,23 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The descriptors that this process was started with are no listeners for a server.
+    Inherited {
+        /// Which of them, and what is wrong with it.
+        why: String,
+    },
+    /// The listening sockets of the server that runs could not be taken over; it goes on.
+    TakeOver {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The listening sockets could not be handed over; the server goes on as before.
+    HandOver {
+        /// What was tried.
+        act: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A resource that a shard needs cannot be had: a thread, an epoll instance, an eventfd, a core to be pinned to.
     Shard {
         /// The shard's index.
@@ -54,9 +71,13 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match self {
-            Error::Config { .. } => io::ErrorKind::InvalidInput,
-            Error::Resolve { source, .. } | Error::Listen { source, .. } | Error::Shard { source, .. } => source.kind(),
+            Error::Config { .. } | Error::Inherited { .. } => io::ErrorKind::InvalidInput,
             Error::Died { .. } => io::ErrorKind::Other,
+            Error::Resolve { source, .. }
+            | Error::Listen { source, .. }
+            | Error::TakeOver { source }
+            | Error::HandOver { source, .. }
+            | Error::Shard { source, .. } => source.kind(),
         }
     }
 }
@@ -71,6 +92,15 @@ impl fmt::Display for Error {
             ),
             Error::Listen { address, source } => {
                 write!(f, "cannot listen on {address}: {source}{}", listen_advice(source, *address))
+            }
+            Error::Inherited { why } => write!(f, "cannot listen with the sockets that were passed on: {why}"),
+            Error::TakeOver { source } => write!(
+                f,
+                "cannot take over the sockets of the server that runs: {source}{}; it goes on",
+                hand_over_advice(source)
+            ),
+            Error::HandOver { act, source } => {
+                write!(f, "cannot hand over: {act} failed: {source}{}; the server goes on", hand_over_advice(source))
             }
             Error::Shard { shard, act, source } => {
                 write!(f, "shard {shard} cannot {act}: {source}{}", shard_advice(source))
@@ -89,8 +119,12 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::Config { .. } | Error::Died { .. } => None,
-            Error::Resolve { source, .. } | Error::Listen { source, .. } | Error::Shard { source, .. } => Some(source),
+            Error::Config { .. } | Error::Inherited { .. } | Error::Died { .. } => None,
+            Error::Resolve { source, .. }
+            | Error::Listen { source, .. }
+            | Error::TakeOver { source }
+            | Error::HandOver { source, .. }
+            | Error::Shard { source, .. } => Some(source),
         }
     }
 }
@@ -113,6 +147,17 @@ fn listen_advice(source: &io::Error, address: SocketAddr) -> String {
             "; ports below net.ipv4.ip_unprivileged_port_start (usually 1024) need CAP_NET_BIND_SERVICE".into()
         }
         _ => String::new(),
+    }
+}
+
+fn hand_over_advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+            " (the other program has ended, or has given up)"
+        }
+        io::ErrorKind::WouldBlock => " (nothing came within the stream's timeout)",
+        _ if source.raw_os_error() == Some(libc::EMFILE) => " (raise `ulimit -n`)",
+        _ => "",
     }
 }
 

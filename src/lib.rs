@@ -33,6 +33,9 @@
 //! - Memory for one connection is bounded by [`input_max`](Builder::input_max) and [`output_max`](Builder::output_max).
 //! - Running out of descriptors pauses accepting, neither ends nor spins, and is over when there are some again.
 //! - A panic in a handler costs the connection in hand (where panics unwind; with `panic = "abort"` it is the process).
+//! - A shard whose loop dies is replaced by another on the same listener, unless [`shard_death`](Builder::shard_death) says
+//!   otherwise.
+//! - A server can be replaced by its next version without anybody being refused or reset: see [`Listeners`].
 //!
 //! [`failures`] goes through what goes wrong, one by one, with what is not promised.
 //!
@@ -64,10 +67,10 @@
 //! # Where to read
 //!
 //! From the bottom up, each file uses only files before it: `buffer` `queue` `slab` `wheel` `spin` `mailbox` are data structures
-//! that know nothing of connections; `reason` `stats` `peer` `sys` `socket` `claim` `error` `config` `seats` what the
-//! rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `acceptor`
+//! that know nothing of connections; `reason` `stats` `peer` `sys` `socket` `claim` `loan` `error` `listeners` `config` `seats`
+//! what the rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `acceptor`
 //! and `connection` the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `watchdog` who
-//! looks at it from beside; `remote` `server` `builder` the whole.
+//! looks at it from beside; `remote` `life` `server` `builder` the whole.
 #![deny(unsafe_code)]
 
 mod acceptor;
@@ -80,6 +83,9 @@ mod connection;
 mod error;
 mod handler;
 mod kernel;
+mod life;
+mod listeners;
+mod loan;
 mod mailbox;
 mod peer;
 #[cfg(test)]
@@ -103,9 +109,10 @@ mod wheel;
 
 pub use builder::Builder;
 pub use client::{Client, ClientId};
-pub use config::{Cores, Selector, Steering};
+pub use config::{Cores, Selector, ShardDeath, Steering};
 pub use error::Error;
 pub use handler::{Closures, Handler};
+pub use listeners::Listeners;
 pub use peer::Peer;
 pub use reason::CloseReason;
 pub use remote::{Remote, Unsent};

@@ -1,6 +1,8 @@
-//! One shard's loop: wait, note, serve, accept, messages, timers. `common` is what shards share, `stopping` how a loop ends.
+//! One shard's loop: wait, note, serve, accept, messages, timers. `common` is what shards share, `stopping` how a loop ends, `remains`
+//! what is left of one that has died.
 
 mod common;
+mod remains;
 mod stopping;
 
 pub(crate) use common::Common;

@@ -31,7 +31,8 @@ pub enum CloseReason {
     OutputFull,
     /// The handler called [`Client::abort`](crate::Client::abort). The peer sees a reset.
     Aborted,
-    /// The handler panicked while it had this connection in hand. The peer sees a reset.
+    /// The handler panicked while it had this connection in hand, or the shard that it was on died of a panic, see
+    /// [`shard_death`](crate::Builder::shard_death). The peer sees a reset.
     Panicked,
     /// It was never served: `handle_incoming` said no, or [`connections_max`](crate::Builder::connections_max) or
     /// [`connections_per_address`](crate::Builder::connections_per_address) was reached.

@@ -1,10 +1,10 @@
 //! The whole: a server's threads, their start in order, and their stop.
 
-use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,10 +15,12 @@ use socket2::Socket;
 
 use crate::claim::{self, Claim};
 use crate::config::{Config, Steering};
-use crate::connection::drop_panic;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::kernel::Linux;
+use crate::life::{live, message_of};
+use crate::listeners::{self, Listeners};
+use crate::loan::{Door, Lender, Loans};
 use crate::mailbox::{Mailbox, mailbox};
 use crate::reactor::{Common, Post, Reactor};
 use crate::remote::{Remote, Route};
@@ -38,6 +40,11 @@ pub struct Server<M = ()> {
     common: Arc<Common>,
     remote: Remote<M>,
     local_addr: SocketAddr,
+    loans: Loans,
+    /// How many sockets it listens on.
+    listeners: usize,
+    /// The cores by which the kernel deals connections out to them; empty if it does so by the hash.
+    steered: Vec<usize>,
     stop_timeout: Duration,
     watchdog: Option<Watchdog>,
 }
@@ -76,12 +83,40 @@ impl<M> Server<M> {
     }
 
     /// Asks it to take nobody any more and to go on serving those who are there until they have gone by themselves, and
-    /// returns at once. Who has come in time is accepted; whoever comes from here on is refused by the kernel. After
-    /// `timeout` it stops, as [`stop`](Server::stop) does, which may still come before. For clients that end their
+    /// returns at once. Who has come in time is accepted; whoever comes from here on is refused by the kernel, or left to
+    /// who has the same listeners (see [`hand_over`](Server::hand_over)). After `timeout` it stops, as [`stop`](Server::stop) does, which may still come before. For clients that end their
     /// connections when they have what they want, nothing is lost.
     pub fn drain(&self, timeout: Duration) {
         self.common.drain(timeout);
         self.wakers.iter().for_each(|waker| waker.wake());
+    }
+
+    /// Hands its listening sockets to another process, whose program takes them with
+    /// [`Listeners::take_over`](crate::Listeners::take_over) from the other end of this stream, and returns when a server has
+    /// started with them. From then on both accept, from the same queues; call [`drain`](Server::drain) to leave the new ones
+    /// to the successor and to go on with those who are there. Nobody is refused or reset, at whatever rate they come.
+    ///
+    /// Whatever their numbers of shards, the successor has as many listeners as the server that opened them. The claim to an
+    /// address that is not [shared](crate::Builder::share_port) goes with them.
+    ///
+    /// Waits as long as the stream's timeouts allow: set them, or a successor that hangs keeps the caller. The shards have to
+    /// answer, too, so call it from any thread but theirs.
+    ///
+    /// # Errors
+    /// [`Error::HandOver`] when the successor ends before it serves, or a shard is held up. Then nothing has happened, and
+    /// this server goes on.
+    pub fn hand_over(&self, successor: &UnixStream) -> Result<(), Error> {
+        let failed = |act| move |source| Error::HandOver { act, source };
+        let wake = || {
+            self.wakers.iter().for_each(|waker| waker.wake());
+            self.threads.iter().filter(|thread| !thread.is_finished()).count()
+        };
+        let loan = self.loans.borrow(wake).map_err(failed("asking its shards for their listening sockets"))?;
+        if loan.listeners.len() < self.listeners {
+            let source = io::Error::new(io::ErrorKind::NotConnected, "not all of its shards listen any more");
+            return Err(Error::HandOver { act: "asking its shards for their listening sockets", source });
+        }
+        listeners::hand_over(successor, &loan, &self.steered).map_err(failed("the conversation with the successor"))
     }
 
     /// Waits until it has stopped, and says what it counted. It does not ask it to stop.
@@ -111,55 +146,41 @@ impl<M> Server<M> {
     /// Starts `config`'s shards, each with a handler that `make` gives the means to make.
     pub(crate) fn start<H, F>(
         config: Config,
+        given: Option<Arc<Listeners>>,
         watch: Option<Watch>,
         mut make: impl FnMut() -> F,
     ) -> Result<Server<M>, Error>
     where
         H: Handler<Message = M>,
-        F: FnOnce(&ShardInfo) -> H + Send + 'static,
+        F: FnMut(&ShardInfo) -> H + Send + 'static,
         M: Send + 'static,
     {
         config.check()?;
         watch.as_ref().map_or(Ok(()), Watch::check)?;
-        let mut address = resolve(&config.host, config.port)?;
-        let count = config.shard_count();
-        let common = Arc::new(Common::new(&config));
-        let (routes, mailboxes) = routes(count, config.mailbox_max)?;
-        let mut server = Server {
-            threads: Vec::with_capacity(count),
-            wakers: routes.iter().map(|route| Arc::clone(&route.waker)).collect(),
-            counters: (0..count).map(|_| SharedCounters::default()).collect(),
-            common,
-            remote: Remote::new(routes),
-            local_addr: address,
-            stop_timeout: config.stop_timeout,
-            watchdog: None,
-        };
+        let (mut server, mailboxes) = Server::prepare(&config, given.as_deref())?;
+        let count = mailboxes.len();
         let mut starts = Vec::with_capacity(count);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
             let (report, reported) = channel();
             let (start, started) = channel();
             let birth = Birth {
                 info: ShardInfo { index, count, core: config.core_of(index) },
-                listen: listen_options(&config, index > 0),
                 config: config.clone(),
-                address,
-                // One alone has nothing to be steered to.
-                steered: steered(&config).filter(|_| count > 1 && index + 1 == count),
                 wakers: server.wakers.clone(),
+                lender: server.loans.lender(),
                 counters: Arc::clone(&server.counters[index]),
                 common: Arc::clone(&server.common),
                 mailbox,
                 report,
                 started,
             };
-            server.spawn(birth, make())?;
+            let entrance = server.entrance(&config, given.as_deref(), index, count)?;
+            server.spawn(birth, entrance, make())?;
             // One after the other: they join the port's group in the order of their indices, and the first one's port is
             // everybody's.
-            address = reported.recv().unwrap_or_else(|_| Err(died(index)))?;
+            server.local_addr = reported.recv().unwrap_or_else(|_| Err(died(index)))?;
             starts.push(start);
         }
-        server.local_addr = address;
         if let Some(watch) = watch {
             let refused = |source| Error::Shard { shard: 0, act: "start the watchdog's thread", source };
             server.watchdog = Some(Watchdog::start(watch, server.counters.clone()).map_err(refused)?);
@@ -168,19 +189,75 @@ impl<M> Server<M> {
         starts.iter().for_each(|start| {
             let _ = start.send(());
         });
+        if let Some(given) = given {
+            given.confirm();
+        }
         Ok(server)
     }
 
-    fn spawn<H, F>(&mut self, birth: Birth<M>, make: F) -> Result<(), Error>
+    /// All that is needed before there is a thread: a server without shards, and their mailboxes.
+    #[expect(clippy::type_complexity, reason = "two things that are taken apart at once")]
+    fn prepare(config: &Config, given: Option<&Listeners>) -> Result<(Server<M>, Vec<Mailbox<Post<M>>>), Error> {
+        let count = config.shard_count();
+        let steered = steered(config, count);
+        let local_addr = match given {
+            Some(given) => {
+                given.adapt(&listen_options(config, false), &steered)?;
+                given.local_addr()
+            }
+            None => resolve(&config.host, config.port)?,
+        };
+        let (routes, mailboxes) = routes(count, config.mailbox_max)?;
+        let server = Server {
+            threads: Vec::with_capacity(count),
+            wakers: routes.iter().map(|route| Arc::clone(&route.waker)).collect(),
+            counters: (0..count).map(|_| SharedCounters::default()).collect(),
+            common: Arc::new(Common::new(config)),
+            remote: Remote::new(routes),
+            local_addr,
+            loans: Loans::new().map_err(|source| Error::Shard { shard: 0, act: "open the pair of sockets", source })?,
+            listeners: given.map_or(count, Listeners::len),
+            steered,
+            stop_timeout: config.stop_timeout,
+            watchdog: None,
+        };
+        Ok((server, mailboxes))
+    }
+
+    /// How a shard comes to what it listens on.
+    fn entrance(
+        &self,
+        config: &Config,
+        given: Option<&Listeners>,
+        index: usize,
+        count: usize,
+    ) -> Result<Entrance, Error> {
+        let Some(given) = given else {
+            // One alone has nothing to be steered to.
+            let steered = self.steered.clone();
+            let steered = (index + 1 == count && !steered.is_empty()).then_some(steered);
+            let (address, listen) = (self.local_addr, listen_options(config, index > 0));
+            return Ok(Entrance::Open { listen, address, steered });
+        };
+        if config.private_fd_tables {
+            let (listeners, claim) = given.numbers(index, count);
+            return Ok(Entrance::Kept { address: self.local_addr, listeners, claim });
+        }
+        let door = given.door(index, count);
+        let door = door.map_err(|source| Error::Shard { shard: index, act: "have a copy of its listener", source })?;
+        Ok(Entrance::Given { address: self.local_addr, door })
+    }
+
+    fn spawn<H, F>(&mut self, birth: Birth<M>, entrance: Entrance, make: F) -> Result<(), Error>
     where
         H: Handler<Message = M>,
-        F: FnOnce(&ShardInfo) -> H + Send + 'static,
+        F: FnMut(&ShardInfo) -> H + Send + 'static,
         M: Send + 'static,
     {
         let shard = birth.info.index;
         let thread = thread::Builder::new()
             .name(format!("esockets-{shard}"))
-            .spawn(move || birth.run(make))
+            .spawn(move || birth.run(entrance, make))
             .map_err(|source| Error::Shard { shard, act: "start its thread", source })?;
         self.threads.push(thread);
         Ok(())
@@ -206,12 +283,9 @@ impl<M> fmt::Debug for Server<M> {
 struct Birth<M> {
     info: ShardInfo,
     config: Config,
-    listen: Listen,
-    address: SocketAddr,
-    /// For the last shard, who finds the group complete when it listens: the cores of all, if connections are steered.
-    steered: Option<Vec<usize>>,
     /// Everybody's: a shard's handler may send messages to the other shards.
     wakers: Vec<Arc<WakeFd>>,
+    lender: Lender,
     counters: SharedCounters,
     common: Arc<Common>,
     mailbox: Mailbox<Post<M>>,
@@ -221,19 +295,41 @@ struct Birth<M> {
     started: Receiver<()>,
 }
 
+/// How a shard comes to what it listens on.
+enum Entrance {
+    /// It opens its own.
+    Open {
+        listen: Listen,
+        address: SocketAddr,
+        /// For the last shard, who finds the group complete when it listens: the cores of all, if connections are steered.
+        steered: Option<Vec<usize>>,
+    },
+    /// It is given them.
+    Given { address: SocketAddr, door: Door },
+    /// It takes copies of them into its own descriptor table. Whoever starts it has them open until it has reported.
+    Kept { address: SocketAddr, listeners: Vec<(u32, RawFd)>, claim: Option<RawFd> },
+}
+
 impl<M: Send + 'static> Birth<M> {
-    fn run<H, F>(self, make: F) -> Result<(), Error>
+    fn run<H, F>(self, entrance: Entrance, mut make: F) -> Result<(), Error>
     where
         H: Handler<Message = M>,
-        F: FnOnce(&ShardInfo) -> H,
+        F: FnMut(&ShardInfo) -> H,
     {
-        let shard = self.info.index;
-        let prepared = self.prepare().and_then(|(address, kernel)| {
-            let made = catch_unwind(AssertUnwindSafe(|| make(&self.info)));
-            let handler = made.map_err(|panic| Error::Died { shard, message: message_of(panic) })?;
-            Ok((address, kernel, handler))
+        let (shard, info) = (self.info.index, self.info);
+        let mut make = || {
+            let made = catch_unwind(AssertUnwindSafe(|| make(&info)));
+            made.map_err(|panic| Error::Died { shard, message: message_of(panic) })
+        };
+        let prepared = self.prepare(entrance).and_then(|(address, door)| {
+            // Everybody's queue is as long.
+            let queue_size = self.config.queue_size.saturating_mul(door.listeners.len() as u32);
+            let kernel = Linux::new(door, self.lender, Arc::clone(&self.wakers[shard]));
+            let kernel = kernel.map_err(|source| Error::Shard { shard, act: "make its epoll instance", source })?;
+            let handler = make()?;
+            Ok((address, kernel, handler, Config { queue_size, ..self.config }))
         });
-        let (address, kernel, handler) = match prepared {
+        let (address, kernel, handler, config) = match prepared {
             Ok(parts) => parts,
             Err(error) => {
                 let _ = self.report.send(Err(error));
@@ -244,14 +340,12 @@ impl<M: Send + 'static> Birth<M> {
         if self.started.recv().is_err() {
             return Ok(());
         }
-        Reactor::new(kernel, handler, self.mailbox, self.counters, self.common, &self.config, shard)
-            .run()
-            .map_err(|source| Error::Shard { shard, act: "wait for events", source })
+        let reactor = Reactor::new(kernel, handler, self.mailbox, self.counters, self.common, &config, shard);
+        live(reactor, shard, &config, Linux::renew, make)
     }
 
     /// Pins the thread, then opens what the shard owns: on its own thread, because only that will ever use it.
-    #[expect(unsafe_code, reason = "what the builder's unsafe knob asked for; the call is in `sys`")]
-    fn prepare(&self) -> Result<(SocketAddr, Linux), Error> {
+    fn prepare(&self, entrance: Entrance) -> Result<(SocketAddr, Door), Error> {
         let shard = self.info.index;
         if let Some(id) = self.info.core
             && !core_affinity::set_for_current(core_affinity::CoreId { id })
@@ -259,39 +353,69 @@ impl<M: Send + 'static> Birth<M> {
             let source = io::Error::last_os_error();
             return Err(Error::Shard { shard, act: "pin itself to its core (see `cores`)", source });
         }
-        if self.config.private_fd_tables {
-            let keep: Vec<BorrowedFd<'_>> = self.wakers.iter().map(|waker| waker.as_fd()).collect();
-            // SAFETY: this thread has opened nothing yet, and from here on uses what it opens itself and the wakers,
-            // which the server keeps until this thread has ended. The rest was promised by whoever set the knob.
-            let own = unsafe { sys::own_descriptor_table(&keep) };
-            own.map_err(|source| Error::Shard { shard, act: "make its own descriptor table", source })?;
+        let kept = match &entrance {
+            Entrance::Kept { listeners, claim, .. } => {
+                listeners.iter().map(|&(_, number)| number).chain(*claim).collect()
+            }
+            Entrance::Open { .. } | Entrance::Given { .. } => Vec::new(),
+        };
+        let mut taken = if self.config.private_fd_tables { self.own_table(&kept)? } else { Vec::new() };
+        match entrance {
+            Entrance::Open { listen, address, steered } => self.open(&listen, address, steered.as_deref()),
+            Entrance::Given { address, door } => Ok((address, door)),
+            Entrance::Kept { address, listeners, claim } => {
+                // It was the last.
+                let claim = claim.and_then(|_| taken.pop()).map(Claim::handed_over);
+                let places = listeners.into_iter().map(|(place, _)| place);
+                Ok((address, Door { listeners: places.zip(taken.into_iter().map(Socket::from)).collect(), claim }))
+            }
         }
-        let listen_error = |source| Error::Listen { address: self.address, source };
-        let listener = socket::listen(self.address, &self.listen).map_err(listen_error)?;
-        let address = socket::local_addr(&listener).map_err(listen_error)?;
-        let claim = self.claim(&listener, address).map_err(listen_error)?;
-        if let Some(cores) = &self.steered {
-            let refused = |source| Error::Shard { shard, act: "steer connections (see `steering`)", source };
-            socket::steer_by_core(&listener, cores).map_err(refused)?;
-        }
-        let kernel = Linux::new(listener, claim, Arc::clone(&self.wakers[shard])).map_err(|source| Error::Shard {
-            shard,
-            act: "make its epoll instance",
-            source,
-        })?;
-        Ok((address, kernel))
     }
 
-    /// Opens the address to the other shards, and closes it to other servers: before it is open it is claimed, and who
+    #[expect(unsafe_code, reason = "what the builder's unsafe knob asked for; the calls are in `sys`")]
+    fn own_table(&self, taken: &[RawFd]) -> Result<Vec<OwnedFd>, Error> {
+        let shard = self.info.index;
+        let mut keep: Vec<BorrowedFd<'_>> = self.wakers.iter().map(|waker| waker.as_fd()).collect();
+        keep.push(self.lender.as_fd());
+        // SAFETY: this thread has opened nothing yet, and from here on uses what it opens itself, what it takes here, and the
+        // wakers and the lender's socket, which the server keeps until this thread has ended. What it takes is open where it
+        // was started from until it has reported. The rest was promised by whoever set the knob.
+        let own = unsafe { sys::own_descriptor_table_with(&keep, taken) };
+        own.map_err(|source| Error::Shard { shard, act: "make its own descriptor table", source })
+    }
+
+    /// Opens a listener.
+    ///
+    /// It opens the address to the other shards, and closes it to other servers: before it is open it is claimed, and who
     /// would share it looks for claims after having joined, so that neither can overlook the other.
     ///
     /// A server of one shard that shares with nobody leaves the kernel's lock as it is: then even programs that know no
     /// claims are refused, and a new connection is not looked up in a group.
-    fn claim(&self, listener: &Socket, address: SocketAddr) -> io::Result<Option<Claim>> {
+    fn open(
+        &self,
+        listen: &Listen,
+        address: SocketAddr,
+        steered: Option<&[usize]>,
+    ) -> Result<(SocketAddr, Door), Error> {
+        let shard = self.info.index;
+        let opened = socket::listen(address, listen).and_then(|listener| {
+            let own = socket::local_addr(&listener)?;
+            let claim = self.claim(&listener, listen, own)?;
+            Ok((own, Door { listeners: vec![(shard as u32, listener)], claim }))
+        });
+        let (own, door) = opened.map_err(|source| Error::Listen { address, source })?;
+        if let Some(cores) = steered {
+            let refused = |source| Error::Shard { shard, act: "steer connections (see `steering`)", source };
+            door.listeners.iter().try_for_each(|(_, own)| socket::steer_by_core(own, cores)).map_err(refused)?;
+        }
+        Ok((own, door))
+    }
+
+    fn claim(&self, listener: &Socket, listen: &Listen, address: SocketAddr) -> io::Result<Option<Claim>> {
         if self.info.count == 1 && !self.config.share_port {
             return Ok(None);
         }
-        let claim = if self.listen.shared { None } else { Some(Claim::new(address)?) };
+        let claim = if listen.shared { None } else { Some(Claim::new(address)?) };
         if self.config.share_port && claim::is_claimed(address) {
             return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
         }
@@ -332,20 +456,13 @@ fn listen_options(config: &Config, member: bool) -> Listen {
     }
 }
 
-/// The cores to steer by. Asked by whoever starts the shards, because a shard that is pinned knows only its own.
-fn steered(config: &Config) -> Option<Vec<usize>> {
-    let cores = || (0..config.shard_count()).filter_map(|shard| config.core_of(shard)).collect();
-    (config.steering == Steering::Cpu).then(cores)
+/// The cores to steer by, none for the hash. Asked by whoever starts the shards, because a shard that is pinned knows only
+/// its own.
+fn steered(config: &Config, shards: usize) -> Vec<usize> {
+    let steers = config.steering == Steering::Cpu && shards > 1;
+    if steers { (0..shards).filter_map(|shard| config.core_of(shard)).collect() } else { Vec::new() }
 }
 
 fn died(shard: usize) -> Error {
     Error::Died { shard, message: "it ended before it reported".into() }
-}
-
-/// The words of a panic.
-fn message_of(panic: Box<dyn Any + Send>) -> String {
-    let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
-    drop_panic(panic);
-    message.unwrap_or_else(|| "without a message".into())
 }

@@ -71,15 +71,31 @@ pub fn listen(address: SocketAddr, options: &Listen) -> io::Result<Socket> {
         socket.set_tcp_nodelay(true)?;
     }
     if let Some(keepalive) = options.keepalive {
-        let probing = TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval);
-        socket.set_tcp_keepalive(&probing.with_retries(keepalive.probes))?;
+        socket.set_tcp_keepalive(&probing(keepalive))?;
     }
     if options.user_timeout.is_some() {
         socket.set_tcp_user_timeout(options.user_timeout)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(options.queue_size).unwrap_or(i32::MAX))?;
+    socket.listen(backlog(options))?;
     Ok(socket)
+}
+
+/// Makes a socket that listens already, opened by somebody else, the one that [`listen`] would have made of it. Whoever has
+/// the same socket, too, sees these options there.
+///
+/// # Errors
+/// Those of setsockopt(2) and listen(2).
+pub(crate) fn adapt(listener: &Socket, options: &Listen) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    listener.set_tcp_nodelay(options.nodelay)?;
+    match options.keepalive {
+        Some(keepalive) => listener.set_tcp_keepalive(&probing(keepalive))?,
+        None => listener.set_keepalive(false)?,
+    }
+    listener.set_tcp_user_timeout(options.user_timeout)?;
+    // A second listen(2) only changes how many may wait.
+    listener.listen(backlog(options))
 }
 
 /// Lets others join the address that `listener` has taken for itself. The kernel compares the flags that sockets have now,
@@ -168,6 +184,15 @@ pub fn connect_result(socket: &Socket) -> io::Result<()> {
 /// Those of setsockopt(2).
 pub fn reset_on_close(socket: &Socket) -> io::Result<()> {
     SockRef::from(socket).set_linger(Some(Duration::ZERO))
+}
+
+fn probing(keepalive: Keepalive) -> TcpKeepalive {
+    let probing = TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval);
+    probing.with_retries(keepalive.probes)
+}
+
+fn backlog(options: &Listen) -> i32 {
+    i32::try_from(options.queue_size).unwrap_or(i32::MAX)
 }
 
 fn stream_socket(address: SocketAddr) -> io::Result<Socket> {

@@ -24,6 +24,7 @@ pub(crate) struct Counters {
     turns: AtomicU64,
     accept_pauses: AtomicU64,
     panics: AtomicU64,
+    deaths: AtomicU64,
     /// What it is doing, for whoever watches.
     doing: AtomicU64,
     /// Counted by whoever watches.
@@ -145,6 +146,10 @@ impl Counters {
         add(&self.panics, 1);
     }
 
+    pub(crate) fn died(&self) {
+        add(&self.deaths, 1);
+    }
+
     pub(crate) fn snapshot(&self) -> ShardStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // Ends before beginnings, so that `open` cannot fall below zero when a connection ends between two loads.
@@ -159,6 +164,7 @@ impl Counters {
             turns: read(&self.turns),
             accept_pauses: read(&self.accept_pauses),
             panics: read(&self.panics),
+            deaths: read(&self.deaths),
             stalls: read(&self.stalls),
         }
     }
@@ -186,6 +192,9 @@ pub struct ShardStats {
     pub accept_pauses: u64,
     /// Panics caught in the handler's functions.
     pub panics: u64,
+    /// How often its loop has died, of an error of epoll_wait(2) or a panic outside of the handler's functions; what becomes
+    /// of it then is [`shard_death`](crate::Builder::shard_death)'s.
+    pub deaths: u64,
     /// How often the [`watchdog`](crate::Builder::watchdog) has found it held up; zero without one.
     pub stalls: u64,
     closed: [u64; REASONS],
@@ -225,6 +234,7 @@ impl ShardStats {
         self.turns += other.turns;
         self.accept_pauses += other.accept_pauses;
         self.panics += other.panics;
+        self.deaths += other.deaths;
         self.stalls += other.stalls;
         self.closed.iter_mut().zip(other.closed).for_each(|(sum, count)| *sum += count);
     }
@@ -244,7 +254,8 @@ impl fmt::Display for ShardStats {
         for reason in CloseReason::ALL.into_iter().filter(|&reason| self.closed(reason) > 0) {
             write!(f, ", {} {}", self.closed(reason), reason.name())?;
         }
-        for (count, what) in [(self.accept_pauses, "accept pauses"), (self.panics, "panics"), (self.stalls, "stalls")] {
+        let (pauses, panics) = ((self.accept_pauses, "accept pauses"), (self.panics, "panics"));
+        for (count, what) in [pauses, panics, (self.deaths, "deaths"), (self.stalls, "stalls")] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
             }

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::peer::Peer;
@@ -294,6 +295,133 @@ fn block_signals() -> io::Result<()> {
     if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
 }
 
+/// The same for a thread that also becomes an owner of `taken`: of its own table's copies, which it gives back in their
+/// order. The other table's stay with whoever owns them there.
+///
+/// # Errors
+/// Those of [`own_descriptor_table`].
+///
+/// # Safety
+/// As for [`own_descriptor_table`]; and each of `taken` is open, named once, and stays open until this returns.
+pub(crate) unsafe fn own_descriptor_table_with(keep: &[BorrowedFd<'_>], taken: &[RawFd]) -> io::Result<Vec<OwnedFd>> {
+    // SAFETY: that they are open for as long as this lasts is the caller's to answer for.
+    let borrowed = taken.iter().map(|&fd| unsafe { BorrowedFd::borrow_raw(fd) });
+    let kept: Vec<BorrowedFd<'_>> = keep.iter().copied().chain(borrowed).collect();
+    // SAFETY: the caller's promise.
+    unsafe { own_descriptor_table(&kept) }?;
+    // SAFETY: this table's copies came into being a moment ago, and nobody owns them.
+    Ok(taken.iter().map(|&fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect())
+}
+
+/// Takes a descriptor that this process was started with, and closes it to the programs that this one will start.
+///
+/// What came through exec(2) is recognised by its missing FD_CLOEXEC, which whatever a Rust program opens has. So none is
+/// taken twice, nor taken away from somebody who opened it here.
+///
+/// # Errors
+/// EBADF for one that is not open; AlreadyExists for one that this process has opened, or taken before.
+pub(crate) fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    /// Between the look at the flag and its setting nobody else may look. It guards no data.
+    static LOOKING: Mutex<()> = Mutex::new(());
+    let _alone = LOOKING.lock();
+    // SAFETY: it takes integers and touches no memory.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if flags & libc::FD_CLOEXEC != 0 {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it was opened or taken by this process itself"));
+    }
+    // SAFETY: it takes integers and touches no memory.
+    if unsafe { libc::fcntl(fd, libc::F_SETFD, flags | libc::FD_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was there when this process began, and whoever took it would have set the flag.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// What crosses between processes together with a descriptor: two numbers, in this machine's order of bytes.
+pub(crate) type Note = [u32; 2];
+
+/// Room for the head of a control message and one descriptor; in words, because it must be aligned.
+type Control = [usize; 4];
+
+/// What a control message with one descriptor says about its length.
+const CONTROL_LEN: usize = {
+    // SAFETY: arithmetic on an integer.
+    unsafe { libc::CMSG_LEN(size_of::<RawFd>() as u32) as usize }
+};
+
+/// Sends a note, and a descriptor with it: sendmsg(2) with SCM_RIGHTS, see unix(7). Waits as long as the stream's timeout
+/// says.
+pub(crate) fn send_note(stream: BorrowedFd<'_>, note: Note, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let mut control = Control::default();
+    let mut bytes = libc::iovec { iov_base: note.as_ptr().cast_mut().cast(), iov_len: size_of::<Note>() };
+    // SAFETY: it is integers and pointers all through, for which zeroes do.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    (message.msg_iov, message.msg_iovlen) = (&raw mut bytes, 1);
+    if let Some(fd) = fd {
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = CONTROL_LEN as _;
+        let head =
+            libc::cmsghdr { cmsg_len: CONTROL_LEN as _, cmsg_level: libc::SOL_SOCKET, cmsg_type: libc::SCM_RIGHTS };
+        // SAFETY: `control` is aligned for a head, and has room for it and for one descriptor behind it.
+        unsafe {
+            let first = libc::CMSG_FIRSTHDR(&raw const message);
+            first.write(head);
+            libc::CMSG_DATA(first).cast::<RawFd>().write_unaligned(fd.as_raw_fd());
+        }
+    }
+    loop {
+        // SAFETY: the kernel reads the note and the control message, which live until it returns.
+        let sent = unsafe { libc::sendmsg(stream.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
+        match sent {
+            8 => return Ok(()),
+            0.. => return Err(io::ErrorKind::WriteZero.into()),
+            _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            _ => return Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Receives a note, and the descriptor that came with it, closed on exec: recvmsg(2).
+///
+/// # Errors
+/// Those of recvmsg(2); UnexpectedEof when the other end has gone.
+pub(crate) fn receive_note(stream: BorrowedFd<'_>) -> io::Result<(Note, Option<OwnedFd>)> {
+    let (mut note, mut control) = (Note::default(), Control::default());
+    let mut bytes = libc::iovec { iov_base: note.as_mut_ptr().cast(), iov_len: size_of::<Note>() };
+    // SAFETY: it is integers and pointers all through, for which zeroes do.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    (message.msg_iov, message.msg_iovlen) = (&raw mut bytes, 1);
+    // No room for a second descriptor, which the kernel then does not open here.
+    (message.msg_control, message.msg_controllen) = (control.as_mut_ptr().cast(), CONTROL_LEN as _);
+    let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_WAITALL;
+    let received = loop {
+        // SAFETY: the kernel writes to the note and to the control message, no more than they have room for.
+        let received = unsafe { libc::recvmsg(stream.as_raw_fd(), &raw mut message, flags) };
+        if received >= 0 {
+            break received;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    };
+    // SAFETY: the kernel has written whole control messages, and says how much of `control` they take.
+    let fd = unsafe {
+        libc::CMSG_FIRSTHDR(&raw const message).as_ref().and_then(|head| {
+            let is_rights = (head.cmsg_level, head.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS);
+            let whole = head.cmsg_len >= CONTROL_LEN as _;
+            (is_rights && whole).then(|| OwnedFd::from_raw_fd(libc::CMSG_DATA(head).cast::<RawFd>().read_unaligned()))
+        })
+    };
+    match received {
+        8 => Ok((note, fd)),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
 /// Processor time, user and system together, that the calling thread has used; see clock_gettime(2).
 #[must_use]
 pub fn thread_cpu_time() -> Duration {
@@ -374,6 +502,35 @@ mod tests {
         });
         assert!(is_open(lost.as_raw_fd()), "it is still open here");
         assert_eq!((&kept.file).read(&mut [0; 8]).unwrap(), 8, "and the wake-up came across");
+    }
+
+    #[test]
+    fn a_note_brings_its_descriptor_along_and_an_end_is_told() {
+        let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let waker = WakeFd::new().unwrap();
+        send_note(one.as_fd(), [1, 2], None).unwrap();
+        send_note(one.as_fd(), [3, 4], Some(waker.as_fd())).unwrap();
+        send_note(one.as_fd(), [5, 6], None).unwrap();
+        drop(one);
+        assert!(matches!(receive_note(other.as_fd()), Ok(([1, 2], None))));
+        let Ok(([3, 4], Some(fd))) = receive_note(other.as_fd()) else { panic!("the second has a descriptor") };
+        assert_ne!(fd.as_raw_fd(), waker.as_raw_fd());
+        waker.wake();
+        assert_eq!(File::from(fd).read(&mut [0; 8]).unwrap(), 8, "it is the same eventfd");
+        assert!(matches!(receive_note(other.as_fd()), Ok(([5, 6], None))));
+        assert_eq!(receive_note(other.as_fd()).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn what_this_process_has_opened_was_not_inherited() {
+        let waker = WakeFd::new().unwrap();
+        assert_eq!(take_inherited(waker.as_raw_fd()).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(take_inherited(RawFd::MAX).unwrap_err().raw_os_error(), Some(libc::EBADF));
+        // SAFETY: a descriptor of its own, left without a mark and without an owner, as one is that exec has kept open.
+        let inherited = unsafe { libc::fcntl(waker.as_raw_fd(), libc::F_DUPFD, 3) };
+        let taken = take_inherited(inherited).unwrap();
+        assert_eq!(take_inherited(inherited).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        drop(taken);
     }
 
     #[test]

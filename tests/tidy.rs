@@ -18,7 +18,9 @@ const STOREYS: &[&str] = &[
     "sys",
     "socket",
     "claim",
+    "loan",
     "error",
+    "listeners",
     "config",
     "seats",
     "kernel",
@@ -31,6 +33,7 @@ const STOREYS: &[&str] = &[
     "reactor",
     "remote",
     "watchdog",
+    "life",
     "server",
     "builder",
     "testing",
@@ -54,6 +57,8 @@ const UNSAFE: &[&str] = &[
     "loadgen/src/unshared.rs",
     "tests/private_fd_tables.rs",
     "tests/beyond_the_limit.rs",
+    "tests/restart.rs",
+    "tests/shard_death.rs",
 ];
 
 /// A function fits a screen, a file can be read at one sitting.

@@ -8,22 +8,24 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use socket2::{SockRef, Socket};
+use socket2::SockRef;
 
-use super::{Edge, Event, Kernel, again, was_interrupted};
-use crate::claim::Claim;
+use super::{Edge, Event, Kernel, again, was_interrupted, would_block};
+use crate::loan::{Door, Lender};
 use crate::peer::Peer;
 use crate::slab::Key;
 use crate::socket;
 use crate::sys::{self, WakeFd};
 
-/// One epoll instance, the listener and the eventfd that are registered in it.
+/// One epoll instance, the listeners and the eventfd that are registered in it.
 pub(crate) struct Linux {
     poll: Poll,
     events: Events,
-    listener: Option<Socket>,
     /// For as long as it listens.
-    claim: Option<Claim>,
+    door: Option<Door>,
+    /// Which of the listeners, mostly one, is to be accepted from next.
+    next: usize,
+    lender: Lender,
     waker: Arc<WakeFd>,
     started_at: Instant,
 }
@@ -40,14 +42,28 @@ const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 
 impl Linux {
-    /// Takes over a listening socket and the claim to its address, and wakes up for `waker`.
-    pub(crate) fn new(listener: Socket, claim: Option<Claim>, waker: Arc<WakeFd>) -> io::Result<Linux> {
-        let poll = Poll::new()?;
-        poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), LISTENER, Interest::READABLE)?;
-        poll.registry().register(&mut SourceFd(&waker.as_raw_fd()), WAKER, Interest::READABLE)?;
+    /// Takes over listening sockets and the claim to their address, and wakes up for `waker`.
+    pub(crate) fn new(door: Door, lender: Lender, waker: Arc<WakeFd>) -> io::Result<Linux> {
+        let poll = watch(Some(&door), &waker)?;
         let events = Events::with_capacity(BATCH);
-        Ok(Linux { poll, events, listener: Some(listener), claim, waker, started_at: Instant::now() })
+        Ok(Linux { poll, events, door: Some(door), next: 0, lender, waker, started_at: Instant::now() })
     }
+
+    /// Another epoll instance, when this one does not work any more. Its streams must be gone.
+    pub(crate) fn renew(&mut self) -> io::Result<()> {
+        self.poll = watch(self.door.as_ref(), &self.waker)?;
+        Ok(())
+    }
+}
+
+/// An epoll instance that tells of those who come, and of who wakes it.
+fn watch(door: Option<&Door>, waker: &WakeFd) -> io::Result<Poll> {
+    let poll = Poll::new()?;
+    for (_, listener) in door.into_iter().flat_map(|door| &door.listeners) {
+        poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), LISTENER, Interest::READABLE)?;
+    }
+    poll.registry().register(&mut SourceFd(&waker.as_raw_fd()), WAKER, Interest::READABLE)?;
+    Ok(poll)
 }
 
 impl Kernel for Linux {
@@ -65,7 +81,10 @@ impl Kernel for Linux {
             count += 1;
             match event.token() {
                 LISTENER => note(Event::Incoming),
-                WAKER => self.waker.drain(),
+                WAKER => {
+                    self.waker.drain();
+                    self.lender.answer(self.door.as_ref());
+                }
                 Token(token) => {
                     // A read stops at an urgent byte as it does at the end (tcp(7)): there may be more behind it.
                     let ended = event.is_read_closed() || event.is_error() || event.is_priority();
@@ -92,13 +111,24 @@ impl Kernel for Linux {
     }
 
     fn accept(&mut self) -> io::Result<(OwnedFd, Peer)> {
-        let Some(listener) = &self.listener else { return Err(again()) };
-        sys::accept(listener.as_fd())
+        let Some(Door { listeners, .. }) = &self.door else { return Err(again()) };
+        // Nobody waits only if nobody waits at any of them.
+        for _ in listeners {
+            let Some((_, listener)) = listeners.get(self.next) else { break };
+            self.next = if self.next + 1 < listeners.len() { self.next + 1 } else { 0 };
+            match sys::accept(listener.as_fd()) {
+                Err(error) if would_block(&error) => {}
+                accepted => return accepted,
+            }
+        }
+        Err(again())
     }
 
     fn stop_listening(&mut self) {
-        self.listener = None;
-        self.claim = None;
+        for (_, listener) in self.door.take().into_iter().flat_map(|door| door.listeners) {
+            // If another process has the same socket, it stays open, and epoll would go on telling of it.
+            let _ = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd()));
+        }
     }
 
     #[inline]
@@ -130,5 +160,35 @@ impl Kernel for Linux {
 
     fn now(&self) -> Duration {
         self.started_at.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loan::Loans;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn who_listens_no_longer_is_not_told_of_those_who_come_to_others_at_the_same_socket() {
+        let (listener, second) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let own = vec![(0, listener.try_clone().unwrap().into()), (1, second.into())];
+        let door = Door { listeners: own, claim: None };
+        door.listeners.iter().for_each(|(_, own): &(u32, socket2::Socket)| own.set_nonblocking(true).unwrap());
+        let addresses = [0, 1].map(|index: usize| socket::local_addr(&door.listeners[index].1).unwrap());
+        let waker = Arc::new(WakeFd::new().unwrap());
+        let mut kernel = Linux::new(door, Loans::new().unwrap().lender(), waker).unwrap();
+        let come = |index: usize| TcpStream::connect(addresses[index]).unwrap();
+        let _clients = [come(0), come(1), come(1)];
+        assert!(kernel.wait(Some(Duration::ZERO), |_| {}).unwrap() > 0);
+        for _ in 0..3 {
+            kernel.accept().unwrap();
+        }
+        assert!(would_block(&kernel.accept().unwrap_err()), "nobody waits at either");
+        kernel.stop_listening();
+        let _client = come(0);
+        assert_eq!(kernel.wait(Some(Duration::ZERO), |_| {}).unwrap(), 0);
+        assert!(would_block(&kernel.accept().unwrap_err()));
+        TcpStream::connect(addresses[1]).expect_err("nobody else had this one");
     }
 }

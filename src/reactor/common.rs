@@ -50,7 +50,7 @@ impl Common {
 
     /// Whether anybody has asked for the end. Asked in each turn.
     #[inline]
-    pub(super) fn ends(&self) -> bool {
+    pub(crate) fn ends(&self) -> bool {
         self.drain.within.load(Ordering::Relaxed) | self.stop.within.load(Ordering::Relaxed) != 0
     }
 

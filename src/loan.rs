@@ -1,0 +1,178 @@
+//! What a shard listens on, and how it lends that to the thread that hands it over: through a socket, because that reaches
+//! from one descriptor table into another.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use socket2::Socket;
+
+use crate::claim::Claim;
+use crate::sys::{Note, receive_note, send_note};
+
+/// The listening sockets of a shard, by their places among those of the server; and the claim to the address, which the
+/// first shard has for all.
+pub(crate) struct Door {
+    pub(crate) listeners: Vec<(u32, Socket)>,
+    pub(crate) claim: Option<Claim>,
+}
+
+/// Words of a note. With a listener and a claim comes a descriptor.
+pub(crate) const LISTENER: u32 = 1;
+pub(crate) const CLAIM: u32 = 2;
+pub(crate) const END: u32 = 3;
+
+/// A shard's end.
+pub(crate) struct Lender {
+    asked: Arc<AtomicU32>,
+    answered: u32,
+    counter: Arc<UnixStream>,
+}
+
+/// The server's end.
+#[derive(Debug)]
+pub(crate) struct Loans {
+    /// How often it has asked, which the shards look at when they are woken.
+    asked: Arc<AtomicU32>,
+    lent: Mutex<UnixStream>,
+    counter: Arc<UnixStream>,
+}
+
+/// Copies of what all shards listen on.
+#[derive(Debug, Default)]
+pub(crate) struct Loan {
+    pub(crate) listeners: BTreeMap<u32, OwnedFd>,
+    pub(crate) claim: Option<OwnedFd>,
+}
+
+/// A shard that has not answered by then is held up by a call of its handler.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 10_000 });
+/// A shard waits so long, for a thread that does nothing but take what is lent. With some hundred listeners a shard it may
+/// have to.
+const LEND_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Loans {
+    pub(crate) fn new() -> io::Result<Loans> {
+        let (lent, counter) = UnixStream::pair()?;
+        lent.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        counter.set_write_timeout(Some(LEND_TIMEOUT))?;
+        Ok(Loans { asked: Arc::default(), lent: Mutex::new(lent), counter: Arc::new(counter) })
+    }
+
+    pub(crate) fn lender(&self) -> Lender {
+        Lender { asked: Arc::clone(&self.asked), answered: 0, counter: Arc::clone(&self.counter) }
+    }
+
+    /// Asks all shards, of which `wake` has to wake each and say how many there are, and waits for their answers.
+    pub(crate) fn borrow(&self, wake: impl FnOnce() -> usize) -> io::Result<Loan> {
+        let lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        let question = self.asked.fetch_add(1, Ordering::Release) + 1;
+        let (mut loan, mut answers) = (Loan::default(), wake());
+        while answers > 0 {
+            match receive_note(lent.as_fd()).map_err(unanswered)? {
+                // One that answers an earlier question, which somebody has not waited for, is as good.
+                ([LISTENER, index], Some(listener)) => drop(loan.listeners.insert(index, listener)),
+                ([CLAIM, _], Some(claim)) => loan.claim = Some(claim),
+                ([END, answered], _) if answered == question => answers -= 1,
+                _ => {}
+            }
+        }
+        Ok(loan)
+    }
+}
+
+fn unanswered(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("a shard has been held up for {ANSWER_TIMEOUT:?} (`watchdog` tells by whom)"),
+        ),
+        _ => error,
+    }
+}
+
+impl Lender {
+    /// Lends what it listens on, if it has been asked since; nothing, if it listens no longer.
+    pub(crate) fn answer(&mut self, door: Option<&Door>) {
+        let asked = self.asked.load(Ordering::Acquire);
+        if mem::replace(&mut self.answered, asked) != asked {
+            // Who asked and does not get it waits in vain, and says so.
+            let _ = self.lend(door, asked);
+        }
+    }
+
+    fn lend(&self, door: Option<&Door>, asked: u32) -> io::Result<()> {
+        for (index, listener) in door.into_iter().flat_map(|door| &door.listeners) {
+            self.send([LISTENER, *index], Some(listener.as_fd()))?;
+        }
+        if let Some(claim) = door.and_then(|door| door.claim.as_ref()) {
+            self.send([CLAIM, 0], Some(claim.as_fd()))?;
+        }
+        self.send([END, asked], None)
+    }
+
+    fn send(&self, note: Note, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        send_note(self.counter.as_fd(), note, fd)
+    }
+}
+
+impl AsFd for Lender {
+    /// What it lends through.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.counter.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_one_that_is_held_up_and_its_late_answer_confuses_nobody() {
+        let loans = Loans::new().unwrap();
+        let listener = Socket::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let (door, mut held_up) = (Door { listeners: vec![(0, listener)], claim: None }, loans.lender());
+        let error = loans.borrow(|| 1).unwrap_err();
+        assert!(error.kind() == io::ErrorKind::TimedOut && error.to_string().contains("held up"), "{error}");
+        held_up.answer(Some(&door));
+        // It says now that it listens no longer; before, it did.
+        let loan = loans.borrow(|| {
+            held_up.answer(None);
+            1
+        });
+        assert_eq!(loan.unwrap().listeners.len(), 1);
+        let loan = loans.borrow(|| {
+            held_up.answer(None);
+            1
+        });
+        assert!(loan.unwrap().listeners.is_empty(), "nothing is left of the answers before");
+    }
+
+    #[test]
+    fn who_is_asked_lends_once_and_who_listens_no_longer_says_so() {
+        let loans = Loans::new().unwrap();
+        let listener = || Socket::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let door = Door { listeners: vec![(0, listener()), (2, listener())], claim: None };
+        let (mut open, mut shut) = (loans.lender(), loans.lender());
+        open.answer(Some(&door));
+        for _ in 0..2 {
+            let loan = loans.borrow(|| {
+                open.answer(Some(&door));
+                open.answer(Some(&door));
+                shut.answer(None);
+                2
+            });
+            let loan = loan.unwrap();
+            assert_eq!(loan.listeners.keys().collect::<Vec<_>>(), [&0, &2]);
+            for (index, listener) in &door.listeners {
+                let lent = Socket::from(loan.listeners[index].try_clone().unwrap());
+                assert_eq!(lent.local_addr().unwrap(), listener.local_addr().unwrap());
+            }
+        }
+    }
+}
