@@ -1,7 +1,8 @@
 //! Facts about this machine and this process, read from the kernel: cores, memory, limits, processor time.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::{IpAddr, UdpSocket};
+use std::os::unix::fs::FileExt;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -129,6 +130,23 @@ pub(crate) fn resident_bytes() -> u64 {
     kibibytes_after("/proc/self/status", "VmRSS:")
 }
 
+/// The way to [`resident_bytes`] of a process that may run out of descriptors: it holds the one that this takes.
+#[derive(Debug)]
+pub(crate) struct Resident(Option<File>);
+
+impl Resident {
+    pub(crate) fn open() -> Resident {
+        Resident(File::open("/proc/self/status").ok())
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        // The whole of it is shorter; what is read from its beginning is written anew.
+        let mut text = [0; 4096];
+        let read = self.0.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()).unwrap_or(0);
+        kibibytes_in(&String::from_utf8_lossy(&text[..read]), "VmRSS:")
+    }
+}
+
 /// Processor time, user and system, of those threads of this process whose name begins with `prefix`.
 pub(crate) fn threads_cpu_time(prefix: &str) -> Duration {
     let Ok(tasks) = fs::read_dir("/proc/self/task") else { return Duration::ZERO };
@@ -217,7 +235,10 @@ fn meminfo_bytes(name: &str) -> u64 {
 }
 
 fn kibibytes_after(path: &str, name: &str) -> u64 {
-    let text = fs::read_to_string(path).unwrap_or_default();
+    kibibytes_in(&fs::read_to_string(path).unwrap_or_default(), name)
+}
+
+fn kibibytes_in(text: &str, name: &str) -> u64 {
     let value = text.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.split_whitespace().next());
     value.and_then(|kibibytes| kibibytes.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
@@ -236,6 +257,10 @@ mod tests {
         assert!(!machine.cores.is_empty() && machine.descriptors_max > 0 && machine.ports.len() > 0, "{machine:?}");
         assert!(machine.memory_available_bytes > 0 && machine.memory_available_bytes <= machine.memory_bytes);
         assert!(resident_bytes() > 0 && resident_bytes() < machine.memory_bytes);
+        let resident = Resident::open();
+        let before = resident.bytes();
+        let more = std::hint::black_box(vec![1u8; 32 << 20]);
+        assert!(before > 0 && resident.bytes() > before + more.len() as u64 / 2, "it is read anew each time");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use esockets::Server;
 use crate::args::Serve;
 use crate::echo;
 use crate::layout;
-use crate::machine::{Machine, resident_bytes};
+use crate::machine::{Machine, Resident};
 use crate::plan;
 use crate::preflight;
 use crate::problem::Problem;
@@ -34,12 +34,14 @@ pub(crate) fn serve(arguments: &Serve) -> Result<Exit, Problem> {
         say(&sum);
     }
     say(&format!("listening on {} with {}, until Ctrl-C", server.local_addr(), counted(tables.shards as u64, "shard")));
-    let mut memory = Memory { begin_bytes: resident_bytes(), ..Memory::default() };
+    let resident = Resident::open();
+    let mut memory = Memory { begin_bytes: resident.bytes(), ..Memory::default() };
     while !signals.came() {
         thread::sleep(LOOK_UP_TIME);
-        memory.look(&server);
+        memory.look(&server, &resident);
         if asked.again() {
-            say(&Memory { open_max: server.stats().total.open(), peak_bytes: resident_bytes(), ..memory }.to_string());
+            let (open_max, peak_bytes) = (server.stats().total.open(), resident.bytes());
+            say(&Memory { open_max, peak_bytes, ..memory }.to_string());
         }
     }
     server.stop();
@@ -117,10 +119,10 @@ struct Memory {
 }
 
 impl Memory {
-    fn look(&mut self, server: &Server) {
+    fn look(&mut self, server: &Server, resident: &Resident) {
         let open = server.stats().total.open();
         if open > self.open_max {
-            (self.open_max, self.peak_bytes) = (open, resident_bytes());
+            (self.open_max, self.peak_bytes) = (open, resident.bytes());
         }
     }
 }
