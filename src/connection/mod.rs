@@ -1,6 +1,8 @@
 //! One connection: what it reads, hands over and flushes, and when it ends.
 
 mod hand;
+#[cfg(test)]
+mod seen;
 mod timers;
 
 pub(crate) use hand::{drop_panic, panicked};
@@ -755,33 +757,6 @@ impl<S> Connection<S> {
                 Ok(Next::Rest)
             }
         }
-    }
-}
-
-/// What the simulation compares with what its kernel knows.
-#[cfg(test)]
-impl<S> Connection<S> {
-    /// Bytes of input left over, and of output queued.
-    pub(crate) fn spilled(&self) -> (usize, usize) {
-        (self.left_over(), self.queued())
-    }
-
-    /// Whether it would sleep for ever over something that no event will tell of, if there is something to read or room
-    /// to write.
-    pub(crate) fn is_stuck(&self, readable: bool, writable: bool) -> bool {
-        let reads = self.wants_input() || self.has(LINGERING);
-        readable && reads
-            || writable && self.queued() > 0
-            || self.has(PRESSED) && !self.has(FINISHING) && self.queued() == 0
-    }
-
-    pub(crate) fn active_at(&self) -> u32 {
-        self.active_at
-    }
-
-    /// Whether it is open to input.
-    pub(crate) fn reads(&self) -> bool {
-        self.wants_input()
     }
 }
 
