@@ -83,6 +83,12 @@ pub(crate) enum Bug {
     Starves,
     /// One more than the budget allows is accepted.
     AcceptBudget,
+    /// A pause counts only until the peer finishes or breaks.
+    PauseEnd,
+    /// What a handler left is not shown again when it resumes, until more comes.
+    ResumeLeft,
+    /// What comes in during a pause is thrown away.
+    PauseReads,
 }
 
 thread_local! {
@@ -91,7 +97,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 40] = [
+    pub(crate) const ALL: [Bug; 43] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -132,6 +138,9 @@ impl Bug {
         Bug::ReadBudget,
         Bug::Starves,
         Bug::AcceptBudget,
+        Bug::PauseEnd,
+        Bug::ResumeLeft,
+        Bug::PauseReads,
     ];
 
     /// Whether this thread has it.

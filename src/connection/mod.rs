@@ -165,6 +165,10 @@ impl<S> Connection<S> {
 
     /// Whether a read would be welcome now.
     fn wants_input(&self) -> bool {
+        #[cfg(test)]
+        if Bug::PauseEnd.is_planted() && self.has(ENDED) {
+            return !self.has(PRESSED | FINISHING);
+        }
         !self.has(PAUSED | PRESSED | FINISHING)
     }
 
@@ -496,6 +500,10 @@ impl<S> Connection<S> {
                     return Ok(Next::Again);
                 }
             } else if !self.has(READABLE) || !self.wants_input() {
+                #[cfg(test)]
+                if Bug::PauseReads.is_planted() && self.has(PAUSED) && budget > 0 {
+                    self.receive(turn, &mut budget)?;
+                }
                 return Ok(Next::Rest);
             } else if budget == 0 {
                 return Ok(Next::Again);

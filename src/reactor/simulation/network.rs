@@ -5,6 +5,7 @@ mod clock;
 pub(crate) mod kernel;
 mod limits;
 mod parting;
+mod pauses;
 mod pressure;
 mod requests;
 

@@ -10,6 +10,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Waiting.
 impl World {
     fn check_sleep(&mut self, timeout: Duration) {
+        self.check_resumed();
         if self.fault.is_some() || self.stopping {
             return;
         }
@@ -249,6 +250,7 @@ impl Kernel for Simulated {
         let n = this.check_stream(stream, "receive");
         this.expect(!buffer.is_empty(), || format!("{n} is read into nothing, which looks like its end"));
         this.check_share(n, 0);
+        this.check_untouched(n);
         if let Some(error) = this.fails(&[libc::EINTR, libc::EAGAIN]) {
             // Whoever is told that there is nothing is owed an edge when there is.
             let wire = &mut this.wires[n];
