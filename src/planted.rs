@@ -69,6 +69,14 @@ pub(crate) enum Bug {
     FinishedUnread,
     /// Who has not taken everything yet when his handler is done is given up at once.
     FlushEarly,
+    /// And he has a minute too much.
+    FlushLate,
+    /// Who does not finish is waited for twice as long.
+    LingerLate,
+    /// The last reason to end counts, not the first.
+    LastReason,
+    /// A pause of the acceptor lasts, whoever leaves meanwhile.
+    PauseLasts,
     /// Nobody is told that it may write again.
     WritableNever,
     /// And it is told twice.
@@ -97,7 +105,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 43] = [
+    pub(crate) const ALL: [Bug; 47] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -131,6 +139,10 @@ impl Bug {
         Bug::RefusedUnread,
         Bug::FinishedUnread,
         Bug::FlushEarly,
+        Bug::FlushLate,
+        Bug::LingerLate,
+        Bug::LastReason,
+        Bug::PauseLasts,
         Bug::WritableNever,
         Bug::WritableTwice,
         Bug::WritableAlways,

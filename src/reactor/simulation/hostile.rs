@@ -325,8 +325,9 @@ impl Hostile {
             CloseReason::Aborted => account.aborted,
             CloseReason::Panicked => account.panicked,
             CloseReason::Refused => false,
-            CloseReason::Disconnected => account.disconnected || world.everyone_disconnected,
-            CloseReason::Stopped => world.stopping,
+            // The first reason counts, unless the time is over.
+            CloseReason::Disconnected => (account.disconnected || world.everyone_disconnected) && !account.over,
+            CloseReason::Stopped => world.stopping && (!account.over || world.may_close_all()),
             CloseReason::Failed(_) => wire.failed || world.wait_failed,
         };
         let ends = account.ends;
