@@ -69,6 +69,14 @@ pub(crate) enum Bug {
     FinishedUnread,
     /// Who has not taken everything yet when his handler is done is given up at once.
     FlushEarly,
+    /// And he has a minute too much.
+    FlushLate,
+    /// Who does not finish is waited for twice as long.
+    LingerLate,
+    /// The last reason to end counts, not the first.
+    LastReason,
+    /// A pause of the acceptor lasts, whoever leaves meanwhile.
+    PauseLasts,
     /// Nobody is told that it may write again.
     WritableNever,
     /// And it is told twice.
@@ -83,6 +91,12 @@ pub(crate) enum Bug {
     Starves,
     /// One more than the budget allows is accepted.
     AcceptBudget,
+    /// A pause counts only until the peer finishes or breaks.
+    PauseEnd,
+    /// What a handler left is not shown again when it resumes, until more comes.
+    ResumeLeft,
+    /// What comes in during a pause is thrown away.
+    PauseReads,
 }
 
 thread_local! {
@@ -91,7 +105,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 40] = [
+    pub(crate) const ALL: [Bug; 47] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -125,6 +139,10 @@ impl Bug {
         Bug::RefusedUnread,
         Bug::FinishedUnread,
         Bug::FlushEarly,
+        Bug::FlushLate,
+        Bug::LingerLate,
+        Bug::LastReason,
+        Bug::PauseLasts,
         Bug::WritableNever,
         Bug::WritableTwice,
         Bug::WritableAlways,
@@ -132,6 +150,9 @@ impl Bug {
         Bug::ReadBudget,
         Bug::Starves,
         Bug::AcceptBudget,
+        Bug::PauseEnd,
+        Bug::ResumeLeft,
+        Bug::PauseReads,
     ];
 
     /// Whether this thread has it.

@@ -217,8 +217,10 @@ impl<S> Connection<S> {
             self.clear(PAUSED);
             self.set(RESUMED);
             #[cfg(test)]
-            if Bug::Resume.is_planted() {
-                self.clear(RESUMED | READABLE);
+            match () {
+                () if Bug::Resume.is_planted() => self.clear(RESUMED | READABLE),
+                () if Bug::ResumeLeft.is_planted() => self.clear(RESUMED),
+                () => {}
             }
         }
         if slate.has(slate::TIMER) {

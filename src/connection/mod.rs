@@ -1,6 +1,8 @@
 //! One connection: what it reads, hands over and flushes, and when it ends.
 
 mod hand;
+#[cfg(test)]
+mod seen;
 mod timers;
 
 pub(crate) use hand::{drop_panic, panicked};
@@ -163,6 +165,10 @@ impl<S> Connection<S> {
 
     /// Whether a read would be welcome now.
     fn wants_input(&self) -> bool {
+        #[cfg(test)]
+        if Bug::PauseEnd.is_planted() && self.has(ENDED) {
+            return !self.has(PRESSED | FINISHING);
+        }
         !self.has(PAUSED | PRESSED | FINISHING)
     }
 
@@ -213,6 +219,10 @@ impl<S> Connection<S> {
 
     /// Decides that it ends, after what was sent has been flushed. The first reason stays.
     pub(crate) fn end(&mut self, reason: CloseReason) {
+        #[cfg(test)]
+        if Bug::LastReason.is_planted() {
+            self.ending = reason.index() as u8;
+        }
         if !self.has(FINISHING | CUT) {
             self.ending = reason.index() as u8;
             self.set(FINISHING);
@@ -494,6 +504,10 @@ impl<S> Connection<S> {
                     return Ok(Next::Again);
                 }
             } else if !self.has(READABLE) || !self.wants_input() {
+                #[cfg(test)]
+                if Bug::PauseReads.is_planted() && self.has(PAUSED) && budget > 0 {
+                    self.receive(turn, &mut budget)?;
+                }
                 return Ok(Next::Rest);
             } else if budget == 0 {
                 return Ok(Next::Again);
@@ -755,33 +769,6 @@ impl<S> Connection<S> {
                 Ok(Next::Rest)
             }
         }
-    }
-}
-
-/// What the simulation compares with what its kernel knows.
-#[cfg(test)]
-impl<S> Connection<S> {
-    /// Bytes of input left over, and of output queued.
-    pub(crate) fn spilled(&self) -> (usize, usize) {
-        (self.left_over(), self.queued())
-    }
-
-    /// Whether it would sleep for ever over something that no event will tell of, if there is something to read or room
-    /// to write.
-    pub(crate) fn is_stuck(&self, readable: bool, writable: bool) -> bool {
-        let reads = self.wants_input() || self.has(LINGERING);
-        readable && reads
-            || writable && self.queued() > 0
-            || self.has(PRESSED) && !self.has(FINISHING) && self.queued() == 0
-    }
-
-    pub(crate) fn active_at(&self) -> u32 {
-        self.active_at
-    }
-
-    /// Whether it is open to input.
-    pub(crate) fn reads(&self) -> bool {
-        self.wants_input()
     }
 }
 

@@ -12,6 +12,8 @@ use crate::wheel::ticks;
 
 impl<S> Connection<S> {
     pub(super) fn start_timer(&mut self, ticks: u32) {
+        #[cfg(test)]
+        let ticks = Bug::LingerLate.instead(ticks, if self.has(LINGERING) { 2 * ticks } else { ticks });
         self.due_at = ticks;
         self.set(TIMER | TIMER_NEW);
     }
@@ -46,7 +48,10 @@ impl<S> Connection<S> {
         let idle = limits.idle_timeout.map(|timeout| self.active_at.wrapping_add(ticks(timeout) + 1));
         let left = |due: u32| due.wrapping_sub(now).cast_signed().max(0).cast_unsigned();
         if self.has(FINISHING) && !self.has(LINGERING) {
-            return Some(left(self.active_at.wrapping_add(FLUSH_TICKS)));
+            let flush_ticks = FLUSH_TICKS;
+            #[cfg(test)]
+            let flush_ticks = Bug::FlushLate.instead(flush_ticks, 3 * FLUSH_TICKS);
+            return Some(left(self.active_at.wrapping_add(flush_ticks)));
         }
         own.into_iter().chain(idle.filter(|_| !self.has(FINISHING))).map(left).min()
     }

@@ -201,10 +201,6 @@ fn look_about(reactor: &mut Subject, world: &SharedWorld) {
         let faults = [
             (resting && connection.is_stuck(readable, writable), "sleeps"),
             (resting && wire.failed && (connection.reads() || connection.is_finishing()), "lives on after an error"),
-            (
-                resting && live && left > 0 && account.resumed && connection.reads(),
-                "resumed, and was not shown what it left",
-            ),
             (live && wire.read != account.shown, "was not shown what was read"),
             (left > limits.input_max, "keeps more input than is allowed"),
             (queued > limits.output_max, "keeps more output than is allowed"),

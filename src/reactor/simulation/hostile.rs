@@ -170,6 +170,9 @@ impl Hostile {
         let world = &mut *self.world.borrow_mut();
         world.tell(|| format!("{n} {call:?}, {} bytes, {} waiting", input.len(), client.output_waiting()));
         world.check_room(n, client);
+        if matches!(call, Call::Readable | Call::Eof) {
+            world.check_paused(n);
+        }
         world.check_pressure(n, matches!(call, Call::Readable | Call::Eof), call == Call::Writable);
         if call == Call::Timeout {
             world.check_timeout(n);
@@ -187,7 +190,6 @@ impl Hostile {
             (lost, "is not shown again what it left"),
             (end > read, "is shown what nobody read"),
             (account.over || account.ends > 0, "is served after its end"),
-            (call == Call::Readable && account.paused, "reads while it is paused"),
             (call == Call::Readable && !fresh_readable, "is shown nothing new"),
             (call != Call::Readable && news, "is shown news in passing"),
             (call == Call::Eof && (account.eof || !eof_read), "ends twice, or not at all"),
@@ -205,7 +207,9 @@ impl Hostile {
     fn listen(&mut self, client: &mut Client<'_>, n: usize) {
         let before = client.peek().len();
         let full = before as u64 * 2 > self.manners.input_max && !self.dice.chance(20);
-        let keeps = self.dice.chance(self.manners.capricious) && !full;
+        // Who pauses mostly has a reason to leave what he has.
+        let paused = self.account(n, |account| account.paused) && !self.dice.chance(3);
+        let keeps = (paused || self.dice.chance(self.manners.capricious)) && !full;
         match self.dice.below(4) {
             0 if keeps => {}
             1 if keeps => client.consume(self.dice.below(before as u64 + 1) as usize),
@@ -260,8 +264,9 @@ impl Hostile {
 
     fn wish(&mut self, client: &mut Client<'_>, n: usize) {
         let now = self.world.borrow().now;
+        let was_paused = self.account(n, |account| account.paused);
         for _ in 0..=self.dice.below(2) {
-            let choice = self.dice.below(5);
+            let choice = if was_paused && self.dice.chance(3) { 1 } else { self.dice.below(5) };
             self.world.borrow().tell(|| format!("{n} wishes {choice}"));
             match choice {
                 0 => {
@@ -320,8 +325,9 @@ impl Hostile {
             CloseReason::Aborted => account.aborted,
             CloseReason::Panicked => account.panicked,
             CloseReason::Refused => false,
-            CloseReason::Disconnected => account.disconnected || world.everyone_disconnected,
-            CloseReason::Stopped => world.stopping,
+            // The first reason counts, unless the time is over.
+            CloseReason::Disconnected => (account.disconnected || world.everyone_disconnected) && !account.over,
+            CloseReason::Stopped => world.stopping && (!account.over || world.may_close_all()),
             CloseReason::Failed(_) => wire.failed || world.wait_failed,
         };
         let ends = account.ends;

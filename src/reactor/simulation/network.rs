@@ -5,6 +5,7 @@ mod clock;
 pub(crate) mod kernel;
 mod limits;
 mod parting;
+mod pauses;
 mod pressure;
 mod requests;
 
@@ -167,6 +168,7 @@ pub(crate) struct Wire {
     sent_at: Duration,
     /// What was on its way when the loop last asked, and since when.
     seen: (u64, Duration),
+    asked_at: Duration,
     /// What had arrived when the server was told to stop; and a call has pretended since that there was nothing.
     due_at_stop: Option<u64>,
     pretended: bool,
@@ -217,6 +219,7 @@ impl Wire {
             drained_at: Duration::ZERO,
             sent_at: Duration::ZERO,
             seen: (0, Duration::ZERO),
+            asked_at: Duration::ZERO,
             due_at_stop: None,
             pretended: false,
             failed: false,
@@ -321,6 +324,8 @@ pub(crate) struct World {
     awaited: Vec<usize>,
     /// The last attempt to accept found that descriptors have run out.
     accept_paused: bool,
+    /// Somebody has left since.
+    relieved: bool,
     /// Descriptors have run out for so long.
     exhausted_until: Duration,
     drain: Option<requests::Deadline>,
@@ -371,6 +376,7 @@ impl World {
             everyone_disconnected: false,
             awaited: Vec::new(),
             accept_paused: false,
+            relieved: false,
             exhausted_until: Duration::ZERO,
             drain: None,
             quiet_waits: 0,

@@ -10,12 +10,16 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Waiting.
 impl World {
     fn check_sleep(&mut self, timeout: Duration) {
+        self.check_resumed();
+        self.check_gone(self.now + timeout);
         if self.fault.is_some() || self.stopping {
             return;
         }
         if !self.backlog.is_empty() && !self.incoming && timeout > ACCEPT_PAUSE_MAX {
             self.fail(format!("it would sleep while {:?} wait to be accepted", self.backlog));
         }
+        let vain = self.relieved && self.accept_paused && !self.backlog.is_empty() && !self.incoming;
+        self.expect(!vain, || "somebody has left, and those who wait are not asked in".into());
     }
 
     /// Polls that bring nothing, without anything having been done in between, are a loop that spins.
@@ -194,6 +198,7 @@ impl Kernel for Simulated {
         let interrupted = (self.interrupt)();
         let this = &mut *self.world.borrow_mut();
         this.woken |= interrupted;
+        this.relieved = false;
         this.enter();
         if !this.listening {
             return Err(errno(libc::EAGAIN));
@@ -249,6 +254,7 @@ impl Kernel for Simulated {
         let n = this.check_stream(stream, "receive");
         this.expect(!buffer.is_empty(), || format!("{n} is read into nothing, which looks like its end"));
         this.check_share(n, 0);
+        this.check_untouched(n);
         if let Some(error) = this.fails(&[libc::EINTR, libc::EAGAIN]) {
             // Whoever is told that there is nothing is owed an edge when there is.
             let wire = &mut this.wires[n];
@@ -339,8 +345,10 @@ impl Kernel for Simulated {
     fn unacknowledged(&self, stream: &SimulatedStream) -> usize {
         let this = &mut *self.world.borrow_mut();
         let n = this.check_stream(stream, "unacknowledged");
+        let now = this.now;
         let wire = &mut this.wires[n];
         let on_its_way = wire.taken - wire.drained;
+        wire.asked_at = now;
         wire.seen = (on_its_way, wire.drained_at);
         on_its_way as usize
     }
@@ -369,6 +377,7 @@ impl Kernel for Simulated {
         this.free.push(stream.slot);
         this.wires[n].closed = true;
         this.exhausted_until = Duration::ZERO;
+        this.relieved |= this.wires[n].account.id.is_some();
         this.graves.extend(this.wires[n].key);
         this.progress += 1;
     }

@@ -7,6 +7,9 @@ const LINGERING: Duration = Duration::from_secs(2);
 /// How long a peer may take none of what was queued for it, less the tick that had begun when it last did.
 const FLUSHING: Duration = Duration::from_millis(29_990);
 
+/// Ticks, rounding, and a turn that finds much to do.
+const A_TURN: Duration = Duration::from_millis(100);
+
 impl Wire {
     /// Nothing that the loop does can still be right or wrong.
     fn is_beyond(&self) -> bool {
@@ -76,6 +79,22 @@ impl World {
         let lost = wire.told > wire.read && wire.taken > wire.drained && !patient;
         let (told, read) = (wire.told, wire.read);
         self.expect(!lost, || format!("{n} is closed over input that it was told of: {told} came, {read} read"));
+    }
+
+    /// The loop is about to sleep until then, so nobody who is to go may be there for longer.
+    pub(super) fn check_gone(&mut self, until: Duration) {
+        for n in 0..self.wires.len() {
+            let wire = &self.wires[n];
+            let goes = wire.account.over && !wire.closed && !wire.is_beyond();
+            let latest = if wire.shut {
+                // What was acknowledged is asked for once in so long, and then it may last as long again.
+                wire.asked_at.max(wire.shut_at) + LINGERING
+            } else {
+                wire.sent_at.max(wire.account.over_at) + FLUSHING
+            };
+            let late = goes && latest + A_TURN < until;
+            self.expect(!late, || format!("{n} was to have gone at {latest:?}, and stays until {until:?}"));
+        }
     }
 
     /// Whoever takes nothing has his time to do so.

@@ -69,7 +69,7 @@ impl World {
     }
 
     /// Whether it may close whoever is left.
-    pub(super) fn may_close_all(&self) -> bool {
+    pub(crate) fn may_close_all(&self) -> bool {
         self.wait_failed || self.stop.is_some_and(|stop| stop.by <= self.now)
     }
 
