@@ -162,12 +162,11 @@ fn drive(reactor: &mut Subject, world: &SharedWorld, stop_timeout: Duration) -> 
         if quiet > 2 && rounds == 0 {
             finishing = finishing_keys(reactor);
         }
-        if quiet > 2 {
+        if quiet > 2 && rounds < 20 {
             // Longer than anyone may take to go.
             world.borrow_mut().now += Duration::from_secs(35);
             rounds += 1;
-        }
-        if rounds == 20 {
+        } else if quiet > 2 {
             let left = finishing.iter().find(|&&key| reactor.table.find(key).is_some());
             world.borrow_mut().expect(left.is_none(), || format!("{left:?} never goes"));
             break;
