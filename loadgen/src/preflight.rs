@@ -242,16 +242,19 @@ fn pipeline_kernel_bytes(plan: &Plan) -> u64 {
 fn memory_of_cgroup(plan: &Plan, machine: &Machine) -> Option<Finding> {
     let Allowance { file, limit, left } = machine.cgroup.memory.as_ref()?;
     let free = left.saturating_sub(PROGRAM_BYTES);
-    let least_each = OPENED_END_BYTES + if plan.is_server_inside() { ACCEPTED_END_BYTES } else { 0 };
+    // Whether the kernel's part of what is under way is the cgroup's depends on the version.
+    let (own, kernels) = (Pipeline::bytes(plan.pipeline), pipeline_kernel_bytes(plan));
+    let least_each = OPENED_END_BYTES + own + if plan.is_server_inside() { ACCEPTED_END_BYTES } else { 0 };
     let (ends, connections, sharing) =
         if plan.is_server_here() { (2, plan.connections_whole, plan.shard.count) } else { (1, plan.connections, 1) };
-    let surely = free / (CONNECTION_END_BYTES * ends) / sharing;
+    let each = CONNECTION_END_BYTES * ends + own + kernels;
+    let surely = free / each / sharing;
     let grade = match plan.connections {
         wanted if wanted > free / least_each => Grade::Short,
         wanted if wanted > surely => Grade::Doubtful,
         _ => Grade::Fits,
     };
-    let needed = connections.saturating_mul(CONNECTION_END_BYTES * ends).saturating_add(PROGRAM_BYTES);
+    let needed = connections.saturating_mul(each).saturating_add(PROGRAM_BYTES);
     let where_server =
         if ends == 2 && !plan.is_server_inside() { ", with the server in this container, too," } else { "" };
     let (all, rest, whole) = (bytes(needed), bytes(*left), bytes(*limit));
@@ -513,6 +516,8 @@ mod tests {
         assert_eq!(of(&here("-c 2045")), (Grade::Doubtful, 1_000), "the server may be in another container");
         assert_eq!(of(&here("-c 2046")), (Grade::Short, 1_000), "but this process is in this one");
         assert_eq!(of(&here("-c 1004 --shard 0/4")), (Grade::Doubtful, 250), "and so may be the other shards");
+        let deep = memory_of_cgroup(&remote("-c 2000 --pipeline 64"), &small).unwrap();
+        assert!(deep.grade == Grade::Short && deep.fits < Some(200), "what is under way counts: {deep:?}");
         let sentence = check(&plan_inside("-c 5k"), &small).unwrap_err().to_string();
         for wanted in ["/sys/fs/cgroup/memory.max", "1.00 GiB", "raise the container's memory limit", "`-c 1000`"] {
             assert!(sentence.contains(wanted), "no '{wanted}' in {sentence}");
