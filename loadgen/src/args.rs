@@ -58,6 +58,9 @@ impl Args {
             Some(Command::Open(open)) => &open.aimed.load,
             Some(Command::Churn(churn)) => &churn.aimed.load,
             Some(Command::Search(search)) => &search.aimed.load,
+            Some(Command::Hold(held)) if held.load.runs > 1 || held.load.warmup.is_some() => {
+                return Err(HELD_ONCE.to_owned());
+            }
             Some(Command::Hold(held)) => &held.load,
             _ => return Ok(()),
         };
@@ -70,6 +73,9 @@ impl Args {
 
 const ONE_AT_A_TIME: &str = "--pipeline is for `rr`, the closed loop: with open, search, churn and hold each connection has \
                              one request under way at a time, so leave it out";
+
+const HELD_ONCE: &str = "hold opens its connections once and holds them once: leave --runs and --warmup out, and run it several \
+                         times for figures to be compared";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -118,6 +124,8 @@ pub(crate) enum Command {
     ///
     /// Without a target the server is in this process, and both ends of each connection are.
     #[command(
+        mut_arg("runs", |it| it.hide(true)),
+        mut_arg("warmup", |it| it.hide(true)),
         after_help = "Examples:\n  loadgen hold 127.0.0.1:1234 -c 10k -d 1m\n  loadgen hold 127.0.0.1:1234 -c 10k -d 1h --heartbeat 30s\n  loadgen hold -c 1M"
     )]
     Hold(Held),
@@ -190,6 +198,8 @@ pub(crate) struct Compare {
 
 /// Which results to add up.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("hlog", |it| it.hide(true)))]
+#[command(mut_arg("csv", |it| it.hide(true)))]
 pub(crate) struct Merge {
     /// Results of `--json`, or of `merge --json`
     #[arg(required = true, value_name = "FILE.json")]

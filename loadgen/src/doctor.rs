@@ -97,8 +97,7 @@ fn server(plan: &Plan, machine: &Machine) -> Vec<Finding> {
 
 /// What the server may open is its own limits' affair: of a process that was named they can be read.
 fn limits(plan: &Plan) -> Vec<Finding> {
-    let finding =
-        |sum, fits, grade, remedy: &str| Finding { thing: "server's limits", sum, fits, grade, remedy: remedy.into() };
+    let finding = |sum, fits, grade, remedy: &str| Finding { thing: LIMITS, sum, fits, grade, remedy: remedy.into() };
     if !plan.is_server_here() {
         let sum = "not visible from here, for it is not on this machine: descriptors, memory, backlog".to_owned();
         return vec![finding(
@@ -246,12 +245,20 @@ fn page(plan: &Plan, findings: &[Finding], most: u64, columns: usize) -> String 
     let (closing, most) = match doubtful.filter(|fits| *fits < plan.connections).min() {
         _ if is_short(findings) => ("It does not fit:", most),
         Some(sure) => ("Perhaps it fits; up to", most.min(sure)),
-        None if plan.is_server_here() => ("It fits; up to", most),
+        None if findings.iter().all(is_sure) => ("It fits; up to", most),
         None => ("On this side it fits; up to", most),
     };
     let closing = paragraph("", &format!("{closing} {} would.", counted(most, "connection")), columns);
     page + &closing.lines().map(|line| line.trim_start().to_owned() + "\n").collect::<String>()
 }
+
+/// Whether it says how it is with the server, too.
+fn is_sure(finding: &Finding) -> bool {
+    finding.thing != LIMITS || finding.grade == Grade::Fits
+}
+
+/// What the server sets itself.
+const LIMITS: &str = "server's limits";
 
 /// Columns below which what was found stands under its name, not beside it.
 const ROWS_MIN: usize = 60;

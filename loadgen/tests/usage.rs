@@ -27,12 +27,22 @@ fn wrong_usage_is_exit_code_2() {
         ("rr 127.0.0.1:1 --source ::1", "family"),
         ("rr 127.0.0.1:1 --threads 0", "1..=1024"),
         ("rr 127.0.0.1:1 --cores 1-", "0,2,4-7"),
+        ("hold 127.0.0.1:1 --runs 3", "holds them once"),
+        ("hold 127.0.0.1:1 --warmup 1s", "holds them once"),
         ("serve --listen nowhere", "nowhere"),
         ("fly", "fly"),
     ] {
         let outcome = loadgen(line);
         assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{line}: {}", outcome.stderr);
         assert!(outcome.stderr.contains(wanted), "{line}: no '{wanted}' in {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn help_says_nothing_of_what_is_refused() {
+    for (command, options) in [("hold", ["--runs", "--warmup"]), ("merge", ["--csv", "--hlog"])] {
+        let help = loadgen(&format!("{command} --help")).stdout;
+        assert!(options.iter().all(|option| !help.contains(&format!("{option} "))), "{command}: {help}");
     }
 }
 
