@@ -137,7 +137,7 @@ fn page(figures: &[Figure], before: usize, after: usize, notes: &[String]) -> St
         let range = figure.change_percent_range.map(|[low, high]| format!("{low:+.1} % to {high:+.1} %"));
         let words = match figure.finding {
             Finding::Unknown => "fewer than two runs: no telling",
-            Finding::NoDifference => "no difference that chance does not make",
+            Finding::NoDifference => "no difference beyond chance",
             Finding::Tolerable => "real, within the tolerance",
             Finding::Better => "BETTER",
             Finding::Worse => "WORSE",

@@ -231,6 +231,17 @@ fn no_address(targets: &[SocketAddr]) -> String {
 fn about_exchange(report: &Report, kind: Kind) -> Option<String> {
     let timeout = span(report.plan.timeout.as_nanos() as u64);
     let sentence = match kind {
+        Kind::TimedOut if report.stages.iter().all(|result| result.recorder.bytes_received == 0) => {
+            let asked = match report.plan.protocol {
+                Protocol::Echo { .. } => {
+                    "loadgen sent bytes to be echoed; a server of another protocol, which waits for a request that it knows, \
+                     is measured with --send and --expect, or with http://"
+                }
+                Protocol::Script(_) => "is what --send says a whole request, to its end (\\r\\n)",
+                Protocol::Http(_) => "does it speak HTTP/1.1 there",
+            };
+            format!("Not a byte came back within {timeout}: {asked}.")
+        }
         Kind::TimedOut => format!(
             "Replies that took longer than {timeout} count as failed. Does the server answer at all? Is it overloaded? See --timeout."
         ),
@@ -355,6 +366,16 @@ mod tests {
         let said = sentences(&report).join("\n");
         assert!(said.contains("more addresses in `--source`") && !said.contains("ip_local_port_range"), "{said}");
         assert_eq!(report.plan.sources_used(report.sources_taken()).to_string(), "127.31.9.1, ports 1024 to 32767");
+    }
+
+    #[test]
+    fn who_never_answers_may_wait_for_another_protocol() {
+        let mut report = report();
+        note(&mut report.stages[1].recorder.request_failures, Failure::new(Act::Reply, Kind::TimedOut));
+        for (received, wanted) in [(64, "Is it overloaded?"), (0, "with --send and --expect, or with http://")] {
+            report.stages.iter_mut().for_each(|result| result.recorder.bytes_received = received);
+            assert!(sentences(&report).iter().any(|sentence| sentence.contains(wanted)), "{:?}", sentences(&report));
+        }
     }
 
     #[test]
