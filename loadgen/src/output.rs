@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write, stdout};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -45,6 +45,12 @@ pub(crate) const RUN: Formats<Report> = Formats {
     html: html::render,
 };
 
+/// Whether two names are those of one file on a disk.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let [one, other] = [one, other].map(|path| fs::metadata(path).ok().filter(fs::Metadata::is_file));
+    one.zip(other).is_some_and(|(one, other)| (one.dev(), one.ino()) == (other.dev(), other.ino()))
+}
+
 impl<R> Outlet<R> {
     /// Opens what `output` names, so that a path that cannot be written is noticed before the run and not after it. For a
     /// FIFO it waits until somebody reads it, or `signals` come.
@@ -61,7 +67,7 @@ impl<R> Outlet<R> {
             (&output.html, formats.html),
         ];
         for (path, render) in formats.into_iter().filter_map(|(path, render)| Some((path.as_ref()?, render))) {
-            if outlet.files.iter().any(|(_, other, _)| other == path) {
+            if outlet.files.iter().any(|(_, other, _)| other == path || is_same_file(other, path)) {
                 let sentence = format!("{} is given for two formats: each needs a file of its own", path.display());
                 return Err(Problem::Usage(sentence));
             }

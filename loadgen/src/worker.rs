@@ -76,6 +76,8 @@ pub(crate) struct Worker {
     alarm: Option<Alarm>,
     /// How long it has polled in vain, in this stage, while it waited for a request to fall due.
     spun_ns: u64,
+    /// When the kernel last told of anything.
+    heard_ns: u64,
     /// Whether the turn before this one did nothing else.
     spins: bool,
     /// Connects of the first stage, or requests, that are under way.
@@ -120,6 +122,7 @@ impl Worker {
             standstill: Standstill::default(),
             alarm: None,
             spun_ns: 0,
+            heard_ns: 0,
             spins: false,
             pending: 0,
             reopening: 0,
@@ -231,7 +234,7 @@ impl Worker {
         match &self.drive {
             Drive::Connect(connector) => connector.is_done() && is_at_rest,
             Drive::Verify(cursor) => cursor.is_done() && is_at_rest,
-            Drive::Closed(_) => is_closed && is_at_rest,
+            Drive::Closed(_) => is_closed && is_at_rest && self.is_quiet(),
             Drive::Beat(beats) => is_closed && is_at_rest && (beats.next_ns().is_none() || self.open == 0),
             // Whatever is under way ends by itself, be it by a timeout.
             Drive::Churn(places) => self.pending == 0 && places.is_done(self.now_ns),
@@ -245,6 +248,13 @@ impl Worker {
         }
     }
 
+    /// Whether replies that nobody asked for would have come by now. In a pipeline of replies that are all alike each of
+    /// them passes for the next request's, and what is too much shows only behind the last.
+    fn is_quiet(&self) -> bool {
+        let patience_ns = self.recorder.latency.max().saturating_mul(2).clamp(LOOK_UP_NS, self.timeout_ns());
+        self.plan.pipeline == 1 || self.now_ns.saturating_sub(self.heard_ns) >= patience_ns
+    }
+
     fn wait(&mut self) {
         let pause = self.pause();
         if let (Drive::Beat(beats), Some(alarm)) = (&self.drive, &mut self.alarm) {
@@ -256,6 +266,9 @@ impl Worker {
             _ => {}
         }
         let before_ns = std::mem::replace(&mut self.now_ns, self.clock.now_ns());
+        if !self.events.is_empty() {
+            self.heard_ns = self.now_ns;
+        }
         // The whole turn, for in the one before this nothing was done either.
         let spins = pause.is_zero() && self.events.is_empty() && self.ready.is_empty();
         if spins && self.spins {

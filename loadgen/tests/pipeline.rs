@@ -326,6 +326,25 @@ fn replies_that_nobody_asked_for_are_told() {
 }
 
 #[test]
+fn replies_too_many_in_the_middle_show_behind_the_last_even_if_they_are_all_alike() {
+    // Each of the replies behind them passes for the next request's, up to the end.
+    let server = Server::start(|_, mut stream| {
+        let (mut request, mut number) = ([0; 3], 0);
+        while stream.read_exact(&mut request).is_ok() {
+            number += 1;
+            let times = if number == 20 { 3 } else { 1 };
+            if stream.write_all("+OK\n".repeat(times).as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    let line = format!("rr {} -c 2 -d 300ms --send abc --expect +OK\\n --pipeline {DEPTH}", server.address);
+    let (code, results) = measure(&line);
+    assert_eq!((code, results["ending"].as_str()), (Some(1), Some("all connections lost")), "{results:#}");
+    assert_eq!(failures(stage(&results, "closed"), "losses", "surplus bytes"), 2, "{results:#}");
+}
+
+#[test]
 fn of_an_interrupted_run_what_is_under_way_is_unfinished() {
     let (told, served) = channel();
     let server = Server::start(move |_, mut stream| {

@@ -63,6 +63,17 @@ fn a_result_file_that_cannot_be_written_is_noticed_before_the_run() {
 }
 
 #[test]
+fn two_formats_do_not_go_into_one_file_however_it_is_written() {
+    let folder = std::env::temp_dir().join(format!("loadgen-one-file-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let [one, other] = ["a", "./a"].map(|name| format!("{}/{name}", folder.display()));
+    let outcome = loadgen(&format!("rr 127.0.0.1:1 --json {one} --csv {other}"));
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("each needs a file of its own"), "{}", outcome.stderr);
+}
+
+#[test]
 fn what_this_machine_does_not_have_is_exit_code_1() {
     let outcome = loadgen("rr 127.0.0.1:1 --cores 65535");
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{}", outcome.stderr);

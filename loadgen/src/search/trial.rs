@@ -1,5 +1,6 @@
 //! One trial of a search: a rate, what was measured at it, and whether it kept to the conditions. No clock, no socket.
 
+use crate::failure::{Act, Failure, Kind};
 use crate::quantity::{count, span};
 use crate::recorder::{Recorder, total};
 use crate::report::StageResult;
@@ -31,6 +32,13 @@ pub(crate) struct Trial {
     pub(crate) generator: Vec<String>,
 }
 
+/// Whether too much failed that only a server can fail at.
+fn misses_by_fault(recorder: &Recorder, slo: &Slo, outcomes: &[Outcome]) -> bool {
+    let is_fault = |failure: &Failure| failure.kind != Kind::TimedOut && failure.act != Act::Connect;
+    let is_missed = |outcome: &Outcome| !outcome.is_met && outcome.condition.starts_with("err");
+    recorder.request_failures.keys().any(is_fault) && (!slo.allows_errors() || outcomes.iter().any(is_missed))
+}
+
 impl Trial {
     /// Judges what `result` has measured at `rate_per_s` by `slo`.
     pub(crate) fn judge(number: usize, rate_per_s: f64, is_last: bool, result: StageResult, slo: &Slo) -> Trial {
@@ -56,6 +64,8 @@ impl Trial {
         let is_passed = misses.is_empty();
         let generator = match is_passed {
             true => Vec::new(),
+            // Replies that are wrong, and connections that end, are no generator's doing, however busy it was.
+            false if misses_by_fault(recorder, slo, &outcomes) => Vec::new(),
             false => verdict::reasons_of_generator(&result, is_lag_felt(recorder, slo)),
         };
         if !generator.is_empty() {
@@ -183,6 +193,27 @@ mod tests {
         assert_eq!(trial("p99<2ms", |_| ()).outcome(), "pass");
         let busy = trial("p99<1us", |recorder| recorder.busy_part = 0.95);
         assert_eq!(busy.outcome(), "unclear: p99 990 us, loadgen busy 95 %");
+    }
+
+    #[test]
+    fn a_wrong_reply_is_the_servers_fault_however_busy_the_generator_was() {
+        let failed = |kind: Kind| {
+            move |recorder: &mut Recorder| {
+                recorder.busy_part = 0.95;
+                (0..20).for_each(|_| note(&mut recorder.request_failures, Failure::new(Act::Reply, kind)));
+                recorder.due += 20;
+            }
+        };
+        for slo in ["p99<2ms", "p99<2ms,err<1%"] {
+            assert_eq!(trial(slo, failed(Kind::Corrupted)).grade, Grade::Missed, "{slo}");
+            assert_eq!(trial(slo, failed(Kind::TimedOut)).grade, Grade::Spoiled, "{slo}");
+        }
+        let elsewhere = trial("p99<900us,err<5%", failed(Kind::Corrupted));
+        assert_eq!(
+            elsewhere.grade,
+            Grade::Spoiled,
+            "errors are within what is allowed, and the rest is the generator's"
+        );
     }
 
     #[test]
