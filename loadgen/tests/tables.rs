@@ -120,7 +120,7 @@ fn where_shards_leave_each_other_no_room_the_best_number_is_said_and_what_is_sai
     let last = outside.stdout.lines().last().unwrap();
     assert_eq!(number_behind("Perhaps it fits; up to ", last), fits, "{}", outside.stdout);
     let outside = run_with(number_behind("--nofile=", &outside.stdout), "doctor 127.0.0.1:9 -c 5k");
-    assert!(outside.stdout.contains("It fits; up to"), "{}", outside.stdout);
+    assert!(outside.stdout.contains("On this side it fits; up to"), "{}", outside.stdout);
 }
 
 #[test]
@@ -144,8 +144,11 @@ fn a_server_for_which_no_number_of_shards_is_enough_starts_with_the_best() {
 fn the_doctor_says_what_fits_and_what_helps() {
     let outcome = run("doctor 127.0.0.1:9 -c 100");
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
-    for wanted in ["3 tables × 36 = 108 for 100", "loadgen serve --listen 127.0.0.1:9 --connections-max 100", "It fits"]
-    {
+    for wanted in [
+        "3 tables × 36 = 108 for 100",
+        "loadgen serve --listen 127.0.0.1:9 --connections-max 100",
+        "On this side it fits",
+    ] {
         assert!(outcome.stdout.contains(wanted), "no '{wanted}' in {}", outcome.stdout);
     }
     let outcome = run("doctor [::1]:9 -c 1M --source ::1");
