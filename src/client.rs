@@ -164,7 +164,8 @@ impl<'a> Client<'a> {
 
     /// Goes on reading after [`pause`](Client::pause). Paused or not, input that was left unconsumed is shown again, even if
     /// nothing has come in meanwhile: as soon as no more than [`output_low`](crate::Builder::output_low) waits for the peer.
-    /// So whoever leaves commands because [too much](Client::output_waiting) waits calls this before it returns.
+    /// So whoever leaves commands because [too much](Client::output_waiting) waits calls this before it returns. Called each
+    /// time, with nothing consumed and nothing waiting, it keeps the shard busy for nothing, in turns with the others.
     pub fn resume(&mut self) {
         self.slate.wish(slate::RESUME, slate::PAUSE);
     }

@@ -62,7 +62,7 @@
 //! that is not local (pin with [`Cores::List`], one server for each node), the single shared counter of
 //! [`connections_max`](Builder::connections_max), and the hash that deals connections out: with few connections a shard
 //! some shards have more than others (±10 % at 400 a shard, 1 % at 40,000). On two cores two
-//! shards answered 1.84 times as many messages as one (the benches' part `shards`); none of this has been measured beyond.
+//! shards answered 1.85 times as many messages as one (the benches' part `shards`); none of this has been measured beyond.
 //!
 //! # Where to read
 //!

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use esockets::{CloseReason, Server};
 use support::{
-    Order, Script, builder, bytes, connect, connect_many, converse, expect, expect_end, hold, wait_unread, wait_until,
+    Order, Script, ask, builder, bytes, connect, connect_many, converse, expect, expect_end, hold, wait_unread,
+    wait_until,
 };
 
 const ROUNDS: usize = 10;
@@ -55,20 +56,6 @@ fn come_and_go(address: SocketAddr, key: u64, drained: &AtomicBool, served: &Ato
         };
         // It keeps the pace that it can, behind which nothing is waited for.
         thread::sleep((PACE * number).saturating_sub(begun.elapsed()));
-    }
-}
-
-/// A question and its answer, and the end from this side.
-fn ask(mut stream: &TcpStream, key: u64) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(support::PATIENCE))?;
-    let (question, mut answer) = (key.to_le_bytes(), [0; 8]);
-    stream.write_all(&question)?;
-    stream.read_exact(&mut answer)?;
-    assert_eq!(answer, question);
-    stream.shutdown(Shutdown::Write)?;
-    match stream.read(&mut answer)? {
-        0 => Ok(()),
-        _ => panic!("more than was asked for"),
     }
 }
 

@@ -8,7 +8,7 @@ mod example;
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use esockets::{Builder, CloseReason, Cores, Listeners, Server};
-use support::{PATIENCE, connect, wait_until};
+use support::{PATIENCE, ask, connect, wait_until};
 
 const HAND_OVERS: usize = 10;
 const CLIENTS: u64 = 8;
@@ -185,7 +185,7 @@ fn come_and_go(address: SocketAddr, client: u64, over: &AtomicBool, served: &Ato
         if over.load(Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = ask(address, client << 32 | u64::from(number)) {
+        if let Err(error) = visit(address, client << 32 | u64::from(number)) {
             panic!("one has been lost: {error}");
         }
         served.fetch_add(1, Ordering::Relaxed);
@@ -195,18 +195,8 @@ fn come_and_go(address: SocketAddr, client: u64, over: &AtomicBool, served: &Ato
 }
 
 /// A connection with a question and its answer, and the end from this side.
-fn ask(address: SocketAddr, question: u64) -> io::Result<()> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let (question, mut answer) = (question.to_le_bytes(), [0; 8]);
-    stream.write_all(&question)?;
-    stream.read_exact(&mut answer)?;
-    assert_eq!(answer, question);
-    stream.shutdown(Shutdown::Write)?;
-    match stream.read(&mut answer)? {
-        0 => Ok(()),
-        _ => panic!("more than was asked for"),
-    }
+fn visit(address: SocketAddr, question: u64) -> io::Result<()> {
+    ask(&TcpStream::connect(address)?, question)
 }
 
 /// Starts a process that has these sockets as descriptors 3 and 4, told as systemd tells it.
@@ -236,7 +226,7 @@ fn an_inherited_socket_outlives_its_servers_and_keeps_who_waits() {
         let mut answer = [0];
         waiting.read_exact(&mut answer).unwrap();
         assert_eq!(answer[0], b'0' + generation as u8);
-        (0..50).for_each(|question| ask(address, question).unwrap());
+        (0..50).for_each(|question| visit(address, question).unwrap());
         drop(process);
         // Nobody serves, and nobody is refused.
         waiting = connect(address);

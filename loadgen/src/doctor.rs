@@ -118,7 +118,8 @@ fn limits(plan: &Plan) -> Vec<Finding> {
     }
     let of_process = |pid: &u32| {
         let most = fs::read_to_string(format!("/proc/{pid}/limits")).ok().and_then(|table| descriptors_max(&table));
-        let remedy = format!("`sudo prlimit --pid {pid} --nofile={}`", plan.connections.saturating_add(64));
+        let remedy =
+            format!("`sudo prlimit --pid {pid} --nofile={}`", plan.connections.saturating_add(layout::RESERVE));
         match most {
             None => {
                 finding(format!("those of process {pid} cannot be read"), None, Grade::Doubtful, "run this as its user")

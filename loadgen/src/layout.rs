@@ -39,8 +39,7 @@ impl Layout {
         if shared.fits(limit) >= wish.connections {
             return shared;
         }
-        let needed = wish.connections.div_ceil(room(limit, 0).max(1)).min(TABLES_MAX) as usize;
-        let threads = wish.threads.unwrap_or(needed.max(threads)).min(most).max(1);
+        let threads = wish.threads.unwrap_or(workers_for(wish.connections, limit).max(threads)).min(most).max(1);
         let shards = wish.shards_usual.map(|usual| shards_for(wish.connections, usual, limit));
         Layout { threads, shards, own_tables: true }
     }
@@ -78,6 +77,11 @@ impl Layout {
 /// Whether a server with so many shards can hold `connections` in one table, all its threads sharing it.
 pub(crate) fn shares_table(shards: usize, connections: u64, limit: u64) -> bool {
     connections + RESERVE + 4 * shards as u64 <= limit
+}
+
+/// How many workers with a table each have descriptors for `connections`; the most that there may be, where none are enough.
+pub(crate) fn workers_for(connections: u64, limit: u64) -> usize {
+    connections.div_ceil(room(limit, 0).max(1)).min(TABLES_MAX) as usize
 }
 
 /// How many shards with a table each hold `connections`: as many as usual where they do, else the least number that does.
@@ -161,7 +165,7 @@ fn room(limit: u64, shards: u64) -> u64 {
 
 /// Descriptors for everything but connections: three standard ones, a result file, libraries, and (of a shared table, 4
 /// more) for each thread on either side a poll, a listener and a wake-up.
-const RESERVE: u64 = 64;
+pub(crate) const RESERVE: u64 = 64;
 
 /// The same in a shard's own table, the wake-ups of all shards not counted.
 const RESERVE_OWN: u64 = 12;
@@ -170,7 +174,7 @@ const RESERVE_OWN: u64 = 12;
 const DEVIATIONS: f64 = 5.0;
 
 /// More threads than this on one side are no way to hold connections.
-pub(crate) const TABLES_MAX: u64 = 1024;
+const TABLES_MAX: u64 = 1024;
 
 #[cfg(test)]
 mod tests {

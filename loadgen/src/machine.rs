@@ -127,7 +127,7 @@ impl Machine {
 
 /// Resident memory of this process, in bytes: VmRSS, see proc_pid_status(5).
 pub(crate) fn resident_bytes() -> u64 {
-    kibibytes_after("/proc/self/status", "VmRSS:")
+    Resident::open().bytes()
 }
 
 /// The way to [`resident_bytes`] of a process that may run out of descriptors: it holds the one that this takes.

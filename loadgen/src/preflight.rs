@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::cgroup::Allowance;
 use crate::churn::Close;
 use crate::echo::QUEUE_SIZE;
-use crate::layout::{self, Layout, TABLES_MAX};
+use crate::layout::{self, Layout};
 use crate::machine::Machine;
 use crate::pipeline::Pipeline;
 use crate::plan::Plan;
@@ -121,7 +121,7 @@ fn descriptors(plan: &Plan, machine: &Machine) -> Finding {
     let (layout, limit, connections) = (plan.layout, machine.descriptors_max, plan.connections);
     let sum = layout.sums(connections, limit).join("; ");
     let mut remedy = more_descriptors(layout.limit_needed(connections), "this shell", machine);
-    let threads = connections.div_ceil(limit.saturating_sub(64).max(1)).min(TABLES_MAX) as usize;
+    let threads = layout::workers_for(connections, limit);
     let more = Layout { threads, ..layout };
     // It may be the shards that are short: more workers are no help then.
     if layout.own_tables && threads > layout.threads && more.fits(limit) >= connections {

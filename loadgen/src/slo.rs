@@ -78,7 +78,19 @@ impl Slo {
 
     /// Whether failures are judged by it: then they are no reason by themselves to call a run failed.
     pub(crate) fn allows_errors(&self) -> bool {
-        self.conditions.iter().any(|condition| matches!(condition, Condition::Errors { .. }))
+        self.of_errors().next().is_some()
+    }
+
+    /// Whether no more has failed than its conditions allow: nothing, where none of them is about that.
+    pub(crate) fn bears_errors(&self, recorder: &Recorder) -> bool {
+        match self.allows_errors() {
+            true => self.of_errors().all(|condition| condition.judge(recorder, None).is_met),
+            false => recorder.failed() == 0,
+        }
+    }
+
+    fn of_errors(&self) -> impl Iterator<Item = &Condition> {
+        self.conditions.iter().filter(|condition| matches!(condition, Condition::Errors { .. }))
     }
 }
 

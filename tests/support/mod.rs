@@ -8,8 +8,8 @@ mod program;
 mod script;
 
 use std::fs;
-use std::io::{ErrorKind, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,20 @@ pub(crate) fn connect_narrow(address: SocketAddr) -> TcpStream {
     socket.set_recv_buffer_size(4 << 10).unwrap();
     socket.connect(&address.into()).unwrap();
     patient(socket.into())
+}
+
+/// A question and its answer, and the end from this side.
+pub(crate) fn ask(mut stream: &TcpStream, key: u64) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let (question, mut answer) = (key.to_le_bytes(), [0; 8]);
+    stream.write_all(&question)?;
+    stream.read_exact(&mut answer)?;
+    assert_eq!(answer, question);
+    stream.shutdown(Shutdown::Write)?;
+    match stream.read(&mut answer)? {
+        0 => Ok(()),
+        _ => panic!("more than was asked for"),
+    }
 }
 
 pub(crate) fn connect_many<M>(server: &Server<M>, count: usize) -> Vec<TcpStream> {

@@ -32,13 +32,6 @@ pub(crate) struct Trial {
     pub(crate) generator: Vec<String>,
 }
 
-/// Whether too much failed that only a server can fail at.
-fn misses_by_fault(recorder: &Recorder, slo: &Slo, outcomes: &[Outcome]) -> bool {
-    let is_fault = |failure: &Failure| failure.kind != Kind::TimedOut && failure.act != Act::Connect;
-    let is_missed = |outcome: &Outcome| !outcome.is_met && outcome.condition.starts_with("err");
-    recorder.request_failures.keys().any(is_fault) && (!slo.allows_errors() || outcomes.iter().any(is_missed))
-}
-
 impl Trial {
     /// Judges what `result` has measured at `rate_per_s` by `slo`.
     pub(crate) fn judge(number: usize, rate_per_s: f64, is_last: bool, result: StageResult, slo: &Slo) -> Trial {
@@ -65,7 +58,7 @@ impl Trial {
         let generator = match is_passed {
             true => Vec::new(),
             // Replies that are wrong, and connections that end, are no generator's doing, however busy it was.
-            false if misses_by_fault(recorder, slo, &outcomes) => Vec::new(),
+            false if misses_by_fault(recorder, slo) => Vec::new(),
             false => verdict::reasons_of_generator(&result, is_lag_felt(recorder, slo)),
         };
         if !generator.is_empty() {
@@ -134,6 +127,12 @@ impl Trial {
             _ => error_part(recorder),
         }
     }
+}
+
+/// Whether too much failed, and some of it in a way in which only a server can fail.
+fn misses_by_fault(recorder: &Recorder, slo: &Slo) -> bool {
+    let is_fault = |failure: &Failure| failure.kind != Kind::TimedOut && failure.act != Act::Connect;
+    recorder.request_failures.keys().any(is_fault) && !slo.bears_errors(recorder)
 }
 
 /// Whether requests were sent late by a part of what a condition allows: by less, whatever was missed was not missed so.
