@@ -191,9 +191,9 @@ pub(crate) struct Compare {
     /// By how many percent a figure may be worse
     #[arg(long, value_name = "PERCENT", default_value = "2")]
     pub(crate) tolerance: f64,
-    /// Write JSON to standard output instead of the text
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Write JSON, to FILE or (without one, or with -) to standard output instead of the text
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 /// Which results to add up.
@@ -503,7 +503,9 @@ const COMPARE_EXAMPLES: &str = "\
 Example:
   loadgen rr 127.0.0.1:1234 -c 100 -d 5s --runs 5 --json before.json
   loadgen rr 127.0.0.1:1234 -c 100 -d 5s --runs 5 --json after.json
-  loadgen compare before.json after.json";
+  loadgen compare before.json after.json --json=difference.json
+
+The interval is Welch's for the difference of the logarithms: a change is a ratio, and a fall has no end below -100 %.";
 
 const MERGE_EXAMPLES: &str = "\
 Example: two processes, a load of 20,000 requests a second together, in half a minute

@@ -24,19 +24,29 @@ pub(crate) fn run(arguments: &Compare) -> Result<Exit, Problem> {
     let figures: Vec<Figure> =
         MEASURES.iter().filter_map(|measure| Figure::new(measure, &before, &after, arguments.tolerance)).collect();
     let is_worse = figures.iter().any(|figure| figure.finding == Finding::Worse);
-    let text = if arguments.json {
-        let comparison =
-            Comparison { runs: [before.len(), after.len()], is_worse, figures: &figures, notes: &differences };
-        serde_json::to_string_pretty(&comparison).expect("numbers and strings can always be written as JSON") + "\n"
-    } else {
-        page(&figures, before.len(), after.len(), &differences)
+    let comparison = Comparison { runs: [before.len(), after.len()], is_worse, figures: &figures, notes: &differences };
+    write(&comparison, arguments.json.as_deref())?;
+    Ok(if is_worse { Exit::Worse } else { Exit::Ok })
+}
+
+/// Writes the text, and the JSON to `json`: `-` is standard output, in the text's place.
+fn write(comparison: &Comparison, json: Option<&Path>) -> Result<(), Problem> {
+    let rendered =
+        || serde_json::to_string_pretty(comparison).expect("numbers and strings can always be written as JSON") + "\n";
+    let text = match json {
+        Some(path) if path.as_os_str() == "-" => rendered(),
+        Some(path) => {
+            let unwritten = |error| Problem::Output { name: path.display().to_string(), error };
+            fs::write(path, rendered()).map_err(unwritten)?;
+            page(comparison)
+        }
+        None => page(comparison),
     };
     match stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Problem::Output { name: "standard output".to_owned(), error })
         }
-        _ if is_worse => Ok(Exit::Worse),
-        _ => Ok(Exit::Ok),
+        _ => Ok(()),
     }
 }
 
@@ -60,12 +70,13 @@ const MEASURES: [Measure; 6] = [
 #[derive(Debug, Serialize)]
 struct Figure {
     name: &'static str,
-    /// The means over the runs of each: of those the interval speaks.
+    /// The geometric means over the runs of each: of their ratio the interval speaks.
     before: f64,
     after: f64,
-    /// How much more the mean of the second is, in percent of the first's; null where nothing was measured before.
+    /// How much more the second's is, in percent of the first's.
     change_percent: f64,
-    /// The ends of the 95 % confidence interval of that; null with fewer than two runs in a file.
+    /// The ends of the 95 % confidence interval of that; null with fewer than two runs in a file. It is that of the
+    /// difference of the logarithms: one of the difference itself can end below -100 %, where there is nothing.
     change_percent_range: Option<[f64; 2]>,
     finding: Finding,
 }
@@ -87,16 +98,16 @@ enum Finding {
 }
 
 impl Figure {
-    /// `None` where one of the files does not have it in each of its runs.
+    /// `None` where one of the files does not have it in each of its runs, or nothing of it.
     fn new(measure: &Measure, before: &[Value], after: &[Value], tolerance_percent: f64) -> Option<Figure> {
         let sample = |runs: &[Value]| {
-            let values: Option<Vec<f64>> = runs.iter().map(|run| run.pointer(measure.path)?.as_f64()).collect();
-            values.map(Sample::new)
+            let value = |run: &Value| run.pointer(measure.path)?.as_f64().filter(|value| *value > 0.0);
+            let logarithms: Option<Vec<f64>> = runs.iter().map(|run| value(run).map(f64::ln)).collect();
+            logarithms.map(Sample::new)
         };
         let (before, after) = (sample(before)?, sample(after)?);
-        let base = before.mean();
-        let percent = |difference: f64| difference / base * 100.0;
-        let change = percent(after.mean() - base);
+        let percent = |difference: f64| difference.exp_m1() * 100.0;
+        let change = percent(after.mean() - before.mean());
         let range = before.difference(&after).map(|it| [percent(it.low), percent(it.high)]);
         let finding = match range {
             None => Finding::Unknown,
@@ -105,10 +116,10 @@ impl Figure {
             _ if (change > 0.0) == measure.more_is_better => Finding::Better,
             _ => Finding::Worse,
         };
-        (base > 0.0).then_some(Figure {
+        Some(Figure {
             name: measure.name,
-            before: base,
-            after: after.mean(),
+            before: before.mean().exp(),
+            after: after.mean().exp(),
             change_percent: change,
             change_percent_range: range,
             finding,
@@ -130,8 +141,10 @@ struct Comparison<'a> {
     notes: &'a [String],
 }
 
-fn page(figures: &[Figure], before: usize, after: usize, notes: &[String]) -> String {
-    let mut text = format!("{before} runs against {after}; means, and the change with its 95 % interval (Welch)\n\n");
+fn page(comparison: &Comparison) -> String {
+    let Comparison { runs: [before, after], figures, notes, .. } = *comparison;
+    let mut text =
+        format!("{before} runs against {after}; geometric means, and their change with its 95 % interval\n\n");
     text += &format!("  {:<10}{:>12}{:>12}{:>10}  {:<22}\n", "", "before", "after", "change", "95 % interval");
     for figure in figures {
         let range = figure.change_percent_range.map(|[low, high]| format!("{low:+.1} % to {high:+.1} %"));
@@ -266,5 +279,17 @@ mod tests {
     fn what_not_all_runs_have_is_left_out() {
         let some = [json!({ "latency": { "p99_9_ns": null } })];
         assert!(Figure::new(&MEASURES[4], &some, &some, 2.0).is_none());
+    }
+
+    #[test]
+    fn no_interval_ends_below_nothing() {
+        let runs = |values: &[f64]| values.iter().map(|value| json!({ "answered_per_s": value })).collect::<Vec<_>>();
+        let figure =
+            Figure::new(&MEASURES[0], &runs(&[100.0, 900.0, 100.0]), &runs(&[10.0, 200.0, 20.0]), 2.0).unwrap();
+        let [low, high] = figure.change_percent_range.unwrap();
+        assert!(low > -100.0 && low < figure.change_percent && figure.change_percent < high, "{low} to {high}");
+        assert_eq!(figure.finding, Finding::NoDifference);
+        let half = Figure::new(&MEASURES[0], &runs(&[100.0; 2]), &runs(&[50.0; 2]), 2.0).unwrap();
+        assert!((half.change_percent + 50.0).abs() < 1e-9 && (half.before - 100.0).abs() < 1e-9);
     }
 }

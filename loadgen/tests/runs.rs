@@ -59,6 +59,11 @@ fn compare_finds_what_is_really_worse_and_nothing_else() {
     assert_eq!(codes, [Some(0), Some(5), Some(0), Some(0)]);
     let json = compare("worse", "--json").json();
     assert_eq!((&json["is_worse"], &json["figures"][0]["finding"]), (&true.into(), &"worse".into()));
+    let kept = file("kept");
+    let beside = compare("worse", &format!("--json={}", kept.display()));
+    assert!(beside.code == Some(5) && beside.stdout.contains("WORSE"), "{}", beside.stdout);
+    assert_eq!(serde_json::from_str::<Value>(&fs::read_to_string(kept).unwrap()).unwrap(), json);
+    assert_eq!(compare("worse", "--json=/nowhere/at/all").code, Some(1));
     assert!(compare("one", "").stdout.contains("no telling"));
     // Real results are comparable with themselves.
     let server = Server::good();
