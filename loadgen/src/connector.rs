@@ -23,6 +23,8 @@ pub(crate) struct Connector {
     /// Connects that the kernel took, whatever became of them.
     opened: u64,
     failed: u64,
+    /// Connects that timed out since the last that succeeded.
+    timed_out: u64,
     is_given_up: bool,
 }
 
@@ -36,7 +38,19 @@ impl Connector {
         (begin_ns, pace): (u64, Option<Pace>),
         total: u32,
     ) -> Connector {
-        Connector { targets, routes, pace, gate, begin_ns, total, begun: 0, opened: 0, failed: 0, is_given_up: false }
+        Connector {
+            targets,
+            routes,
+            pace,
+            gate,
+            begin_ns,
+            total,
+            begun: 0,
+            opened: 0,
+            failed: 0,
+            timed_out: 0,
+            is_given_up: false,
+        }
     }
 
     /// Whether no connect is left to begin.
@@ -95,16 +109,23 @@ impl Connector {
 
     /// A connect succeeded after `took_ns`.
     pub(crate) fn note_established(&mut self, took_ns: u64, now_ns: u64) {
+        self.timed_out = 0;
         self.gate.note_established(took_ns, now_ns);
     }
 
-    /// A connect failed while `established` had succeeded: after as many failures as can be under way at once, without
-    /// one success, the others would tell nothing new and are not tried.
-    pub(crate) fn note_failure(&mut self, established: u64) {
+    /// A connect failed while `established` had succeeded. The others are not tried where they would tell nothing new:
+    /// after as many failures as can be under way at once, without one success; or after some that timed out, without one
+    /// in between, for a server that takes no more makes each wait for all of its time.
+    pub(crate) fn note_failure(&mut self, kind: Kind, established: u64) {
         self.failed += 1;
+        self.timed_out += u64::from(kind == Kind::TimedOut);
         self.is_given_up |= established == 0 && self.failed >= FAILURES_MAX;
+        self.is_given_up |= self.timed_out >= self.gate.window().max(TIMED_OUT_LEAST);
     }
 }
+
+/// Fewer timeouts than this are a mishap.
+const TIMED_OUT_LEAST: u64 = 3;
 
 /// Failures without a success before a worker gives up.
 const FAILURES_MAX: u64 = 128;
@@ -157,12 +178,25 @@ mod tests {
     #[test]
     fn failures_without_a_success_end_it() {
         let mut hopeless = connector("127.0.0.1:1".parse().unwrap(), None, 1000);
-        (1..FAILURES_MAX).for_each(|_| hopeless.note_failure(0));
+        (1..FAILURES_MAX).for_each(|_| hopeless.note_failure(Kind::Refused, 0));
         assert!(!hopeless.is_done());
-        hopeless.note_failure(0);
+        hopeless.note_failure(Kind::Refused, 0);
         assert!(hopeless.is_done());
         let mut hopeful = connector("127.0.0.1:1".parse().unwrap(), None, 1000);
-        (0..1000).for_each(|_| hopeful.note_failure(1));
+        (0..1000).for_each(|_| hopeful.note_failure(Kind::Refused, 1));
         assert!(!hopeful.is_done());
+    }
+
+    #[test]
+    fn a_server_that_takes_no_more_ends_it() {
+        let mut full = connector("127.0.0.1:1".parse().unwrap(), None, 1000);
+        let timeouts = full.gate.window();
+        for _ in 0..3 {
+            (1..timeouts).for_each(|_| full.note_failure(Kind::TimedOut, 700));
+            assert!(!full.is_done());
+            full.note_established(1000, 5);
+        }
+        (0..timeouts).for_each(|_| full.note_failure(Kind::TimedOut, 700));
+        assert!(full.is_done());
     }
 }

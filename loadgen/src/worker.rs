@@ -352,7 +352,7 @@ impl Worker {
         self.recorder.unreached.entry(failure).or_default().insert(destination);
         self.recorder.series.note_failed(self.now_ns, failure);
         if let Drive::Connect(connector) = &mut self.drive {
-            connector.note_failure(self.recorder.established);
+            connector.note_failure(failure.kind, self.recorder.established);
         }
     }
 
