@@ -40,7 +40,9 @@ pub(crate) fn run(targets: &[Target], load: &Load, stages: &[Stage]) -> Result<E
     } else {
         (None, plan)
     };
+    let doubts = preflight::doubts(&plan, &machine);
     let mut run = Run::start(plan, machine, &signals, load.output.quiet)?;
+    run.say(&doubts);
     if churn.is_none() {
         run.stage(Stage::Connect)?;
     }

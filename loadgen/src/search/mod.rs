@@ -43,6 +43,7 @@ pub(crate) fn run(search: &Search) -> Result<Exit, Problem> {
     preflight::check(&plan, &machine)?;
     let mut outlet = Outlet::open(&load.output, FORMATS, &signals)?;
     let base = Plan { duration: load.duration, ..plan.clone() };
+    let doubts = preflight::doubts(&plan, &machine);
     let mut hunt = Hunt {
         run: Run::start(plan, machine, &signals, load.output.quiet)?,
         bracket: Bracket::new(bounds),
@@ -53,6 +54,7 @@ pub(crate) fn run(search: &Search) -> Result<Exit, Problem> {
         arrival: search.arrival,
         lacks_connections: false,
     };
+    hunt.run.say(&doubts);
     hunt.go_on()?;
     let answer = hunt.bracket.answer();
     let mut report = hunt.run.finish();
