@@ -152,6 +152,7 @@ fn about_connect(report: &Report, failure: Failure, unreached: Option<&BTreeSet<
         Kind::Closed
         | Kind::Truncated
         | Kind::Swapped
+        | Kind::Misplaced
         | Kind::Lost
         | Kind::Doubled
         | Kind::Corrupted
@@ -263,6 +264,15 @@ fn about_exchange(report: &Report, kind: Kind) -> Option<String> {
         ),
         Kind::Swapped => {
             "Replies were another connection's: the server, or something before it, mixes up who asked.".to_owned()
+        }
+        Kind::Misplaced => {
+            "Replies came in another order than their requests (--pipeline): the server has to answer each connection in order."
+                .to_owned()
+        }
+        Kind::Lost if report.plan.pipeline > 1 => {
+            "Replies had gaps: bytes that were sent did not come back, or came too late, as where a server answers in another \
+             order."
+                .to_owned()
         }
         Kind::Lost => "Replies had gaps: bytes that were sent did not come back, or came too late.".to_owned(),
         Kind::Doubled => "Bytes came back a second time: the server answers twice, or out of an old buffer.".to_owned(),
