@@ -304,6 +304,8 @@ pub(crate) struct Load {
     pub(crate) cores: CoreChoice,
     /// Exit code 3 unless that holds, such as 'p99<2ms,err<0.01%'
     ///
+    /// Where there are too few samples to judge one, and none was missed, the exit code is 4: let it run for longer.
+    ///
     /// Conditions: any percentile (p95, p99.9), max<1s, err<0.01%, rate>10k. With err, failures count against that and are
     /// not by themselves a failed run. `hold` is judged by its heartbeats, or without them by its verifications, and err
     /// is the part of its connections that failed to open, were lost, or answered wrongly.

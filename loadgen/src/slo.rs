@@ -38,6 +38,18 @@ pub(crate) struct Outcome {
     pub(crate) is_met: bool,
 }
 
+impl Outcome {
+    /// Whether it was not kept to: where it could not be measured, nobody knows.
+    pub(crate) fn is_missed(&self) -> bool {
+        !self.is_met && self.measured.is_some()
+    }
+
+    /// What was measured, in words.
+    pub(crate) fn words(&self) -> &str {
+        self.measured.as_deref().unwrap_or("too few samples to tell")
+    }
+}
+
 impl Slo {
     /// What became of each condition in what `recorder` saw. `held` is how many connections were to be held, where it was
     /// not requests that were asked for: failures are held against those then, since the more often each connection

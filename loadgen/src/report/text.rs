@@ -100,12 +100,12 @@ impl Display for Page<'_> {
             row(f, "Note", &warning)?;
         }
         for outcome in report.slo_outcomes() {
-            let measured = outcome.measured.unwrap_or_else(|| "too few samples to tell".to_owned());
-            row(
-                f,
-                if outcome.is_met { "SLO met" } else { "SLO MISSED" },
-                &format!("{}: {measured}", outcome.condition),
-            )?;
+            let name = match outcome.is_met {
+                true => "SLO met",
+                false if outcome.is_missed() => "SLO MISSED",
+                false => "SLO UNKNOWN",
+            };
+            row(f, name, &format!("{}: {}", outcome.condition, outcome.words()))?;
         }
         outcome::verdict(f, report)?;
         row(f, "Result", &outcome::result(report))
@@ -700,7 +700,7 @@ mod tests {
         let text = render(&still);
         assert!(text.contains("Verdict       SUSPECT: the generator stood still for 1.50 s"), "{text}");
         assert!(text.contains("SLO met       p99 < 2.00 ms: 990 us"), "{text}");
-        assert!(text.contains("SLO MISSED    p99.9 < 1.00 s: too few samples to tell"), "{text}");
+        assert!(text.contains("SLO UNKNOWN   p99.9 < 1.00 s: too few samples to tell"), "{text}");
     }
 
     #[test]
