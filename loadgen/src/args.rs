@@ -238,9 +238,9 @@ pub(crate) struct Load {
     /// confidence interval of their mean, and each run's own. `compare` wants five.
     #[arg(long, help_heading = LOAD, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) runs: u16,
-    /// Bytes in a message
-    #[arg(short = 's', long, allow_negative_numbers = true, help_heading = LOAD, value_name = "BYTES", default_value = "64", value_parser = parse_size)]
-    pub(crate) size: u32,
+    /// Bytes in a message [default: 64]
+    #[arg(short = 's', long, allow_negative_numbers = true, help_heading = LOAD, value_name = "BYTES", value_parser = parse_size)]
+    pub(crate) size: Option<u32>,
     /// Send this, such as 'PING\r\n', instead of messages to be echoed
     ///
     /// Escapes: \r \n \t \0 \\ \xHH
@@ -304,6 +304,8 @@ pub(crate) struct Load {
     pub(crate) cores: CoreChoice,
     /// Exit code 3 unless that holds, such as 'p99<2ms,err<0.01%'
     ///
+    /// Where there are too few samples to judge one, and none was missed, the exit code is 4: let it run for longer.
+    ///
     /// Conditions: any percentile (p95, p99.9), max<1s, err<0.01%, rate>10k. With err, failures count against that and are
     /// not by themselves a failed run. `hold` is judged by its heartbeats, or without them by its verifications, and err
     /// is the part of its connections that failed to open, were lost, or answered wrongly.
@@ -357,9 +359,10 @@ pub(crate) struct Held {
 
 /// An open loop: a load with a rate.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("due").args(["rate", "ramp"]).required(true)))]
 pub(crate) struct Open {
     /// Requests due per second, over all connections
-    #[arg(short = 'R', long, allow_negative_numbers = true, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate, required_unless_present = "ramp")]
+    #[arg(short = 'R', long, allow_negative_numbers = true, help_heading = LOAD, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) rate: Option<f64>,
     /// In place of -R, a rate that changes evenly, such as 1k:50k
     ///
@@ -694,7 +697,8 @@ another pace in the last third than in the first. VALID otherwise. Runs of less 
 
 Exit code: 0 all is well; 1 the run failed, was interrupted before it had done all its stages (what there was until \
 then is reported), or is impossible on this machine or with that server; 2 the arguments alone make it impossible; \
-3 a condition of --slo was not kept to; 4 nothing failed, but the verdict is SUSPECT; 5 `compare` found something that \
+3 a condition of --slo was not kept to; 4 nothing failed, but the verdict is SUSPECT, or there were too few samples to \
+judge a condition of --slo; 5 `compare` found something that \
 is really worse. The first that holds of 2, 1, \
 3, 4 is the code. The demonstration shows its verdict and does not end with 4; an interrupted `serve` has done what it \
 was asked: 0.

@@ -208,7 +208,7 @@ impl Client {
         Ok(u64::from(self.sent - begun))
     }
 
-    /// Reads what has come, up to a budget, and verifies it, counting its bytes in `bytes`. What is wrong with a reply that
+    /// Reads what has come, up to a budget, and verifies it, counting its bytes, wrong ones, too, in `bytes`. What is wrong with a reply that
     /// is whole, as an HTTP response of another status can be, is returned. If the first reply is not even begun as it
     /// had to, it is left in `strange`, where that is still empty.
     ///
@@ -235,13 +235,13 @@ impl Client {
                 },
                 Ok(len) => {
                     let is_first = self.begun == 0 && self.received == 0;
+                    *bytes += len as u64;
                     fault = self.verify(speech, &scratch[..len]).inspect_err(|failure| {
                         // Bytes of this run say that it is an echo server, of a sort.
                         if is_first && !matches!(failure.kind, Kind::Swapped | Kind::Lost | Kind::Doubled) {
                             strange.get_or_insert_with(|| Strange::new(&scratch[..len], speech.destination));
                         }
                     })?;
-                    *bytes += len as u64;
                     // Shorter than the buffer means drained (epoll(7)), unless the end of the stream is behind it.
                     self.is_readable = len == scratch.len() || self.is_read_closed;
                     // What the server does behind its last response is no concern of ours.

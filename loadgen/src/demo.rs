@@ -49,7 +49,7 @@ fn plan(machine: &Machine, output: &Output) -> Result<Plan, Problem> {
     let load = Load {
         connections: preflight::suitable(machine, CONNECTIONS_MAX),
         duration: LOOP_TIME,
-        size: 64,
+        size: Some(64),
         send: None,
         expect: None,
         pipeline: None,

@@ -72,9 +72,9 @@ fn server(plan: &Plan, machine: &Machine) -> Vec<Finding> {
     let finding = |thing, sum, grade, remedy| Finding { thing, sum, fits: None, grade, remedy };
     let (connections, limit) = (plan.connections, machine.descriptors_max);
     if plan.is_unix() {
-        return plan.targets.iter().filter_map(unix_listener).chain(limits(plan)).collect();
+        return plan.targets.iter().filter_map(unix_listener).chain(limits(plan)).chain(settings(plan)).collect();
     }
-    let mut found = limits(plan);
+    let mut found: Vec<Finding> = limits(plan).into_iter().chain(settings(plan)).collect();
     if let Some(queues) = AcceptQueues::of(&plan.ips()).and_then(|mut queues| queues.look()) {
         let (listeners, backlog) = (counted(queues.listeners, "listener"), count(queues.backlog));
         let is_short = queues.backlog < BACKLOG_GOOD && connections > queues.backlog;
@@ -132,6 +132,23 @@ fn limits(plan: &Plan) -> Vec<Finding> {
         }
     };
     plan.server_pids.iter().map(of_process).collect()
+}
+
+/// What a server sets itself, beside what the system allows it: only its configuration tells. Loadgen's own has no such.
+fn settings(plan: &Plan) -> Option<Finding> {
+    let is_ours = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == OURS);
+    if !plan.server_pids.is_empty() && plan.server_pids.iter().all(is_ours) {
+        return None;
+    }
+    Some(Finding {
+        thing: SETTINGS,
+        sum: "not visible from here: what it is configured to take, unless it is loadgen's own".to_owned(),
+        fits: None,
+        grade: Grade::Doubtful,
+        remedy:
+            "look at worker_connections in nginx, maxclients in Redis, maxconn in HAProxy, or what such is called there"
+                .to_owned(),
+    })
 }
 
 /// The soft limit of descriptors, of what /proc/PID/limits says: see proc_pid_limits(5).
@@ -255,11 +272,15 @@ fn page(plan: &Plan, findings: &[Finding], most: u64, columns: usize) -> String 
 
 /// Whether it says how it is with the server, too.
 fn is_sure(finding: &Finding) -> bool {
-    finding.thing != LIMITS || finding.grade == Grade::Fits
+    !matches!(finding.thing, LIMITS | SETTINGS) || finding.grade == Grade::Fits
 }
 
-/// What the server sets itself.
+/// What the system allows the server, and what that allows itself.
 const LIMITS: &str = "server's limits";
+const SETTINGS: &str = "server's own";
+
+/// The name of this program's processes.
+const OURS: &str = "loadgen";
 
 /// Columns below which what was found stands under its name, not beside it.
 const ROWS_MIN: usize = 60;
@@ -327,6 +348,23 @@ mod tests {
                      Max processes             95840                95840                processes \n\
                      Max open files            1024                 20000                files     \n";
         assert_eq!((descriptors_max(table), descriptors_max("")), (Some(1024), None));
+    }
+
+    #[test]
+    fn what_a_foreign_server_is_configured_to_take_is_said_not_to_be_visible() {
+        let page_of = |arguments: &str| {
+            let plan = plan(arguments).unwrap();
+            page(&plan, settings(&plan).as_slice(), 5, 200)
+        };
+        // Processes of the tests bear another name.
+        for arguments in
+            ["127.0.0.1:1 -c 10", "192.0.2.1:1 -c 10", &format!("127.0.0.1:1 --server-pid {}", std::process::id())]
+        {
+            let page = page_of(arguments);
+            for wanted in ["PERHAPS", "worker_connections", "maxclients", "maxconn", "On this side it fits"] {
+                assert!(page.contains(wanted), "no '{wanted}' in {page}");
+            }
+        }
     }
 
     #[test]

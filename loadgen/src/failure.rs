@@ -49,6 +49,8 @@ pub(crate) enum Kind {
     Truncated,
     /// The reply's bytes are another connection's.
     Swapped,
+    /// The reply is that to a later request of its connection, and the one that was expected came behind it.
+    Misplaced,
     /// The reply has a gap: bytes of its own are missing, or come later than those behind them.
     Lost,
     /// The reply's bytes are of its own connection, and came before.
@@ -144,7 +146,7 @@ impl Kind {
 
     /// Whether it is one of bytes that came and are wrong.
     pub(crate) fn is_of_bytes(self) -> bool {
-        matches!(self, Kind::Swapped | Kind::Lost | Kind::Doubled | Kind::Corrupted | Kind::Surplus)
+        matches!(self, Kind::Swapped | Kind::Misplaced | Kind::Lost | Kind::Doubled | Kind::Corrupted | Kind::Surplus)
     }
 
     /// Its name in results.
@@ -180,6 +182,7 @@ named! {
     Closed "closed by the server"
     Truncated "truncated"
     Swapped "swapped"
+    Misplaced "another request's reply"
     Lost "bytes lost"
     Doubled "bytes doubled"
     Corrupted "corrupted"

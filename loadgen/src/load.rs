@@ -40,7 +40,9 @@ pub(crate) fn run(targets: &[Target], load: &Load, stages: &[Stage]) -> Result<E
     } else {
         (None, plan)
     };
+    let doubts = preflight::doubts(&plan, &machine);
     let mut run = Run::start(plan, machine, &signals, load.output.quiet)?;
+    run.say(&doubts);
     if churn.is_none() {
         run.stage(Stage::Connect)?;
     }
@@ -129,13 +131,21 @@ fn protocol(targets: &[Target], load: &Load, closes: bool) -> Result<Protocol, S
     match (script, paths.len()) {
         (Some(_), 1..) => Err("http:// has requests and replies of its own: leave out --send and --expect".to_owned()),
         (Some((send, expect)), _) => Ok(Protocol::Script(Arc::new(Script::new(send, expect)?))),
-        (None, 0) => Ok(Protocol::Echo { size: load.size }),
+        (None, 0) => Ok(Protocol::Echo { size: load.size.unwrap_or(SIZE_USUAL) }),
+        (None, _) if load.size.is_some() => {
+            Err("-s is the size of a message to be echoed, and an HTTP request has none: leave it out; what a response has is \
+                 the server's affair"
+                .to_owned())
+        }
         (None, http) if http < targets.len() => {
             Err("some targets are http:// and others are not: measure one kind".to_owned())
         }
         _ => Ok(Protocol::Http(Arc::new(Http::new(targets.iter().map(Target::authority).zip(paths), closes)))),
     }
 }
+
+/// Bytes in a message, if nothing else is said: see the help of `--size`.
+const SIZE_USUAL: u32 = 64;
 
 /// A number that no other run has: the time, in nanoseconds, and the process.
 pub(crate) fn fresh_seed() -> u64 {

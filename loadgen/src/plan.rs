@@ -376,7 +376,7 @@ pub(crate) mod tests {
         let Some(Command::Rr(rr)) = Args::parse_from(line.split_whitespace()).command else { panic!("{line}") };
         let names: Vec<String> = rr.targets.iter().map(ToString::to_string).collect();
         let targets = rr.targets.iter().map(|target| target.resolve(rr.load.timeout)).collect::<Result<_, _>>()?;
-        let protocol = Protocol::Echo { size: rr.load.size };
+        let protocol = Protocol::Echo { size: rr.load.size.unwrap_or(64) };
         Plan::new(&rr.load, (names.join(","), targets, protocol), &machine(), 1).map_err(|problem| problem.to_string())
     }
 
@@ -384,7 +384,7 @@ pub(crate) mod tests {
     pub(crate) fn plan_inside(arguments: &str) -> Plan {
         let line = format!("loadgen hold {arguments}");
         let Some(Command::Hold(hold)) = Args::parse_from(line.split_whitespace()).command else { panic!("{line}") };
-        let protocol = Protocol::Echo { size: hold.load.size };
+        let protocol = Protocol::Echo { size: hold.load.size.unwrap_or(64) };
         Plan::new(&hold.load, ("inside".into(), Vec::new(), protocol), &machine(), 1).unwrap()
     }
 

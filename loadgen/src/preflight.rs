@@ -83,6 +83,23 @@ pub(crate) fn check(plan: &Plan, machine: &Machine) -> Result<(), Shortage> {
     }
 }
 
+/// What `plan` perhaps lacks of `machine`'s memory, each a sentence: no reason to refuse it, but to say so beforehand, for
+/// where it does run out, it does so in the middle.
+pub(crate) fn doubts(plan: &Plan, machine: &Machine) -> Vec<String> {
+    let found = [Some(memory(plan, machine)), memory_of_cgroup(plan, machine)];
+    let doubtful = found.into_iter().flatten().filter(|finding| finding.grade == Grade::Doubtful);
+    let sentence = |it: Finding| {
+        let fits = count(it.fits.unwrap_or_default());
+        format!(
+            "perhaps out of {} for {}: {}; {fits} surely fit",
+            it.thing,
+            counted(plan.connections, "connection"),
+            it.sum
+        )
+    };
+    doubtful.map(sentence).collect()
+}
+
 /// All that `plan` needs of `machine`, the likeliest to run short first.
 pub(crate) fn findings(plan: &Plan, machine: &Machine) -> Vec<Finding> {
     let of_tcp = |finding: fn(&Plan, &Machine) -> Option<Finding>| finding(plan, machine).filter(|_| !plan.is_unix());
@@ -106,7 +123,8 @@ pub(crate) fn findings(plan: &Plan, machine: &Machine) -> Vec<Finding> {
 /// How many connections suit `machine` when both ends of each are this process's: what fits half of its memory, and no
 /// more than `most`.
 pub(crate) fn suitable(machine: &Machine, most: u64) -> u64 {
-    let of_cgroup = machine.cgroup.memory.as_ref().map_or(u64::MAX, |it| it.left.saturating_sub(PROGRAM_BYTES));
+    let program = program_bytes(machine.cores.len());
+    let of_cgroup = machine.cgroup.memory.as_ref().map_or(u64::MAX, |it| it.left.saturating_sub(program));
     let by_memory = machine.memory_available_bytes.min(of_cgroup) / 2 / (2 * CONNECTION_END_BYTES);
     by_memory.min(most).min(layout::both_ends_max(machine.descriptors_max)).max(1)
 }
@@ -200,8 +218,9 @@ fn memory(plan: &Plan, machine: &Machine) -> Finding {
     let available = machine.memory_available_bytes;
     // Both ends of a connection to this machine lie in this machine's memory, whichever process has them.
     let ends = if plan.is_server_here() { 2 } else { 1 };
-    let pipeline = Pipeline::bytes(plan.pipeline) + pipeline_kernel_bytes(plan);
-    let each = CONNECTION_END_BYTES * ends + pipeline;
+    let (own, kernels) = (Pipeline::bytes(plan.pipeline), pipeline_kernel_bytes(plan));
+    let (least_each, pipeline) = (CONNECTION_END_BYTES * ends + own, own + kernels);
+    let each = least_each + kernels;
     // Toward this machine, the other shards are here, too.
     let (connections, sharing) =
         if ends == 2 { (plan.connections_whole, plan.shard.count) } else { (plan.connections, 1) };
@@ -214,14 +233,22 @@ fn memory(plan: &Plan, machine: &Machine) -> Finding {
         ),
     };
     let sum = format!(
-        "{} a connection ({}{}), {} in all, of {} available",
+        "{}{} a connection ({}{}), {} in all, of {} available",
+        if kernels > 0 { "up to " } else { "" },
         bytes(each),
         if ends == 2 { "both ends: kernel, server and loadgen" } else { "kernel and loadgen" },
         at_once,
         bytes(needed),
         bytes(available)
     );
-    graded("memory", plan, available / each / sharing, sum, format!("{remedy}stop other programs, or add memory"))
+    // What the kernel has of a pipeline is no more than that, and mostly less: a server that keeps up leaves nothing there.
+    let grade = match plan.connections {
+        wanted if wanted > available / least_each / sharing => Grade::Short,
+        wanted if wanted > available / each / sharing => Grade::Doubtful,
+        _ => Grade::Fits,
+    };
+    let remedy = format!("{remedy}stop other programs, or add memory");
+    Finding { thing: "memory", sum, fits: Some(available / each / sharing), grade, remedy }
 }
 
 /// What the kernel has of a connection's requests, or of the replies to them, where several are under way at once. (Of one
@@ -232,7 +259,8 @@ fn pipeline_kernel_bytes(plan: &Plan) -> u64 {
         return 0;
     }
     let added = if plan.is_server_here() { UNREAD_BYTES } else { UNACKNOWLEDGED_BYTES };
-    (plan.under_way_bytes() + u64::from(plan.pipeline) * added).min(BUFFERS_BYTES_MAX)
+    let most = if plan.is_unix() { UNIX_BUFFERS_BYTES_MAX } else { BUFFERS_BYTES_MAX };
+    (plan.under_way_bytes() + u64::from(plan.pipeline) * added).min(most)
 }
 
 /// Memory that this process's cgroups leave it, as a container has it: who takes more is killed without a word.
@@ -241,7 +269,8 @@ fn pipeline_kernel_bytes(plan: &Plan) -> u64 {
 /// this process; where it is another one on this machine, it may be in the same container, or not.
 fn memory_of_cgroup(plan: &Plan, machine: &Machine) -> Option<Finding> {
     let Allowance { file, limit, left } = machine.cgroup.memory.as_ref()?;
-    let free = left.saturating_sub(PROGRAM_BYTES);
+    let program = program_bytes(plan.threads());
+    let free = left.saturating_sub(program);
     // Whether the kernel's part of what is under way is the cgroup's depends on the version.
     let (own, kernels) = (Pipeline::bytes(plan.pipeline), pipeline_kernel_bytes(plan));
     let least_each = OPENED_END_BYTES + own + if plan.is_server_inside() { ACCEPTED_END_BYTES } else { 0 };
@@ -254,7 +283,7 @@ fn memory_of_cgroup(plan: &Plan, machine: &Machine) -> Option<Finding> {
         wanted if wanted > surely => Grade::Doubtful,
         _ => Grade::Fits,
     };
-    let needed = connections.saturating_mul(each).saturating_add(PROGRAM_BYTES);
+    let needed = connections.saturating_mul(each).saturating_add(program);
     let where_server =
         if ends == 2 && !plan.is_server_inside() { ", with the server in this container, too," } else { "" };
     let (all, rest, whole) = (bytes(needed), bytes(*left), bytes(*limit));
@@ -266,6 +295,11 @@ fn memory_of_cgroup(plan: &Plan, machine: &Machine) -> Option<Finding> {
          Kubernetes, MemoryMax= in a unit"
     );
     Some(Finding { thing: "cgroup memory", sum, fits: Some(surely), grade, remedy })
+}
+
+/// What the program takes of its cgroup's memory beside connections, with so many workers.
+fn program_bytes(workers: usize) -> u64 {
+    PROGRAM_BYTES + workers as u64 * WORKER_BYTES
 }
 
 /// `fs.file-max`: of all processes together.
@@ -382,9 +416,12 @@ const CONNECTION_END_BYTES: u64 = 4 * 1024 + 200;
 const OPENED_END_BYTES: u64 = 4_200;
 const ACCEPTED_END_BYTES: u64 = 1_500;
 
-/// What the program takes of its cgroup's memory beside connections: code, histograms, buffers, and what the kernel has for
-/// its threads.
+/// What the program takes of its cgroup's memory beside connections and workers: code, histograms, and what the kernel has
+/// for it.
 const PROGRAM_BYTES: u64 = 16 << 20;
+
+/// What each worker takes: its buffers, histograms and stack, and what the kernel has for its thread (measured: 460 KiB).
+const WORKER_BYTES: u64 = 460 << 10;
 
 /// More connections a second than a machine opens and closes.
 const FAST_PER_S: u64 = 200_000;
@@ -400,6 +437,10 @@ const UNREAD_BYTES: u64 = 66;
 
 /// What a sender's and a receiver's buffer grow to, unless somebody has set `net.ipv4.tcp_wmem` and `tcp_rmem`.
 const BUFFERS_BYTES_MAX: u64 = (4 << 20) + (6 << 20);
+
+/// The same of a Unix socket's, which has only a sender's buffer, in each direction (`net.core.wmem_default`): one message
+/// more may be begun while it is not full, of up to half of it.
+const UNIX_BUFFERS_BYTES_MAX: u64 = 2 * 212_992 * 3 / 2;
 
 #[cfg(test)]
 mod tests {
@@ -493,10 +534,10 @@ mod tests {
         assert_eq!(check(&plan("192.0.2.1:1 -c 200").unwrap(), &small), Ok(()));
     }
 
-    /// That machine, where a container leaves so much memory beside what the program takes.
-    fn container(left: u64) -> Machine {
+    /// That machine, where a container leaves so much memory beside what the program takes with so many workers.
+    fn container(left: u64, workers: usize) -> Machine {
         let file = "/sys/fs/cgroup/memory.max".to_owned();
-        let memory = Some(Allowance { file, limit: 1 << 30, left: left + PROGRAM_BYTES });
+        let memory = Some(Allowance { file, limit: 1 << 30, left: left + program_bytes(workers) });
         Machine { cgroup: Cgroup { memory, threads: None }, ..machine() }
     }
 
@@ -504,8 +545,8 @@ mod tests {
     fn a_containers_memory_is_a_limit_of_its_own() {
         let remote = |arguments: &str| plan(&format!("192.0.2.1:1 {arguments}")).unwrap();
         let here = |arguments: &str| plan(&format!("127.0.0.1:1 {arguments}")).unwrap();
-        let small = container(2 * CONNECTION_END_BYTES * 1_000);
-        let of = |plan: &Plan| memory_of_cgroup(plan, &small).map(|it| (it.grade, it.fits.unwrap())).unwrap();
+        let small = |plan: &Plan| container(2 * CONNECTION_END_BYTES * 1_000, plan.threads());
+        let of = |plan: &Plan| memory_of_cgroup(plan, &small(plan)).map(|it| (it.grade, it.fits.unwrap())).unwrap();
         assert_eq!(of(&plan_inside("-c 1000")), (Grade::Fits, 1_000));
         assert_eq!(of(&plan_inside("-c 1001")), (Grade::Doubtful, 1_000));
         assert_eq!(of(&plan_inside("-c 1508")), (Grade::Short, 1_000));
@@ -516,19 +557,30 @@ mod tests {
         assert_eq!(of(&here("-c 2045")), (Grade::Doubtful, 1_000), "the server may be in another container");
         assert_eq!(of(&here("-c 2046")), (Grade::Short, 1_000), "but this process is in this one");
         assert_eq!(of(&here("-c 1004 --shard 0/4")), (Grade::Doubtful, 250), "and so may be the other shards");
-        let deep = memory_of_cgroup(&remote("-c 2000 --pipeline 64"), &small).unwrap();
+        let deep = remote("-c 2000 --pipeline 64");
+        let deep = memory_of_cgroup(&deep, &small(&deep)).unwrap();
         assert!(deep.grade == Grade::Short && deep.fits < Some(200), "what is under way counts: {deep:?}");
-        let sentence = check(&plan_inside("-c 5k"), &small).unwrap_err().to_string();
+        let many = plan_inside("-c 5k");
+        let sentence = check(&many, &small(&many)).unwrap_err().to_string();
         for wanted in ["/sys/fs/cgroup/memory.max", "1.00 GiB", "raise the container's memory limit", "`-c 1000`"] {
             assert!(sentence.contains(wanted), "no '{wanted}' in {sentence}");
         }
     }
 
     #[test]
+    fn each_worker_takes_memory_of_its_container() {
+        let of = |threads: usize| {
+            let plan = plan(&format!("192.0.2.1:1 -c 100 --threads {threads}")).unwrap();
+            memory_of_cgroup(&plan, &container(100 * CONNECTION_END_BYTES, 2)).unwrap().grade
+        };
+        assert_eq!([of(1), of(2), of(3)], [Grade::Fits, Grade::Fits, Grade::Short]);
+    }
+
+    #[test]
     fn the_memory_limit_that_is_advised_is_enough() {
         for connections in [1_000, 40_000, 300_000] {
             let plan = plan_inside(&format!("-c {connections}"));
-            let small = container(0);
+            let small = container(0, 0);
             let remedy = memory_of_cgroup(&plan, &small).unwrap().remedy;
             let mebibytes = remedy.split("--memory=").nth(1).and_then(|rest| rest.split('m').next()).unwrap();
             let before = small.cgroup.memory.clone().unwrap();
@@ -570,12 +622,21 @@ mod tests {
         let each = 2 * CONNECTION_END_BYTES + 16 * (64 + UNREAD_BYTES + 8) + 8;
         let small = Machine { memory_available_bytes: each * 100, ..machine() };
         assert_eq!(check(&plan("127.0.0.1:1 -c 100 --pipeline 16").unwrap(), &small), Ok(()));
-        assert_eq!(short(&plan("127.0.0.1:1 -c 101 --pipeline 16").unwrap(), &small), [("memory", Some(100))]);
+        // More than surely fit are doubtful: the kernel's part is the most that it may be.
+        let more = plan("127.0.0.1:1 -c 101 --pipeline 16").unwrap();
+        assert_eq!((check(&more, &small), memory(&more, &small).grade), (Ok(()), Grade::Doubtful));
+        let doubts = doubts(&more, &small);
+        assert!(doubts.len() == 1 && doubts[0].ends_with("; 100 surely fit"), "{doubts:?}");
+        assert_eq!(short(&plan("127.0.0.1:1 -c 130 --pipeline 16").unwrap(), &small), [("memory", Some(100))]);
         assert_eq!(check(&plan("127.0.0.1:1 -c 101 --pipeline 1").unwrap(), &small), Ok(()));
         let sum = memory(&plan("127.0.0.1:1 -c 100 --pipeline 16").unwrap(), &small).sum;
         assert!(sum.contains("16 requests at once: 2.16 KiB"), "{sum}");
         let sum = memory(&plan("192.0.2.1:1 -c 100 --pipeline 16").unwrap(), &small).sum;
         assert!(sum.contains("16 requests at once: 14.1 KiB"), "{sum}");
+        // A Unix socket's buffers are smaller.
+        let kernels =
+            |target: &str| pipeline_kernel_bytes(&plan(&format!("{target} -c 1 -s 1MiB --pipeline 64")).unwrap());
+        assert_eq!([kernels("unix:/run/a.sock"), kernels("127.0.0.1:1")], [UNIX_BUFFERS_BYTES_MAX, BUFFERS_BYTES_MAX]);
         // Buffers are full long before all of it is in the kernel.
         let large = plan("127.0.0.1:1 -c 100 -s 8MiB --pipeline 16").unwrap();
         assert_eq!(short(&large, &machine()), []);
@@ -603,7 +664,7 @@ mod tests {
         assert_eq!(suitable(&machine(), 5_000), 5_000);
         let small = Machine { memory_available_bytes: 4 * CONNECTION_END_BYTES * 10, ..machine() };
         assert_eq!(suitable(&small, 5_000), 10);
-        assert_eq!(suitable(&container(4 * CONNECTION_END_BYTES * 10), 5_000), 10);
+        assert_eq!(suitable(&container(4 * CONNECTION_END_BYTES * 10, machine().cores.len()), 5_000), 10);
         let tables = Machine { descriptors_max: 80, ..machine() };
         assert_eq!(suitable(&tables, 5_000), layout::both_ends_max(80));
         assert_eq!(suitable(&Machine { memory_available_bytes: 0, ..machine() }, 5_000), 1);

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::quantity::{parse_duration, parse_rate, rate_text, span};
 use crate::recorder::{Recorder, total};
+use crate::times::Times;
 
 /// Conditions that have to hold together, such as `p99<2ms,err<0.01%`.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +36,18 @@ pub(crate) struct Outcome {
     pub(crate) measured: Option<String>,
     /// Whether it was kept to; not, where it could not be measured.
     pub(crate) is_met: bool,
+}
+
+impl Outcome {
+    /// Whether it was not kept to: where it could not be measured, nobody knows.
+    pub(crate) fn is_missed(&self) -> bool {
+        !self.is_met && self.measured.is_some()
+    }
+
+    /// What was measured, in words.
+    pub(crate) fn words(&self) -> &str {
+        self.measured.as_deref().unwrap_or("too few samples to tell")
+    }
 }
 
 impl Slo {
@@ -98,24 +111,15 @@ impl Condition {
     fn judge(&self, recorder: &Recorder, held: Option<u64>) -> Outcome {
         let times = &recorder.latency;
         let (measured, is_met) = match *self {
-            // What was never answered took longer than all that was.
-            Condition::Percentile { percent, below_ns } => {
-                let all = (times.len() + missing(recorder)) as f64;
-                let beyond = (all * (100.0 - percent) / 100.0).floor();
-                let quantile = percent / 100.0 * all / times.len().max(1) as f64;
-                match (beyond >= BEYOND_MIN, quantile > 1.0) {
-                    (false, _) => (None, false),
-                    (true, true) => (Some(NEVER.to_owned()), false),
-                    (true, false) => {
-                        let ns = times.at_quantile(quantile);
-                        (Some(span(ns)), ns < below_ns)
-                    }
-                }
-            }
+            Condition::Percentile { percent, below_ns } => match Reached::of(times, missing(recorder), percent) {
+                Reached::TooFew => (None, false),
+                Reached::Never => (Some(NEVER.to_owned()), false),
+                Reached::Within(ns) => (Some(apart(ns, below_ns)), ns < below_ns),
+            },
             Condition::Max { .. } if missing(recorder) > 0 => (Some(NEVER.to_owned()), false),
             Condition::Max { below_ns } => {
                 let ns = (times.len() > 0).then(|| times.max());
-                (ns.map(span), ns.is_some_and(|ns| ns < below_ns))
+                (ns.map(|ns| apart(ns, below_ns)), ns.is_some_and(|ns| ns < below_ns))
             }
             Condition::Errors { below } => {
                 let part = held.map_or_else(|| error_part(recorder), |connections| lost_part(recorder, connections));
@@ -125,15 +129,57 @@ impl Condition {
             }
             Condition::Rate { above_per_s } => {
                 let rate = recorder.answered_per_s();
-                (Some(format!("{}/s", rate_text(rate))), rate > above_per_s)
+                let shown = Some(rate_text(rate)).filter(|shown| *shown != rate_text(above_per_s));
+                (Some(format!("{}/s", shown.unwrap_or_else(|| rate.to_string()))), rate > above_per_s)
             }
         };
         Outcome { condition: self.to_string(), measured, is_met }
     }
 }
 
+/// Within which time a part of all requests was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// Too few lie beyond it to tell.
+    TooFew,
+    /// So many were never answered that it is among those.
+    Never,
+    /// Within so many nanoseconds.
+    Within(u64),
+}
+
+impl Reached {
+    /// That for `percent` of requests that took these `times`, and `missing` others: what was never answered took longer
+    /// than all that was.
+    pub(crate) fn of(times: &Times, missing: u64, percent: f64) -> Reached {
+        let all = (times.len() + missing) as f64;
+        let beyond = (all * (100.0 - percent) / 100.0).floor();
+        let quantile = percent / 100.0 * all / times.len().max(1) as f64;
+        match (beyond >= BEYOND_MIN, quantile > 1.0) {
+            (false, _) => Reached::TooFew,
+            (true, true) => Reached::Never,
+            (true, false) => Reached::Within(times.at_quantile(quantile)),
+        }
+    }
+}
+
+/// `ns` with three digits, or with as many as show on which side of `limit_ns` it lies.
+fn apart(ns: u64, limit_ns: u64) -> String {
+    let (value, unit) = match limit_ns {
+        0..1_000 => return span(ns),
+        1_000..1_000_000 => (ns as f64 / 1e3, "us"),
+        1_000_000..1_000_000_000 => (ns as f64 / 1e6, "ms"),
+        _ => (ns as f64 / 1e9, "s"),
+    };
+    match span(ns) == span(limit_ns) || ns.abs_diff(limit_ns) < limit_ns / 200 {
+        true if ns == limit_ns => format!("exactly {}", span(ns)),
+        true => format!("{value} {unit}"),
+        false => span(ns),
+    }
+}
+
 /// Requests that have no time because they were never answered.
-fn missing(recorder: &Recorder) -> u64 {
+pub(crate) fn missing(recorder: &Recorder) -> u64 {
     total(&recorder.request_failures) + recorder.unfinished
 }
 
@@ -246,6 +292,22 @@ mod tests {
         assert!(!slo.asks_for_rate() && "rate>1".parse::<Slo>().unwrap().asks_for_rate());
         assert_eq!(met("p99.9<1s", &run), [false], "too few samples: not kept to");
         assert_eq!("p99.9<1s".parse::<Slo>().unwrap().judge(&run, None)[0].measured, None);
+    }
+
+    #[test]
+    fn what_misses_by_little_is_shown_to_miss() {
+        assert_eq!(apart(20_013_055, 20_000_000), "20.013055 ms");
+        assert_eq!(apart(19_999_999, 20_000_000), "19.999999 ms");
+        assert_eq!(apart(999_999_999, 1_000_000_000), "0.999999999 s");
+        assert_eq!(apart(20_000_000, 20_000_000), "exactly 20.0 ms", "which is not below it");
+        assert_eq!([apart(21_000_000, 20_000_000), apart(7, 9)], ["21.0 ms", "7 ns"]);
+        let mut run = recorder();
+        (run.answered_in_window, run.window_ns) = (4_999_996, 1_000_000_000);
+        let outcome = "rate>5M".parse::<Slo>().unwrap().judge(&run, None).remove(0);
+        assert!(!outcome.is_met && outcome.measured.as_deref() == Some("4,999,996/s"), "{outcome:?}");
+        (run.answered_in_window, run.window_ns) = (9_999, 2_000_000_000);
+        let outcome = "rate>5k".parse::<Slo>().unwrap().judge(&run, None).remove(0);
+        assert!(!outcome.is_met && outcome.measured.as_deref() == Some("4999.5/s"), "{outcome:?}");
     }
 
     #[test]

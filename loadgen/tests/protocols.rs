@@ -119,6 +119,19 @@ fn a_reply_in_pieces_is_whole_with_the_last_and_one_too_many_is_told() {
 }
 
 #[test]
+fn the_bytes_of_a_wrong_reply_came_back_too() {
+    let server = Server::start(
+        |_, mut stream| {
+            while stream.read_exact(&mut [0; 3]).is_ok() && stream.write_all(b"NO\n").is_ok() {}
+        },
+    );
+    let (code, results) = measure(&format!("rr {} -c 3 -d 200ms --send abc --expect +OK\\n", server.address));
+    let closed = stage(&results, "closed");
+    assert_eq!((code, failures(closed, "request_failures", "unexpected reply")), (Some(1), 3), "{closed:#}");
+    assert_eq!(closed["bytes_received"], 9, "{closed:#}");
+}
+
+#[test]
 fn what_makes_no_sense_is_wrong_usage() {
     for wrong in ["--send a", "--expect a", "--send a --expect b*", "--send \\q --expect a", "--send a --expect b -s 5"]
     {

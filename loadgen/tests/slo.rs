@@ -71,3 +71,14 @@ fn nonsense_is_wrong_usage() {
         assert!(outcome.stderr.contains("give p99<2ms") || outcome.stderr.contains("unit"), "{}", outcome.stderr);
     }
 }
+
+#[test]
+fn a_condition_that_too_few_samples_can_judge_is_no_miss_but_exit_code_4() {
+    let server = Server::good();
+    let line = format!("open {} -c 4 -R 100 --arrival constant -d 500ms --slo", server.address);
+    let outcome = loadgen(&format!("{line} p99.99<10s -q"));
+    assert_eq!(outcome.code, Some(4), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("SLO UNKNOWN   p99.99 < 10.0 s: too few samples to tell"), "{}", outcome.stdout);
+    let outcome = loadgen(&format!("{line} p99.99<10s,p50<1us -q"));
+    assert_eq!(outcome.code, Some(3), "what was missed was missed: {}", outcome.stdout);
+}

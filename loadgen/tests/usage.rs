@@ -12,6 +12,8 @@ fn wrong_usage_is_exit_code_2() {
     for (line, wanted) in [
         ("rr", "TARGET"),
         ("open 127.0.0.1:1", "--rate"),
+        ("open 127.0.0.1:1", "--ramp"),
+        ("rr http://127.0.0.1:1/ -s 100", "leave it out"),
         ("rr 127.0.0.1", "no port"),
         ("rr udp://127.0.0.1:1", "not a protocol"),
         ("rr 127.0.0.1:1 -c 0", "at least 1"),

@@ -97,7 +97,7 @@ impl Client {
                 let is_first = self.begun == 0 && self.received == 0;
                 *brought.bytes += len as u64;
                 self.verify_pipelined(speech, &scratch[..len], under_way, brought.whole).inspect_err(|failure| {
-                    let is_ours = matches!(failure.kind, Kind::Swapped | Kind::Lost | Kind::Doubled);
+                    let is_ours = matches!(failure.kind, Kind::Swapped | Kind::Misplaced | Kind::Lost | Kind::Doubled);
                     if is_first && brought.whole.is_empty() && !is_ours {
                         brought.strange.get_or_insert_with(|| Strange::new(&scratch[..len], speech.destination));
                     }
@@ -230,8 +230,23 @@ impl Client {
         let wrong = (0..len).find(|at| stream.byte_at(position + *at as u64) != bytes[*at]).unwrap_or(len);
         let least = if ((len - wrong) as u64) < 3 * CELL { len.min(wrong + 1) } else { len };
         let mut kinds = (least..=len).rev().map(|len| kind(&bytes[..len]));
-        let kind = kinds.find(|kind| *kind != Kind::Corrupted).unwrap_or(Kind::Corrupted);
+        let kind = match kinds.find(|kind| *kind != Kind::Corrupted).unwrap_or(Kind::Corrupted) {
+            Kind::Lost if self.is_out_of_order(speech, bytes) => Kind::Misplaced,
+            kind => kind,
+        };
         Failure::new(if self.state == State::Busy { Act::Reply } else { self.act() }, kind)
+    }
+
+    /// Whether `bytes`, with which a reply begins, are the first of what a later request has sent, and the reply that was
+    /// expected stands behind it. Without that it may have been left out as well.
+    fn is_out_of_order(&self, speech: &Speech<'_>, bytes: &[u8]) -> bool {
+        let Some(cell) = bytes.first_chunk().filter(|_| self.received == 0 && u64::from(self.size) >= CELL) else {
+            return false;
+        };
+        let (owner, belongs) = speech.stream.owner(*cell);
+        let is_later = belongs > self.begun && (belongs - self.begun).is_multiple_of(self.span(1));
+        let mut others = bytes.chunks(self.size as usize).skip(1).filter_map(<[u8]>::first_chunk::<{ CELL as usize }>);
+        owner == speech.stream.connection() && is_later && others.any(|cell| speech.stream.matches(self.begun, cell))
     }
 
     /// How much of the stream so many messages take.
@@ -298,6 +313,10 @@ mod tests {
                 assert_eq!(changed, (1, Kind::Corrupted), "{size}, {at} changed");
             }
             assert_eq!(kind(&|all| [&all[..len], &all[2 * len..]].concat()), (1, Kind::Lost), "{size}: one left out");
+            let swapped =
+                kind(&|all| [&all[..len], &all[2 * len..3 * len], &all[len..2 * len], &all[3 * len..]].concat());
+            let later = if size < 8 { Kind::Lost } else { Kind::Misplaced };
+            assert_eq!(swapped, (1, later), "{size}: two in the wrong order");
             assert_eq!(kind(&|all| [&all[..2 * len], &all[len..]].concat()), (2, Kind::Doubled), "{size}: one twice");
         }
     }

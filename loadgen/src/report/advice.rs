@@ -12,10 +12,14 @@ use crate::recorder::{Failures, Recorder};
 use crate::report::percentiles::Percentiles;
 use crate::report::{Ending, Report, StageResult};
 use crate::routes::Sources;
+use crate::search::found::Found;
 use crate::stage::Stage;
 
 const NOT_CLOSED: &str = "The server did not close connections behind its replies, in time and with a FIN, as --close server wants \
                           it to: --close reset and --close fin close them from this side.";
+
+/// What becomes of connections that the server has ended, except between the trials of a search.
+const NOT_REOPENED: &str = "loadgen does not reopen them.";
 
 /// Sentences about `report`, the most urgent first, each once; none when there is nothing to say. What stands in backticks
 /// is a command to be copied.
@@ -59,6 +63,18 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
     sentences.extend(about_limits(report));
     let mut seen = HashSet::new();
     sentences.retain(|sentence| seen.insert(sentence.clone()));
+    sentences
+}
+
+/// Sentences about a search: on all its trials, and on what it found.
+pub(crate) fn of_search(found: &Found) -> Vec<String> {
+    let mut sentences = sentences(&found.everything());
+    // What they say of an open loop's rate is said of the search as a whole.
+    sentences.retain(|sentence| found.lacks_connections || !sentence.contains("-R"));
+    if !found.lacks_connections {
+        sentences.iter_mut().for_each(|it| *it = it.replace(NOT_REOPENED, "they are reopened before the next trial."));
+    }
+    sentences.extend(found.advice());
     sentences
 }
 
@@ -136,6 +152,7 @@ fn about_connect(report: &Report, failure: Failure, unreached: Option<&BTreeSet<
         Kind::Closed
         | Kind::Truncated
         | Kind::Swapped
+        | Kind::Misplaced
         | Kind::Lost
         | Kind::Doubled
         | Kind::Corrupted
@@ -248,6 +265,15 @@ fn about_exchange(report: &Report, kind: Kind) -> Option<String> {
         Kind::Swapped => {
             "Replies were another connection's: the server, or something before it, mixes up who asked.".to_owned()
         }
+        Kind::Misplaced => {
+            "Replies came in another order than their requests (--pipeline): the server has to answer each connection in order."
+                .to_owned()
+        }
+        Kind::Lost if report.plan.pipeline > 1 => {
+            "Replies had gaps: bytes that were sent did not come back, or came too late, as where a server answers in another \
+             order."
+                .to_owned()
+        }
         Kind::Lost => "Replies had gaps: bytes that were sent did not come back, or came too late.".to_owned(),
         Kind::Doubled => "Bytes came back a second time: the server answers twice, or out of an old buffer.".to_owned(),
         Kind::Corrupted => {
@@ -258,8 +284,7 @@ fn about_exchange(report: &Report, kind: Kind) -> Option<String> {
                 .to_owned()
         }
         Kind::Closed | Kind::Truncated | Kind::Reset => {
-            "The server ended connections that were in use. Its log may say why; loadgen does not reopen them."
-                .to_owned()
+            format!("The server ended connections that were in use. Its log may say why; {NOT_REOPENED}")
         }
         Kind::Status(status) => format!(
             "The server answered with HTTP status {status}: its connections are kept, and the requests count as failed."

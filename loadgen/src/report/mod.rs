@@ -181,7 +181,7 @@ impl Report {
                 outcomes = judged;
                 continue;
             }
-            for (kept, new) in outcomes.iter_mut().zip(judged).filter(|(kept, _)| kept.is_met) {
+            for (kept, new) in outcomes.iter_mut().zip(judged).filter(|(kept, new)| kept.is_met || new.is_missed()) {
                 *kept = new;
             }
         }
@@ -213,12 +213,14 @@ impl Report {
     }
 
     /// How the program ends. A run that failed is no measurement; a condition that was missed is a no, whoever was the
-    /// reason for it; a yes, or figures without a condition, count only if they are what they seem.
+    /// reason for it; a yes, or figures without a condition, count only if they are what they seem, and if there were
+    /// samples enough to judge all conditions.
     pub(crate) fn exit(&self) -> Exit {
-        let is_missed = self.slo_outcomes().iter().any(|outcome| !outcome.is_met);
+        let outcomes = self.slo_outcomes();
         match () {
             () if self.is_failed() => Exit::Failed,
-            () if is_missed => Exit::Missed,
+            () if outcomes.iter().any(Outcome::is_missed) => Exit::Missed,
+            () if outcomes.iter().any(|outcome| !outcome.is_met) => Exit::Suspect,
             () if !Verdict::of(self).reasons().is_empty() => Exit::Suspect,
             () => Exit::Ok,
         }

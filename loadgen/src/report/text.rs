@@ -100,12 +100,12 @@ impl Display for Page<'_> {
             row(f, "Note", &warning)?;
         }
         for outcome in report.slo_outcomes() {
-            let measured = outcome.measured.unwrap_or_else(|| "too few samples to tell".to_owned());
-            row(
-                f,
-                if outcome.is_met { "SLO met" } else { "SLO MISSED" },
-                &format!("{}: {measured}", outcome.condition),
-            )?;
+            let name = match outcome.is_met {
+                true => "SLO met",
+                false if outcome.is_missed() => "SLO MISSED",
+                false => "SLO UNKNOWN",
+            };
+            row(f, name, &format!("{}: {}", outcome.condition, outcome.words()))?;
         }
         outcome::verdict(f, report)?;
         row(f, "Result", &outcome::result(report))
@@ -493,12 +493,23 @@ fn memory(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     Ok(())
 }
 
-/// What the server's processes used, where they were named: their processor time of each stage with a duration, and the
-/// most of the rest.
+/// What the server's processes used, where they were named, and which of them ended.
 fn server_processes(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
+    let Some(used) = server_used(report) else { return Ok(()) };
+    row(f, "Server", &used)?;
+    let last = report.stages.iter().rev().find_map(|result| result.server_use.as_ref());
+    last.into_iter().flat_map(|used| &used.gone).try_for_each(|(pid, at)| {
+        row(f, "  ENDED", &format!("process {pid}, {:.1} s after the run began", at.as_secs_f64()))
+    })
+}
+
+/// What the server's processes used: their processor time of each stage with a duration, and the
+/// most of the rest.
+pub(crate) fn server_used(report: &Report) -> Option<String> {
     let used = || report.stages.iter().filter_map(|result| Some((result, result.server_use.as_ref()?)));
-    let Some((_, last)) = used().next_back() else { return Ok(()) };
-    let cores = used().filter(|(result, _)| result.stage.duration().is_some()).map(|(result, used)| {
+    used().next()?;
+    let timed = |(result, _): &(&StageResult, _)| result.stage.duration().is_some() && !result.is_warmup;
+    let cores = used().filter(timed).map(|(result, used)| {
         format!("{:.2} cores", used.cpu_time.as_secs_f64() / result.elapsed.as_secs_f64().max(1e-9))
     });
     let most = |of: fn(&ServerUse) -> u64| used().map(|(_, used)| of(used)).max().unwrap_or(0);
@@ -519,10 +530,7 @@ fn server_processes(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
         |most| format!("{}{others}", counted(most, "descriptor")),
     ));
     parts.push(counted(most(|used| used.most.threads), "thread"));
-    row(f, "Server", &parts.join(" · "))?;
-    last.gone.iter().try_for_each(|(pid, at)| {
-        row(f, "  ENDED", &format!("process {pid}, {:.1} s after the run began", at.as_secs_f64()))
-    })
+    Some(parts.join(" · "))
 }
 
 /// The other end's account, and whether it is the same.
@@ -692,7 +700,7 @@ mod tests {
         let text = render(&still);
         assert!(text.contains("Verdict       SUSPECT: the generator stood still for 1.50 s"), "{text}");
         assert!(text.contains("SLO met       p99 < 2.00 ms: 990 us"), "{text}");
-        assert!(text.contains("SLO MISSED    p99.9 < 1.00 s: too few samples to tell"), "{text}");
+        assert!(text.contains("SLO UNKNOWN   p99.9 < 1.00 s: too few samples to tell"), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::quantity::{rate_text, span};
 use crate::recorder::Recorder;
 use crate::report::{Ending, Exit, Report, StageResult};
-use crate::search::bracket::{Answer, Bounds};
+use crate::search::bracket::{Answer, Bounds, Grade};
 use crate::search::trial::Trial;
 use crate::slo::Slo;
 use crate::stage::Stage;
@@ -45,6 +45,21 @@ impl Found {
         let best =
             self.trials.iter().rfind(|trial| trial.is_passed() && Some(trial.rate_per_s) == self.answer.best_per_s);
         best.or(self.trials.last())
+    }
+
+    /// The report with all trials, not only the one that decides: what failed in any of them is to be told.
+    pub(crate) fn everything(&self) -> Report {
+        let mut report = self.report.clone();
+        report.stages.retain(|result| !result.is_measured());
+        report.stages.extend(self.trials.iter().map(|trial| trial.result.clone()));
+        report
+    }
+
+    /// How many trials at the best rate passed, and of how many.
+    pub(crate) fn evidence(&self) -> Option<(usize, usize)> {
+        let at_best = |trial: &&Trial| Some(trial.rate_per_s) == self.answer.best_per_s;
+        let run = || self.trials.iter().filter(at_best).filter(|trial| trial.is_passed() || trial.is_failed());
+        self.answer.best_per_s.map(|_| (run().filter(|trial| trial.is_passed()).count(), run().count()))
     }
 
     /// The trials in ascending order of their rates, those of the same rate in the order in which they were run.
@@ -95,8 +110,19 @@ impl Found {
         }
     }
 
-    /// The answer in a sentence.
+    /// The answer in a sentence; where trials at that rate contradict each other, with how many of them say so.
     pub(crate) fn sentence(&self) -> String {
+        match self.evidence().filter(|(passes, all)| passes < all) {
+            Some((passes, all)) => format!("{} ({passes} of {all} trials at {} passed)", self.claim(), self.best()),
+            None => self.claim(),
+        }
+    }
+
+    fn best(&self) -> String {
+        self.answer.best_per_s.map_or_else(String::new, rate)
+    }
+
+    fn claim(&self) -> String {
         if !self.answer.is_confirmed {
             return self.unconfirmed();
         }
@@ -104,7 +130,8 @@ impl Found {
         let (slo, is_generator) = (&self.slo, self.answer.is_generator_limit());
         match (best_per_s.map(rate), first_failed_per_s.map(rate), server_failed_per_s.map(rate)) {
             (Some(best), _, failed) if is_best_spoiled => format!(
-                "{best} met {slo}, but the generator gave out before the server did when that was to be confirmed{}",
+                "unconfirmed: {best} met {slo}, but the generator gave out before the server did when that was to be \
+                 confirmed{}",
                 failed.map_or_else(String::new, |failed| format!("; {failed} does not meet it"))
             ),
             (Some(best), Some(doubtful), Some(failed)) if is_generator => format!(
@@ -173,10 +200,39 @@ impl Found {
                 "{known}: give it cores (--threads, --cores), stop what else runs, or run it on another machine."
             ));
         } else if let (None, Some(failed)) = (best_per_s, first_failed_per_s) {
-            sentences.push(format!("A lower rate may meet it: `--from {}` begins there.", plain(failed / 10.0)));
+            sentences.push(self.lower(failed));
         }
         sentences.extend(self.few_connections());
         sentences
+    }
+
+    /// What to do where not even the lowest rate passed.
+    fn lower(&self, failed_per_s: f64) -> String {
+        let may = format!("A lower rate may meet it: `--from {}` begins there.", plain(failed_per_s / 10.0));
+        let Some(trial) = self.decisive() else { return may };
+        let recorder = &trial.result.recorder;
+        if recorder.answered == 0 {
+            return "The server answered nothing, which no lower rate mends: see with `loadgen rr` whether it answers at all."
+                .to_owned();
+        }
+        // The time of a request that met an idle server: by Little's law, of the usual one where fewer than one was under
+        // way; where there were more, of the quick ones, and of an overloaded server's, of the first.
+        let is_idle = recorder.service.mean() / 1e9 * trial.rate_per_s < 1.0;
+        let quantile = match trial.grade {
+            Grade::Overloaded => 0.0,
+            _ if is_idle => 0.5,
+            _ => 0.1,
+        };
+        let idle_ns = recorder.service.at_quantile(quantile);
+        let is_slow = |(percent, below_ns): (f64, u64)| percent >= 50.0 && idle_ns >= below_ns;
+        match self.slo.percentiles().any(is_slow) {
+            true => format!(
+                "No lower rate will meet it: the server takes {} for a request even where nothing waits before it. Allow it \
+                 more time.",
+                span(idle_ns)
+            ),
+            false => may,
+        }
     }
 
     /// Where requests waited for connections, and the server was no slower than before: their number was the limit.
@@ -271,6 +327,17 @@ pub(crate) mod tests {
         let never = found(&[(100.0, false)], |_| ());
         assert_eq!(never.exit(), Exit::Missed);
         assert!(never.sentence().starts_with("not even 100/s") && never.advice()[0].contains("`--from 10`"));
+        let mute = found(&[(100.0, false)], |recorder| recorder.answered = 0);
+        assert!(mute.advice()[0].starts_with("The server answered nothing"), "{:?}", mute.advice());
+        let slow = found(&[(100.0, false)], |recorder| {
+            recorder.service = crate::times::Times::new(u64::MAX >> 1);
+            recorder.service.record_n(3_000_000, 1000);
+        });
+        assert!(
+            slow.advice()[0].contains("takes 3.00 ms for a request even where nothing waits"),
+            "{:?}",
+            slow.advice()
+        );
         let mut weak = found(&[(1000.0, true), (1050.0, false)], |recorder| recorder.busy_part = 0.9);
         assert_eq!(weak.exit(), Exit::Suspect);
         assert!(weak.sentence().starts_with("at least 1,000/s") && weak.sentence().contains("before the server did"));
@@ -309,8 +376,9 @@ pub(crate) mod tests {
         (found.answer.server_failed_per_s, found.answer.is_best_spoiled) = (Some(1050.0), true);
         assert_eq!(found.exit(), Exit::Suspect);
         let sentence = found.sentence();
-        assert!(sentence.starts_with("1,000/s met p99 < 2.00 ms, but the generator gave out"), "{sentence}");
-        assert!(sentence.ends_with("1,050/s does not meet it") && found.generator().is_some(), "{sentence}");
+        let wanted = "unconfirmed: 1,000/s met p99 < 2.00 ms, but the generator gave out";
+        assert!(sentence.starts_with(wanted) && found.generator().is_some(), "{sentence}");
+        assert!(sentence.ends_with("1,050/s does not meet it (1 of 2 trials at 1,000/s passed)"), "{sentence}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub(crate) mod bracket;
 pub(crate) mod found;
 pub(crate) mod trial;
 
+use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
 use crate::args::Search;
@@ -14,7 +15,6 @@ use crate::plan::Plan;
 use crate::preflight;
 use crate::problem::Problem;
 use crate::quantity::{rate_text, span};
-use crate::report::percentiles::Percentiles;
 use crate::report::{self, Ending, Exit, hgrm, hlog};
 use crate::run::Run;
 use crate::schedule::{Arrival, Rate};
@@ -24,6 +24,7 @@ use crate::search::trial::Trial;
 use crate::signals::Signals;
 use crate::slo::Slo;
 use crate::stage::Stage;
+use crate::terminal::columns;
 
 /// Searches, and writes what was found. Returns how it went.
 ///
@@ -42,6 +43,7 @@ pub(crate) fn run(search: &Search) -> Result<Exit, Problem> {
     preflight::check(&plan, &machine)?;
     let mut outlet = Outlet::open(&load.output, FORMATS, &signals)?;
     let base = Plan { duration: load.duration, ..plan.clone() };
+    let doubts = preflight::doubts(&plan, &machine);
     let mut hunt = Hunt {
         run: Run::start(plan, machine, &signals, load.output.quiet)?,
         bracket: Bracket::new(bounds),
@@ -52,6 +54,7 @@ pub(crate) fn run(search: &Search) -> Result<Exit, Problem> {
         arrival: search.arrival,
         lacks_connections: false,
     };
+    hunt.run.say(&doubts);
     hunt.go_on()?;
     let answer = hunt.bracket.answer();
     let mut report = hunt.run.finish();
@@ -195,26 +198,37 @@ impl Hunt<'_> {
             true => Trial::broken_off(number, rate_per_s, is_last, result),
             false => Trial::judge(number, rate_per_s, is_last, result, &self.slo),
         };
-        self.run.say(&[line(&trial)]);
+        let columns = if stderr().is_terminal() { columns(stderr()) } else { usize::MAX };
+        self.run.say(&[line(&trial, columns.saturating_sub(INDENT_COLUMNS + 1))]);
         self.bracket.note(rate_per_s, is_last, trial.grade);
         self.trials.push(trial);
         Ok(!is_interrupted)
     }
 }
 
-/// What is said of a trial while the search goes on.
-fn line(trial: &Trial) -> String {
-    let times = Percentiles::of(&trial.result.recorder.latency);
-    let shown = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), span);
-    format!(
-        "{:>10}/s  p50 {:>7}  p99 {:>7}  err {:>8}  {}",
-        rate_text(trial.rate_per_s),
-        shown(times.p50_ns),
-        shown(times.p99_ns),
-        percent(trial.error_part()),
-        trial.outcome()
-    )
+/// What is said of a trial while the search goes on, in one line of at most `columns`: what is left out first is what the
+/// table at the end has, too.
+fn line(trial: &Trial, columns: usize) -> String {
+    let rate = format!("{:>10}/s  ", rate_text(trial.rate_per_s));
+    let [p50, p99] = [50.0, 99.0].map(|it| format!("p{it} {:>7}  ", trial.time(it, "-")));
+    let errors = format!("err {:>8}  ", percent(trial.error_part()));
+    let heads = [format!("{rate}{p50}{p99}{errors}"), format!("{rate}{p50}{p99}"), format!("{rate}{p99}"), rate];
+    let room = |head: &String| columns.saturating_sub(head.chars().count());
+    let [.., last] = &heads;
+    let head = heads.iter().find(|head| room(head) >= trial.word().chars().count() + CUT.len()).unwrap_or(last);
+    let outcome = trial.outcome();
+    if outcome.chars().count() <= room(head) {
+        return format!("{head}{outcome}");
+    }
+    let cut: String = outcome.chars().take(room(head).saturating_sub(CUT.len())).collect();
+    format!("{head}{cut}{CUT}").chars().take(columns).collect()
 }
+
+/// What stands in place of what there is no room for.
+const CUT: &str = "...";
+
+/// Columns before what is said between two stages.
+const INDENT_COLUMNS: usize = 8;
 
 /// A part from 0 to 1 in percent, with as many decimals as it needs to be seen.
 pub(crate) fn percent(part: f64) -> String {
@@ -279,6 +293,17 @@ mod tests {
             let sentence = of(rest).unwrap_err();
             assert!(sentence.contains(wanted), "{rest}: {sentence}");
         }
+    }
+
+    #[test]
+    fn what_is_said_of_a_trial_fits_the_terminal() {
+        let trials = found::tests::found(&[(1000.0, true), (123_456.0, false)], |it| it.busy_part = 0.9).trials;
+        for columns in 1..120 {
+            assert!(trials.iter().all(|trial| line(trial, columns).chars().count() <= columns), "{columns}");
+        }
+        assert_eq!(line(&trials[1], 51), "   123,456/s  p50  550 us  p99 50.0 ms  unclear:...");
+        assert!(line(&trials[1], usize::MAX).ends_with("  unclear: p99 50.0 ms, loadgen busy 90 %"));
+        assert!(line(&trials[0], 71).contains("err      0 %  pass"), "{}", line(&trials[0], 71));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::quantity::{count, span};
 use crate::recorder::{Recorder, total};
 use crate::report::StageResult;
 use crate::search::bracket::Grade;
-use crate::slo::{Outcome, Slo, error_part};
+use crate::slo::{Outcome, Reached, Slo, error_part, missing};
 use crate::verdict;
 
 /// A trial.
@@ -116,6 +116,23 @@ impl Trial {
             (why, _) if why.is_empty() => self.word().to_owned(),
             (after, Grade::BrokenOff) => format!("{} {after}", self.word()),
             (why, _) => format!("{}: {why}", self.word()),
+        }
+    }
+
+    /// Within which time so many percent of its requests were answered, as a condition would judge it. Those that were on
+    /// their way when it was broken off do not count.
+    pub(crate) fn reached(&self, percent: f64) -> Reached {
+        let recorder = &self.result.recorder;
+        let missing = if self.grade == Grade::BrokenOff { 0 } else { missing(recorder) };
+        Reached::of(&recorder.latency, missing, percent)
+    }
+
+    /// The same for a table, where `dash` stands for too few samples.
+    pub(crate) fn time(&self, percent: f64, dash: &str) -> String {
+        match self.reached(percent) {
+            Reached::TooFew => dash.to_owned(),
+            Reached::Never => "never".to_owned(),
+            Reached::Within(ns) => span(ns),
         }
     }
 
@@ -251,6 +268,16 @@ mod tests {
         };
         assert_eq!(trial("p50<2ms", lossy).misses, ["1 failed"]);
         assert_eq!(trial("p50<2ms,err<1%", lossy).grade, Grade::Passed);
+    }
+
+    #[test]
+    fn its_row_says_never_where_its_condition_does() {
+        let mute = trial("p99<2ms,err<50%", |recorder| (recorder.due, recorder.unfinished) = (1100, 100));
+        assert_eq!(
+            (mute.outcome(), mute.time(99.0, "-")),
+            ("FAIL: achieved 90 %, p99 never answered".into(), "never".into())
+        );
+        assert_eq!((mute.time(50.0, "-"), mute.time(99.9, "-")), ("550 us".into(), "-".into()));
     }
 
     #[test]

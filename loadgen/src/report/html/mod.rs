@@ -71,14 +71,20 @@ fn verdict(report: &Report) -> String {
     let mut boxes = judgement(class, word, sentence, &what_to_do);
     let conditions = report.slo_outcomes();
     if !conditions.is_empty() {
-        let is_met = conditions.iter().all(|outcome| outcome.is_met);
-        let (class, word) = if is_met { ("ok", "SLO MET") } else { ("failed", "SLO MISSED") };
+        let (class, word) = match () {
+            () if conditions.iter().any(|outcome| outcome.is_missed()) => ("failed", "SLO MISSED"),
+            () if conditions.iter().any(|outcome| !outcome.is_met) => ("suspect", "SLO UNKNOWN"),
+            () => ("ok", "SLO MET"),
+        };
         let conditions: Vec<String> = conditions
             .into_iter()
             .map(|outcome| {
-                let kept = if outcome.is_met { "kept to" } else { "missed" };
-                let measured = outcome.measured.unwrap_or_else(|| "too few samples to tell".into());
-                format!("{} was {kept}: {measured}", outcome.condition)
+                let kept = match outcome.is_met {
+                    true => "kept to",
+                    false if outcome.is_missed() => "missed",
+                    false => "not judged",
+                };
+                format!("{} was {kept}: {}", outcome.condition, outcome.words())
             })
             .collect();
         boxes += &judgement(class, word, "", &conditions);

@@ -1,7 +1,7 @@
 //! A search as a page: latency over rate as a picture, the table of trials, and the sections of the trial that decided.
 
 use super::chart::{Axis, Chart};
-use super::{STYLE, connections, escaped, failures, figure, machine, plain, section, settings, short};
+use super::{STYLE, connections, escaped, failures, figure, machine, plain, section, server, settings, short};
 use crate::quantity::{rate_text, span};
 use crate::report::percentiles::Percentiles;
 use crate::report::{Ending, Exit, advice, text};
@@ -9,6 +9,7 @@ use crate::search::bracket::Grade;
 use crate::search::found::Found;
 use crate::search::percent;
 use crate::search::trial::Trial;
+use crate::slo::Reached;
 
 /// `found` as a page.
 pub(crate) fn render(found: &Found) -> String {
@@ -23,8 +24,8 @@ pub(crate) fn render(found: &Found) -> String {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\"><meta name=\"generator\" content=\"loadgen {version}\">\
          <title>{title}</title><style>\n{STYLE}</style></head><body>\n<h1>{title}</h1>\n<p class=\"dim\">{machine}</p>\n\
-         {verdict}<h2>Latency over rate</h2>\n<div class=\"charts\">{pictures}</div>\n{table}{section}\
-         <h2>Connections</h2>\n<div class=\"charts\">{connections}</div>\n{failures}{settings}</body></html>\n",
+         {verdict}{server}<h2>Latency over rate</h2>\n<div class=\"charts\">{pictures}</div>\n{table}{section}\
+         <h2>Connections</h2>\n<div class=\"charts\">{connections}</div>\n{looks}{failures}{settings}</body></html>\n",
         version = env!("CARGO_PKG_VERSION"),
         title = escaped(head),
         machine = escaped(&machine(report)),
@@ -32,9 +33,30 @@ pub(crate) fn render(found: &Found) -> String {
         pictures = latencies(found) + &achieved(found),
         table = table(found),
         connections = connections(report),
-        failures = failures(report),
+        server = server(found),
+        looks = server::section(report),
+        failures = failed(found),
         settings = settings(report),
     )
+}
+
+/// What the server used at the answer.
+fn server(found: &Found) -> String {
+    let (Some(trial), Some(used)) = (found.decisive(), text::server_used(&found.report)) else { return String::new() };
+    format!("<p>The server at {}/s: {}</p>\n", rate_text(trial.rate_per_s), escaped(&used))
+}
+
+/// What failed in any of the trials, of each kind once.
+fn failed(found: &Found) -> String {
+    let mut all = found.everything();
+    let first = all.stages.iter().position(|result| result.is_measured()).unwrap_or(all.stages.len());
+    let trials = all.stages.split_off(first);
+    if let Some((sum, others)) = trials.split_first() {
+        let mut sum = sum.clone();
+        others.iter().for_each(|other| sum.recorder.merge(&other.recorder));
+        all.stages.push(sum);
+    }
+    failures(&all).replacen("<h2>Failures</h2>", "<h2>Failures, of all trials together</h2>", 1)
 }
 
 fn verdict(found: &Found) -> String {
@@ -49,8 +71,7 @@ fn verdict(found: &Found) -> String {
     let mut items: Vec<String> = Vec::new();
     items.extend(found.first_failed().into_iter().flat_map(|it| it.misses.iter().map(move |miss| why_not(it, miss))));
     items.extend(found.generator().into_iter().flatten().cloned());
-    items.extend(advice::sentences(&found.report).into_iter().filter(|_| found.exit() == Exit::Failed));
-    items.extend(found.advice());
+    items.extend(advice::of_search(found));
     let list: String = items.iter().map(|item| format!("<li>{}</li>", escaped(item))).collect();
     let list = if list.is_empty() { list } else { format!("<ul>{list}</ul>") };
     format!("<div class=\"verdict {class}\"><b>{word}</b> {}{list}</div>\n", escaped(&found.sentence()))
@@ -62,27 +83,43 @@ fn rates(points: &[(f64, f64)]) -> Axis {
     Axis::log_to(all().fold(f64::MAX, f64::min), all().fold(1.0, f64::max), |per_s| format!("{}/s", short(per_s)))
 }
 
-/// A figure over the rates, the median of the trials at each, where they have it.
-fn points(found: &Found, of: impl Fn(&Trial) -> Option<f64>) -> Vec<(f64, f64)> {
+/// A figure over the rates, the median of the trials at each, where they have it: of those that were `unclear`, or of the
+/// others.
+fn points(found: &Found, is_unclear: bool, of: impl Fn(&Trial) -> Option<f64>) -> Vec<(f64, f64)> {
     let mut trials = found.by_rate();
-    trials.retain(|trial| trial.grade != Grade::BrokenOff);
+    trials.retain(|trial| trial.grade != Grade::BrokenOff && (trial.grade == Grade::Spoiled) == is_unclear);
     let median = |group: &[&Trial]| {
         let mut values: Vec<f64> = group.iter().filter_map(|trial| of(trial)).collect();
         values.sort_by(f64::total_cmp);
         Some((group[0].rate_per_s, *values.get(values.len() / 2)?))
     };
-    trials.chunk_by(|one, two| one.rate_per_s == two.rate_per_s).filter_map(median).collect()
+    let points = trials.chunk_by(|one, two| one.rate_per_s == two.rate_per_s).filter_map(median).collect::<Vec<_>>();
+    match points[..] {
+        // A line of one point could not be seen.
+        [(rate, value)] => vec![(rate / DASH, value), (rate * DASH, value)],
+        _ => points,
+    }
 }
+
+/// A point that stands alone is a dash that goes so far to both sides.
+const DASH: f64 = 1.03;
 
 /// Percentiles over the rate: the knee is where the answer is.
 fn latencies(found: &Found) -> String {
     if found.trials.is_empty() {
         return String::new();
     }
-    let line = |of: fn(&Percentiles) -> Option<u64>| {
-        points(found, |trial| Some(of(&Percentiles::of(&trial.result.recorder.latency))?.max(1) as f64))
+    let line = |percent: f64, is_unclear: bool| {
+        points(found, is_unclear, |trial| match trial.reached(percent) {
+            Reached::Within(ns) => Some(ns.max(1) as f64),
+            Reached::TooFew | Reached::Never => None,
+        })
     };
-    let lines = [("blue", "p99", line(|it| it.p99_ns)), ("teal", "p50", line(|it| it.p50_ns))];
+    let lines = [
+        ("blue", "p99", line(99.0, false)),
+        ("teal", "p50", line(50.0, false)),
+        ("amber", "p99 unclear", line(99.0, true)),
+    ];
     let allowed: Vec<(f64, u64)> = found.slo.percentiles().collect();
     let values = || {
         let measured = lines.iter().flat_map(|(_, _, points)| points).map(|(_, ns)| *ns);
@@ -90,7 +127,8 @@ fn latencies(found: &Found) -> String {
     };
     let (least, most) = (values().fold(f64::MAX, f64::min), values().fold(1.0, f64::max));
     let y = Axis::log(least.min(most), most, |ns| plain(ns as u64));
-    let all = points(found, |_| Some(0.0));
+    let mut all = [false, true].map(|is_unclear| points(found, is_unclear, |_| Some(0.0))).concat();
+    all.sort_by(|one, two| one.0.total_cmp(&two.0));
     let mut chart = Chart::new("Latency over rate", "percentiles, of several trials the median", rates(&all), y);
     for (class, name, points) in &lines {
         chart.line(class, name, points);
@@ -108,13 +146,17 @@ fn achieved(found: &Found) -> String {
     if found.trials.is_empty() {
         return String::new();
     }
-    let points = points(found, |trial| Some(trial.result.recorder.answered_per_s().max(1.0)));
+    let answered = |trial: &Trial| Some(trial.result.recorder.answered_per_s().max(1.0));
+    let [clear, unclear] = [false, true].map(|is_unclear| points(found, is_unclear, answered));
+    let mut points = [clear.as_slice(), &unclear].concat();
+    points.sort_by(|one, two| one.0.total_cmp(&two.0));
     let most = points.iter().map(|(due, answered)| due.max(*answered)).fold(1.0, f64::max);
     let least = points.iter().map(|(due, answered)| due.min(*answered)).fold(most, f64::min);
     let y = Axis::log_to(least, most, |per_s| format!("{}/s", short(per_s)));
     let mut chart = Chart::new("Answers a second", "over the rate that was due", rates(&points), y);
     chart.line("amber", "due", &points.iter().map(|(due, _)| (*due, *due)).collect::<Vec<_>>());
-    chart.line("blue", "answered", &points);
+    chart.line("blue", "answered", &clear);
+    chart.line("teal", "unclear", &unclear);
     answer(&mut chart, found, (least, most));
     figure("Answers a second", chart)
 }
@@ -133,9 +175,9 @@ fn table(found: &Found) -> String {
         let times = Percentiles::of(&recorder.latency);
         let cells = [
             rate_text(recorder.answered_per_s()),
-            shown(times.p50_ns),
-            shown(times.p99_ns),
-            shown(times.p999_ns),
+            trial.time(50.0, "–"),
+            trial.time(99.0, "–"),
+            trial.time(99.9, "–"),
             shown(times.max_ns),
             percent(trial.error_part()),
         ];
@@ -169,6 +211,16 @@ mod tests {
         assert_eq!(page.matches(">pass</td>").count(), 2);
         assert!(page.contains(">FAIL: p99 50.0 ms</td>") && !page.contains("unclear"), "{page}");
         assert!(page.matches("<svg").count() >= 2 && !page.contains("NaN") && !page.contains("inf\""), "{page}");
+    }
+
+    #[test]
+    fn trials_at_one_rate_are_seen_and_unclear_ones_are_no_part_of_the_curve() {
+        let page = render(&found(&[(1000.0, true), (1000.0, true)], |_| ()));
+        let drawn = page.split("<path class=\"line blue\" d=\"").nth(1).unwrap().split('"').next().unwrap();
+        assert!(drawn.contains('L'), "{drawn}");
+        assert!(!page.contains("p99 unclear"), "{page}");
+        let page = render(&found(&[(1000.0, true), (2000.0, false)], |recorder| recorder.busy_part = 0.9));
+        assert!(page.contains("p99 unclear") && page.contains("Failures, of all trials together"), "{page}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Document, SloFacts, StageFacts, VerdictFacts, slo, stage};
-use crate::report::Exit;
+use crate::report::{Exit, advice};
 use crate::search::bracket::Grade;
 use crate::search::found::Found;
 use crate::search::trial::Trial;
@@ -18,6 +18,9 @@ struct SearchDocument<'a> {
     answer: String,
     /// The highest rate that meets the conditions; null if none does.
     answer_per_s: Option<f64>,
+    /// How many trials at that rate passed, and of how many; null if none does.
+    answer_passes: Option<usize>,
+    answer_trials: Option<usize>,
     /// The lowest rate above it that does not, or at which the generator gave out; null if all that were tried do.
     first_failed_per_s: Option<f64>,
     /// The lowest rate above it at which it was the server that did not; null if it is not known.
@@ -63,7 +66,7 @@ struct TrialFacts<'a> {
 pub(crate) fn render(found: &Found) -> String {
     let mut run = Document::of(&found.report);
     run.is_ok = found.exit() == Exit::Ok;
-    run.advice.extend(found.advice());
+    run.advice = advice::of_search(found);
     run.runs = None;
     run.verdict = match (found.exit(), found.generator()) {
         (Exit::Failed, _) => VerdictFacts { verdict: "none".into(), reasons: Vec::new() },
@@ -74,6 +77,8 @@ pub(crate) fn render(found: &Found) -> String {
         run,
         answer: found.sentence(),
         answer_per_s: found.answer.best_per_s,
+        answer_passes: found.evidence().map(|(passes, _)| passes),
+        answer_trials: found.evidence().map(|(_, all)| all),
         first_failed_per_s: found.answer.first_failed_per_s,
         server_failed_per_s: found.answer.server_failed_per_s,
         is_confirmed: found.answer.is_confirmed && !found.answer.is_best_spoiled,
@@ -119,6 +124,7 @@ mod tests {
         assert!(failed["misses"][0].as_str().unwrap().starts_with("p99 < 2.00 ms"), "{failed:#}");
         assert_eq!((&failed["result"], &failed["why"]), (&"FAIL".into(), &serde_json::json!(["p99 50.0 ms"])));
         assert_eq!((&value["is_confirmed"], &value["server_failed_per_s"]), (&true.into(), &2000.0.into()));
+        assert_eq!((&value["answer_passes"], &value["answer_trials"]), (&1.into(), &1.into()));
         let weak = render(&found(&[(1000.0, true), (2000.0, false)], |recorder| recorder.busy_part = 0.9));
         let weak: serde_json::Value = serde_json::from_str(&weak).unwrap();
         assert_eq!((&weak["verdict"]["verdict"], &weak["is_generator_limit"]), (&"suspect".into(), &true.into()));

@@ -2,29 +2,19 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{advised, errors, fitted, machine_line, message, row, shown};
+use super::outcome::VALID;
+use super::{advised, errors, fitted, machine_line, message, row, server_used};
 use crate::quantity::{counted, rate_text, span};
+use crate::recorder::Recorder;
 use crate::report::paragraph::paragraph;
-use crate::report::percentiles::Percentiles;
-use crate::report::{Ending, Exit, Report, advice};
+use crate::report::{Ending, Exit, advice};
 use crate::search::found::Found;
 use crate::search::percent;
 
 /// `found` as text in lines of at most `columns`.
 pub(crate) fn render(found: &Found, columns: usize) -> String {
-    let mut sentences = advice::sentences(&everything(found));
-    // What it says of an open loop is said of the search as a whole.
-    sentences.retain(|sentence| found.lacks_connections || !sentence.contains("-R"));
-    sentences.extend(found.advice());
+    let sentences = advice::of_search(found);
     fitted(&Page(found, columns).to_string(), columns) + &advised(&sentences, columns)
-}
-
-/// The report with all trials, not only the one that decided: what failed in any of them is to be told.
-fn everything(found: &Found) -> Report {
-    let mut report = found.report.clone();
-    report.stages.retain(|result| !result.is_measured());
-    report.stages.extend(found.trials.iter().map(|trial| trial.result.clone()));
-    report
 }
 
 /// The page without its advice; its table is one for a terminal of so many columns.
@@ -38,8 +28,15 @@ impl Display for Page<'_> {
         writeln!(f, "Search · {} · {connections} · {}", plan.name, message(plan))?;
         writeln!(f, "{}\n", machine_line(&found.report))?;
         row(f, "Answer", &found.sentence())?;
-        for (index, miss) in found.first_failed().into_iter().flat_map(|trial| &trial.misses).enumerate() {
-            row(f, if index == 0 { "  why not" } else { "" }, miss)?;
+        let why_not = found.first_failed().into_iter().flat_map(|trial| trial.misses.iter().map(move |it| (trial, it)));
+        for (index, (trial, miss)) in why_not.enumerate() {
+            let name = if index == 0 { "  why not" } else { "" };
+            row(f, name, &format!("at {}/s: {miss}", rate_text(trial.rate_per_s)))?;
+        }
+        // Of a server that answered nothing there are no figures.
+        let is_answered = found.decisive().is_some_and(|trial| trial.result.recorder.answered > 0);
+        if found.generator().is_none() && found.exit() != Exit::Failed && is_answered {
+            row(f, "Verdict", &format!("VALID: {VALID}"))?;
         }
         for (index, reason) in found.generator().into_iter().flatten().enumerate() {
             row(
@@ -49,7 +46,10 @@ impl Display for Page<'_> {
             )?;
         }
         trials(f, found, columns)?;
-        errors(f, &everything(found))?;
+        failures(f, found)?;
+        if let (Some(trial), Some(used)) = (found.decisive(), server_used(&found.report)) {
+            row(f, "Server", &format!("at {}/s: {used}", rate_text(trial.rate_per_s)))?;
+        }
         row(f, "Result", result(found))
     }
 }
@@ -64,13 +64,12 @@ fn trials(f: &mut Formatter<'_>, found: &Found, columns: usize) -> fmt::Result {
     writeln!(f, "\n{number} of {each} or more, within {} %, by rate", found.bounds.precision * 100.0)?;
     writeln!(f, "  {:>10} {:>10} {:>8} {:>8} {:>9}  result", "due/s", "answers/s", "p50", "p99", "errors")?;
     for trial in found.by_rate() {
-        let times = Percentiles::of(&trial.result.recorder.latency);
         let figures = format!(
             "  {:>10} {:>10} {:>8} {:>8} {:>9} ",
             rate_text(trial.rate_per_s),
             rate_text(trial.result.recorder.answered_per_s()),
-            shown(times.p50_ns),
-            shown(times.p99_ns),
+            trial.time(50.0, "-"),
+            trial.time(99.0, "-"),
             percent(trial.error_part())
         );
         f.write_str(&paragraph(&figures, &trial.outcome(), columns))?;
@@ -79,6 +78,25 @@ fn trials(f: &mut Formatter<'_>, found: &Found, columns: usize) -> fmt::Result {
         f.write_str(&paragraph(" ", note, columns))?;
     }
     writeln!(f)
+}
+
+/// What failed in any of the trials.
+fn failures(f: &mut Formatter<'_>, found: &Found) -> fmt::Result {
+    let all = found.everything();
+    let trials = counted(found.trials.len() as u64, "trial");
+    let is_none = |recorder: &Recorder| recorder.failed() == 0;
+    if found.trials.is_empty() || !all.stages.iter().all(|result| is_none(&result.recorder)) {
+        errors(f, &all)?;
+        return if found.trials.len() > 1 { row(f, "", &format!("({trials} together)")) } else { Ok(()) };
+    }
+    // What was under way when one was broken off may have been answered.
+    let whole = found.trials.iter().filter(|trial| trial.is_passed() || trial.is_failed());
+    match whole.map(|trial| trial.result.recorder.unfinished).sum() {
+        0 => row(f, "Errors", &format!("none in {trials}")),
+        number => {
+            row(f, "Errors", &format!("none in {trials}, but {} unanswered at their ends", counted(number, "request")))
+        }
+    }
 }
 
 fn result(found: &Found) -> &'static str {
@@ -101,8 +119,12 @@ fn result(found: &Found) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::{Act, Failure, Kind};
+    use crate::recorder::note;
     use crate::search::found::tests::found;
     use crate::search::trial::Trial;
+    use crate::server_process::{Sample, ServerUse};
+    use std::time::Duration;
 
     #[test]
     fn the_answer_stands_first_and_then_each_trial() {
@@ -110,12 +132,41 @@ mod tests {
         assert!(text.starts_with("Search · 127.0.0.1:4000 · 10 connections · 64 B a message\n"), "{text}");
         let answer = text.lines().find(|line| line.starts_with("Answer")).unwrap();
         assert_eq!(answer, "Answer        1,000/s meets p99 < 2.00 ms; 2,000/s does not");
-        assert!(text.contains("  why not     p99 < 2.00 ms: 50.0 ms"), "{text}");
+        assert!(text.contains("  why not     at 2,000/s: p99 < 2.00 ms: 50.0 ms"), "{text}");
         assert!(
             text.contains("pass\n") && text.contains("FAIL: p99 50.0 ms\n") && text.contains("Result        FOUND"),
             "{text}"
         );
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn a_verdict_and_errors_are_those_of_the_whole_search() {
+        let text = render(&found(&[(1000.0, true), (2000.0, false)], |_| ()), 80);
+        assert!(text.contains("Verdict       VALID: ") && text.contains("Errors        none in 2 trials\n"), "{text}");
+        let text = render(&found(&[(1000.0, true), (2000.0, false)], |it| it.unfinished = 7), 80);
+        assert!(text.contains("none in 2 trials, but 7 requests unanswered at their ends"), "{text}");
+        let text = render(&found(&[(1000.0, true), (2000.0, false)], |recorder| recorder.busy_part = 0.9), 80);
+        assert!(text.contains("Verdict       SUSPECT: ") && !text.contains("VALID"), "{text}");
+        let lossy = found(&[(1000.0, true), (2000.0, false)], |recorder| {
+            note(&mut recorder.request_failures, Failure::new(Act::Reply, Kind::Reset));
+        });
+        let text = render(&lossy, 80);
+        assert!(text.contains("1 × reply: reset\n              (2 trials together)\n"), "{text}");
+        assert!(text.contains("reopened before the next trial") && !text.contains("does not reopen"), "{text}");
+    }
+
+    #[test]
+    fn what_the_server_used_at_the_answer_is_said() {
+        let mut found = found(&[(1000.0, true), (2000.0, false)], |_| ());
+        assert!(!render(&found, 120).contains("\nServer"));
+        let most = Sample { resident_bytes: 5 << 20, descriptors: Some(7), threads: 2, ..Sample::default() };
+        let used = ServerUse { cpu_time: Duration::from_millis(500), most, gone: Vec::new() };
+        let shown = found.report.stages.last_mut().unwrap();
+        (shown.server_use, shown.elapsed) = (Some(used), Duration::from_secs(1));
+        let text = render(&found, 120);
+        let wanted = "Server        at 1,000/s: 0.50 cores · 5.00 MiB resident at most · 7 descriptors · 2 threads\n";
+        assert!(text.contains(wanted), "{text}");
     }
 
     #[test]
