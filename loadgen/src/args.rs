@@ -191,7 +191,7 @@ pub(crate) struct Compare {
     /// By how many percent a figure may be worse
     #[arg(long, value_name = "PERCENT", default_value = "2")]
     pub(crate) tolerance: f64,
-    /// Write JSON, to FILE or (without one, or with -) to standard output instead of the text
+    /// Write JSON to FILE, or instead of the text
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     pub(crate) json: Option<PathBuf>,
 }
@@ -264,7 +264,9 @@ pub(crate) struct Load {
     pub(crate) unix_socket: Option<UnixAddress>,
     /// How long a connect, and a reply, may take
     ///
-    /// What takes longer has failed, which is noticed up to a sixteenth of it late.
+    /// What takes longer has failed, which is noticed up to a sixteenth of it late. Where a server takes no more connections,
+    /// so that as many connects as are under way at once (128 at the most, for each thread) time out one after the other, the
+    /// rest is not tried.
     #[arg(long, help_heading = LOAD, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
     /// Connects begun per second [default: as fast as they succeed]

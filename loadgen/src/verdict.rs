@@ -16,7 +16,7 @@ pub(crate) enum Verdict {
     Valid,
     /// They are not, or not only, the server's: the reasons, each a sentence.
     Suspect(Vec<String>),
-    /// There is nothing to judge: nothing was measured, or not to the end, or for less than two seconds, in which chance
+    /// There is nothing to judge: nothing was measured or held, or not to the end, or for less than two seconds, in which chance
     /// decides; or the run failed.
     None,
 }
@@ -27,12 +27,13 @@ impl Verdict {
         if !report.parts.is_empty() {
             return Verdict::of_parts(report);
         }
-        let measured: Vec<&StageResult> = report.measured().filter(|result| is_judged(result)).collect();
-        let is_answered = measured.iter().any(|result| result.recorder.answered > 0);
-        if report.ending != Ending::Complete || !is_answered {
+        let judged: Vec<&StageResult> = report.weighed().filter(|result| is_judged(result)).collect();
+        // Connections that are held are asked before and after it.
+        let is_answered = |result: &&StageResult| !result.is_measured() || result.recorder.answered > 0;
+        if report.ending != Ending::Complete || !judged.iter().any(is_answered) {
             return Verdict::None;
         }
-        let mut reasons = match measured.as_slice() {
+        let mut reasons = match judged.as_slice() {
             [only] => reasons(only),
             many => of_runs(many),
         };
@@ -48,7 +49,7 @@ impl Verdict {
     /// That on a sum: what its parts are to each other, and what was said of each. Who looks at the sum alone sees less.
     fn of_parts(report: &Report) -> Verdict {
         let reasons = doubts(&report.parts);
-        let is_judged = report.measured().next().is_some() && report.measured().all(is_judged);
+        let is_judged = report.weighed().next().is_some() && report.weighed().all(is_judged);
         match reasons.is_empty() {
             false => Verdict::Suspect(reasons),
             true if is_judged && !report.is_failed() => Verdict::Valid,

@@ -161,3 +161,35 @@ fn a_heartbeat_finds_the_connection_that_does_not_answer() {
 fn stage_after_hold(results: &serde_json::Value) -> &serde_json::Value {
     results["stages"].as_array().unwrap().last().unwrap()
 }
+
+#[test]
+fn the_end_of_a_hold_has_a_verdict_and_its_table_the_connections() {
+    let server = Server::good();
+    let path = std::env::temp_dir().join(format!("loadgen-hold-{}.csv", std::process::id()));
+    let outcome = loadgen(&format!("hold {} -c 20 -d 2s --quiet --csv {}", server.address, path.display()));
+    let verdict = outcome.stdout.lines().find(|line| line.starts_with("Verdict")).unwrap_or("none");
+    assert!(["VALID", "SUSPECT"].iter().any(|word| verdict.contains(word)), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("of 2.00 s, 20 connections"), "{}", outcome.stdout);
+    let table = std::fs::read_to_string(&path).unwrap();
+    let columns = |line: &str| line.split(',').map(str::to_owned).collect::<Vec<_>>();
+    let (names, row) = (columns(table.lines().next().unwrap()), columns(table.lines().last().unwrap()));
+    assert_eq!((names.last().unwrap().as_str(), row[0].as_str()), ("open", "connections"), "{table}");
+    assert_eq!((row.len(), row.last().unwrap().as_str()), (names.len(), "20"), "{table}");
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_server_that_takes_no_more_ends_the_opening() {
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    listener.listen(4).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let (code, results) = measure(&format!("hold {address} -c 2000 -d 1s --threads 1 --timeout 400ms"));
+    assert_eq!(code, Some(1), "{results:#}");
+    let connect = stage(&results, "connect");
+    let [attempted, established] =
+        ["connections_attempted", "connections_established"].map(|name| connect[name].as_u64().unwrap());
+    let failed = failures_total(connect, "connect_failures");
+    assert!(attempted < 300 && (1..=8).contains(&established), "{connect:#}");
+    assert_eq!(attempted, established + failed, "{connect:#}");
+}

@@ -143,6 +143,12 @@ impl Report {
         self.stages.iter().filter(|result| result.is_measured())
     }
 
+    /// The same, and those in which connections were held: what a verdict is about.
+    pub(crate) fn weighed(&self) -> impl DoubleEndedIterator<Item = &StageResult> + Clone {
+        let is_weighed = |result: &&StageResult| result.is_measured() || matches!(result.stage, Stage::Hold { .. });
+        self.stages.iter().filter(is_weighed)
+    }
+
     /// All stages; those that were measured with their number among those of their kind, from 1, and how many these are.
     pub(crate) fn numbered(&self) -> impl Iterator<Item = (&StageResult, Option<(usize, usize)>)> {
         let mut so_far = Vec::new();

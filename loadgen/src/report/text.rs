@@ -84,7 +84,7 @@ impl Display for Page<'_> {
                 Stage::Connect => connections(f, report, result, columns)?,
                 Stage::Verify => verified(f, report, &result.recorder)?,
                 Stage::Closed { .. } | Stage::Open { .. } | Stage::Churn(_) => exchanges(f, report, result, columns)?,
-                Stage::Hold { .. } => held(f, report, &result.recorder)?,
+                Stage::Hold { .. } => held(f, report, result)?,
             }
         }
         if let Some(runs) = runs {
@@ -196,7 +196,8 @@ fn connections(f: &mut Formatter<'_>, report: &Report, result: &StageResult, col
         row(f, "  from", &report.sources_used.to_string())?;
     }
     if recorder.attempted < wanted {
-        row(f, "  not tried", &count(wanted - recorder.attempted))?;
+        let why = if report.ending == Ending::Interrupted { "" } else { ": one after the other had failed" };
+        row(f, "  not tried", &format!("{}{why}", count(wanted - recorder.attempted)))?;
     }
     over_time(f, &report.series(), columns)?;
     // A connect that was begun twice is called out, and a hold says that there was none.
@@ -217,11 +218,10 @@ fn kernel(f: &mut Formatter<'_>, netstat: Netstat) -> fmt::Result {
 /// Connects that succeeded, second by second, as a picture; only where there was more than one.
 fn over_time(f: &mut Formatter<'_>, series: &Series, columns: usize) -> fmt::Result {
     let seconds = series.established();
-    let (Some(least), Some(most)) = (seconds.iter().min(), seconds.iter().max()) else { return Ok(()) };
-    if seconds.len() < 2 {
-        return Ok(());
-    }
-    let range = format!("{} to {}", count(*least), count(*most));
+    // The last one ends before it is over.
+    let Some((_, [first, rest @ ..])) = seconds.split_last() else { return Ok(()) };
+    let (least, most) = rest.iter().fold((first, first), |(least, most), it| (least.min(it), most.max(it)));
+    let range = if least == most { count(*most) } else { format!("{} to {}", count(*least), count(*most)) };
     let room = columns.saturating_sub(LABEL_COLUMNS + 2 + range.len()).clamp(1, SERIES_COLUMNS);
     let each = seconds.len().div_ceil(room);
     let column = |part: &[u64]| {
@@ -260,10 +260,16 @@ fn shown(ns: Option<u64>) -> String {
     ns.map_or_else(|| "-".to_owned(), span)
 }
 
-fn held(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder) -> fmt::Result {
-    let lost = crate::recorder::total(&recorder.losses) + crate::recorder::total(&recorder.request_failures);
-    row(f, "Held", &format!("{} of {}", span(recorder.window_ns), span(report.plan.duration.as_nanos() as u64)))?;
-    row(f, "  lost", &count(lost))?;
+fn held(f: &mut Formatter<'_>, report: &Report, result: &StageResult) -> fmt::Result {
+    let recorder = &result.recorder;
+    let before = report.stages.iter().take_while(|other| other.begun_after < result.begun_after);
+    let lost_before: u64 = before.map(|result| result.recorder.lost).sum();
+    let (at_begin, lost) = (report.established().saturating_sub(lost_before), recorder.lost);
+    let time = format!("{} of {}", span(recorder.window_ns), span(report.plan.duration.as_nanos() as u64));
+    row(f, "Held", &format!("{time}, {}", counted(at_begin, "connection")))?;
+    let sooner =
+        if lost_before > 0 { format!(", and {} before, while verified", count(lost_before)) } else { String::new() };
+    row(f, "  lost", &format!("{}{sooner}", count(lost)))?;
     if recorder.due == 0 {
         return Ok(());
     }

@@ -26,7 +26,7 @@ pub(super) fn verdict(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 
 /// Whether there is no verdict because there was too little time for one.
 pub(crate) fn is_short(report: &Report) -> bool {
-    report.measured().any(|it| it.recorder.window_ns < JUDGED_MIN.as_nanos() as u64) && !report.is_failed()
+    report.weighed().any(|it| it.recorder.window_ns < JUDGED_MIN.as_nanos() as u64) && !report.is_failed()
 }
 
 /// Why there is no verdict on a short run, and what VALID means.
