@@ -8,6 +8,7 @@ use crate::quantity::{count, rate_text, span};
 use crate::recorder::total;
 use crate::report::percentiles::Percentiles;
 use crate::report::{Ending, Report, StageResult};
+use crate::stage::Stage;
 
 /// What can be said of the figures of a run that was measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,7 +209,9 @@ fn unsteady(result: &StageResult) -> Option<String> {
 
 fn stood_still(result: &StageResult) -> Option<String> {
     let standstill_ns = result.recorder.standstill_ns;
-    (standstill_ns > 0).then(|| {
+    // Connections that are held in silence have no latencies.
+    let is_silent = matches!(result.stage, Stage::Hold { heartbeat: None, .. });
+    (standstill_ns > 0 && !is_silent).then(|| {
         format!(
             "the generator stood still for {}: it was stopped, or had no processor; the latencies contain that, and it is not \
              the server's",
@@ -257,7 +260,6 @@ mod tests {
     use super::*;
     use crate::report::tests::report;
     use crate::schedule::{Arrival, Rate};
-    use crate::stage::Stage;
     use crate::times::Times;
 
     /// A stage of 3 s in which 1,000 requests took 1 to 1,000 us.

@@ -1,25 +1,12 @@
 //! What a reader of the figures should know, although nothing speaks against them.
 
-use crate::quantity::{counted, span};
+use crate::quantity::counted;
 use crate::report::{Report, StageResult};
 use crate::stage::Stage;
 
 /// Sentences about `report`; none when there is nothing to say.
 pub(crate) fn sentences(report: &Report) -> Vec<String> {
-    let about = |result| cores_filled(report, result).into_iter().chain(stood_still(result));
-    report.stages.iter().flat_map(about).collect()
-}
-
-/// Of a measured stage it is a reason to suspect the figures; a hold is not judged, but its heartbeats contain it.
-fn stood_still(result: &StageResult) -> Option<String> {
-    let is_beating = matches!(result.stage, Stage::Hold { heartbeat: Some(_), .. });
-    let standstill_ns = result.recorder.standstill_ns;
-    (is_beating && standstill_ns > 0).then(|| {
-        format!(
-            "the generator stood still for {} of the hold: the heartbeats' latencies contain that",
-            span(standstill_ns)
-        )
-    })
+    report.stages.iter().filter_map(|result| cores_filled(report, result)).collect()
 }
 
 /// Only where the server is in this process is its processor time known.
