@@ -235,8 +235,8 @@ pub(crate) struct Load {
     /// Measure so often: medians, 95 % intervals of the mean
     ///
     /// The runs follow each other on the same connections. Shown are, of each figure, the median over the runs, the 95 %
-    /// confidence interval of their mean, and each run's own. `compare` wants five.
-    #[arg(long, help_heading = LOAD, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    /// confidence interval of their mean, and each run's own. `compare` wants five: --runs without a number is that.
+    #[arg(long, help_heading = LOAD, value_name = "N", num_args = 0..=1, default_value_t = 1, default_missing_value = "5", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) runs: u16,
     /// Bytes in a message [default: 64]
     #[arg(short = 's', long, allow_negative_numbers = true, help_heading = LOAD, value_name = "BYTES", value_parser = parse_size)]
@@ -587,8 +587,8 @@ pub(crate) struct Output {
     pub(crate) hlog: Option<PathBuf>,
     /// Write the run over time to FILE, for spreadsheets
     ///
-    /// One line for each quarter of a second (one second, in runs of more than 30 s); the last column is the number of the
-    /// run.
+    /// One line for each quarter of a second (one second, in runs of more than 30 s); the column `run` is the number of the
+    /// run. Behind them stands one for each second in which connections were opened, failed, lost or closed.
     #[arg(long, help_heading = RESULTS, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
     /// Write a page with pictures to FILE

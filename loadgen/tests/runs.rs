@@ -69,6 +69,9 @@ fn compare_finds_what_is_really_worse_and_nothing_else() {
     let server = Server::good();
     let line = format!("rr {} -c 4 -d 100ms --runs 2 -q --json {}", server.address, file("real").display());
     assert_eq!(loadgen(&line).code, Some(0));
+    let advised = loadgen(&format!("rr {} -c 4 -d 50ms -q --json - --runs", server.address)).json();
+    let closed = |stage: &&Value| stage["stage"] == "closed";
+    assert_eq!(advised["stages"].as_array().unwrap().iter().filter(closed).count(), 5, "as many as `compare` wants");
     let real = file("real");
     assert_eq!(loadgen(&format!("compare {} {}", real.display(), real.display())).code, Some(0));
     fs::write(file("bad"), "{}").unwrap();
