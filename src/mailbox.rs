@@ -1,8 +1,8 @@
 //! The only queue between threads: bounded, many senders, one receiver, and one wake-up however much is queued.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+mod sync;
+
+use sync::{Arc, AtomicBool, Ordering, Receiver, SyncSender, TrySendError, fence, sync_channel};
 
 /// The receiving end, owned by one thread.
 pub(crate) struct Mailbox<M> {
@@ -58,7 +58,10 @@ impl<M> Postbox<M> {
         self.flags.posted.swap(true, Ordering::Release);
         // Pairs with the fence in `may_sleep`: either the receiver sees that something was posted or we see that it sleeps.
         fence(Ordering::SeqCst);
-        Ok(self.flags.asleep.load(Ordering::Relaxed) && self.flags.asleep.swap(false, Ordering::Relaxed))
+        let Flags { asleep, .. } = &*self.flags;
+        // Who comes too late for it writes nothing. Of a swap loom would believe that it could stand behind the next announcement.
+        Ok(asleep.load(Ordering::Relaxed)
+            && asleep.compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed).is_ok())
     }
 }
 
@@ -95,8 +98,9 @@ impl<M> Mailbox<M> {
         self.flags.posted.swap(false, Ordering::AcqRel);
         let found = self.receiver.try_recv().ok();
         if found.is_some() {
-            // There may be more behind it.
-            self.flags.posted.store(true, Ordering::Relaxed);
+            // There may be more behind it. A swap again: a store would stand between a sender's flag and the next look, which
+            // then need not see what that sender has queued, and would clear the flag all the same.
+            self.flags.posted.swap(true, Ordering::Relaxed);
         }
         found
     }
@@ -169,5 +173,129 @@ mod tests {
             }
             thread::yield_now();
         }
+    }
+}
+
+/// Few threads and few messages, in all ways that the memory model allows, by loom. A shard that slept on a message would sleep
+/// for ever here, which loom calls a deadlock. `RUSTFLAGS='--cfg loom' cargo test --lib mailbox::model` runs it.
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use loom::sync::{Condvar, Mutex};
+    use loom::thread;
+
+    /// As an eventfd: a wake-up that comes before the sleep ends it.
+    #[derive(Default)]
+    struct Waker {
+        is_woken: Mutex<bool>,
+        changed: Condvar,
+    }
+
+    impl Waker {
+        fn wake(&self) {
+            *self.is_woken.lock().unwrap() = true;
+            self.changed.notify_one();
+        }
+
+        fn sleep(&self) {
+            let mut is_woken = self.is_woken.lock().unwrap();
+            while !*is_woken {
+                is_woken = self.changed.wait(is_woken).unwrap();
+            }
+            *is_woken = false;
+        }
+    }
+
+    type Sent = (usize, usize);
+
+    /// `senders` that send `each` messages to one receiver, which takes all that there is, and sleeps.
+    fn exchange(senders: usize, each: usize, capacity: usize) {
+        let (postbox, mut mailbox) = mailbox::<Sent>(capacity);
+        let waker = Arc::new(Waker::default());
+        let send = |sender| {
+            let (postbox, waker) = (postbox.clone(), Arc::clone(&waker));
+            thread::spawn(move || (0..each).filter(|&message| deliver(&postbox, &waker, (sender, message))).count())
+        };
+        let senders: Vec<_> = (0..senders).map(send).collect();
+        let mut next = vec![0; senders.len()];
+        let fits = capacity >= senders.len() * each;
+        // Of messages that may be too many only the first is sure to be taken.
+        let expected = if fits { senders.len() * each } else { 1 };
+        let mut got = 0;
+        while got < expected {
+            while let Some((sender, message)) = mailbox.take() {
+                assert_eq!(message, next[sender], "in order");
+                next[sender] += 1;
+                got += 1;
+            }
+            if got < expected && mailbox.may_sleep() {
+                waker.sleep();
+                mailbox.awake();
+            }
+        }
+        let taken: usize = senders.into_iter().map(|sender| sender.join().unwrap()).sum();
+        got += std::iter::from_fn(|| mailbox.take()).count();
+        assert_eq!(got, taken, "each that was taken in comes out, once");
+    }
+
+    /// Whether it was taken in; the sleeper is woken if that is asked for.
+    fn deliver(postbox: &Postbox<Sent>, waker: &Waker, message: Sent) -> bool {
+        let sent = postbox.send(message);
+        if sent == Ok(true) {
+            waker.wake();
+        }
+        sent.is_ok()
+    }
+
+    /// All interleavings in which threads are held up against their will so many times: almost all mistakes need one or two.
+    fn check(preemptions_max: usize, model: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(preemptions_max);
+        builder.check(model);
+    }
+
+    #[test]
+    fn no_message_of_one_sender_is_slept_on() {
+        check(3, || exchange(1, 2, 4));
+    }
+
+    #[test]
+    fn no_message_of_two_senders_is_slept_on() {
+        check(2, || exchange(2, 1, 4));
+    }
+
+    #[test]
+    fn none_of_several_messages_of_two_senders_is_slept_on() {
+        check(1, || exchange(2, 2, 4));
+    }
+
+    #[test]
+    fn a_full_mailbox_gives_back_or_delivers() {
+        check(2, || exchange(2, 1, 1));
+    }
+
+    #[test]
+    fn a_message_to_a_mailbox_that_closes_is_taken_in_or_comes_back_and_is_dropped_once() {
+        check(2, || {
+            let (postbox, mut mailbox) = mailbox::<Arc<()>>(2);
+            let message = Arc::new(());
+            let senders: Vec<_> = (0..2)
+                .map(|_| {
+                    let (postbox, message) = (postbox.clone(), Arc::clone(&message));
+                    thread::spawn(move || match postbox.send(message) {
+                        Ok(_) => {}
+                        Err(Undelivered::Gone(back)) => drop(back),
+                        Err(Undelivered::Full(_)) => panic!("there is room for both"),
+                    })
+                })
+                .collect();
+            drop(mailbox.take());
+            mailbox.may_sleep();
+            drop(mailbox);
+            senders.into_iter().for_each(|sender| sender.join().unwrap());
+            assert!(matches!(postbox.send(Arc::clone(&message)), Err(Undelivered::Gone(_))), "known from now on");
+            drop(postbox);
+            assert_eq!(Arc::strong_count(&message), 1, "each was dropped");
+        });
     }
 }
