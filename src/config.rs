@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::address::{Address, Place};
 use crate::error::Error;
 use crate::socket::Keepalive;
 
@@ -66,6 +67,8 @@ pub enum ShardDeath {
 pub(crate) struct Config {
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// Instead of `host` and `port`, if there are any.
+    pub(crate) addresses: Vec<Address>,
     pub(crate) share_port: bool,
     pub(crate) queue_size: u32,
     pub(crate) block_time: Option<Duration>,
@@ -104,6 +107,7 @@ impl Default for Config {
         Config {
             host: "127.0.0.1".into(),
             port: 1234,
+            addresses: Vec::new(),
             share_port: false,
             queue_size: 1000,
             block_time: None,
@@ -185,8 +189,35 @@ impl Config {
         if let Some(timeout) = self.user_timeout {
             span("user_timeout", timeout, Duration::from_millis(1), TIMEOUT_MAX)?;
         }
+        self.check_addresses()?;
         self.check_cores()?;
         self.check_steering()
+    }
+
+    fn check_addresses(&self) -> Result<(), Error> {
+        for (index, address) in self.addresses.iter().enumerate() {
+            let why = match &address.place {
+                Place::Unix { path, .. } if path.as_os_str().is_empty() => "the path of a Unix socket is empty".into(),
+                Place::Unix { mode: Some(mode), .. } if *mode > 0o777 => {
+                    format!("{mode:#o} is not the mode of a socket: it is between 0 and 0o777")
+                }
+                Place::Tcp { port: 0, .. } => continue,
+                place if self.addresses[..index].iter().any(|other| other.place == *place) => {
+                    format!("{address} is there twice")
+                }
+                _ => continue,
+            };
+            return Err(Error::Config { knob: "listen", why });
+        }
+        Ok(())
+    }
+
+    /// The addresses to open: what was asked for, and if nothing was and nothing `is_given`, `host` and `port`.
+    pub(crate) fn to_open(&self, is_given: bool) -> Vec<Address> {
+        match self.addresses.is_empty() && !is_given {
+            true => vec![Address::tcp(&self.host, self.port)],
+            false => self.addresses.clone(),
+        }
     }
 
     fn check_keepalive(&self) -> Result<(), Error> {

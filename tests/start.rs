@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use esockets::socket::Keepalive;
-use esockets::{Builder, Cores, Error, Selector, Server, ShardInfo};
+use esockets::{Address, Builder, Cores, Error, Selector, Server, ShardInfo};
 use support::{Script, builder, connect, connect_many, conserve, converse, wait_until};
 
 /// Starts in vain.
@@ -44,6 +44,7 @@ fn nonsense_is_refused_by_the_name_of_its_knob() {
         ("accept_budget", vec![builder().accept_budget(0), builder().accept_budget(usize::MAX)]),
         ("read_budget", vec![builder().read_budget(0), builder().read_budget(usize::MAX)]),
         ("mailbox_max", vec![builder().mailbox_max(0), builder().mailbox_max(usize::MAX)]),
+        ("listen", vec![builder().listen(Address::unix("")), builder().listen(Address::unix("a").mode(0o1777))]),
         ("stop_timeout", vec![builder().stop_timeout(Duration::MAX)]),
     ];
     for (name, builders) in nonsense {
