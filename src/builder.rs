@@ -13,6 +13,7 @@ use crate::peer::Peer;
 use crate::server::Server;
 use crate::shard::ShardInfo;
 use crate::socket::Keepalive;
+use crate::tuning::Tuning;
 use crate::watchdog::{Stall, Watch};
 
 /// How a server is to be; made by [`Server::builder`].
@@ -98,7 +99,7 @@ impl<P> Builder<P> {
     /// beside the others. An address of [`listen`](Builder::listen) is opened beside them, unless it is among theirs: so a
     /// new version can have more addresses than the one before. Default: it opens its own.
     ///
-    /// `queue_size`, `nodelay`, `keepalive` and `user_timeout` are set on them anew. There may be more shards than listeners,
+    /// `queue_size`, `nodelay`, `keepalive`, `user_timeout` and `tuning` are set on them anew. There may be more shards than listeners,
     /// or fewer. A shard with several takes from each in turn. A listener of several shards, as the one that systemd opens
     /// mostly is, costs a wake-up of all of them that sleep for each new connection, which the quickest then has. The kernel
     /// deals connections out at less cost to as many sockets as there are shards: `ReusePort=yes` in the socket's unit, and
@@ -189,6 +190,12 @@ impl<P> Builder<P> {
     /// at a retransmission or probe, so up to twice as late. Set on the listener and inherited: costs nothing.
     pub fn user_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.config.user_timeout = timeout;
+        self
+    }
+
+    /// Options of TCP for experts, each with its cost: [`Tuning`]. Default: none, the system's own.
+    pub fn tuning(mut self, tuning: Tuning) -> Self {
+        self.config.tuning = tuning;
         self
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::address::{Address, Place};
 use crate::error::Error;
 use crate::socket::Keepalive;
+use crate::tuning::Tuning;
 
 /// How a shard waits for events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,6 +81,7 @@ pub(crate) struct Config {
     pub(crate) nodelay: bool,
     pub(crate) keepalive: Option<Keepalive>,
     pub(crate) user_timeout: Option<Duration>,
+    pub(crate) tuning: Tuning,
     pub(crate) connections_max: Option<usize>,
     pub(crate) connections_per_address: Option<usize>,
     pub(crate) limits: Limits,
@@ -118,6 +120,7 @@ impl Default for Config {
             nodelay: true,
             keepalive: Some(Keepalive::default()),
             user_timeout: Some(Duration::from_secs(120)),
+            tuning: Tuning::default(),
             connections_max: None,
             connections_per_address: None,
             limits: Limits::default(),
@@ -190,6 +193,7 @@ impl Config {
             span("user_timeout", timeout, Duration::from_millis(1), TIMEOUT_MAX)?;
         }
         self.check_addresses()?;
+        self.check_tuning()?;
         self.check_cores()?;
         self.check_steering()
     }
@@ -210,6 +214,19 @@ impl Config {
             return Err(Error::Config { knob: "listen", why });
         }
         Ok(())
+    }
+
+    fn check_tuning(&self) -> Result<(), Error> {
+        let tuning = &self.tuning;
+        if let Some(wait) = tuning.defer_accept {
+            span("tuning.defer_accept", wait, Duration::from_secs(1), Duration::from_secs(3600))?;
+        }
+        if let Some(time) = tuning.busy_poll {
+            span("tuning.busy_poll", time, Duration::from_micros(1), Duration::from_secs(1))?;
+        }
+        count("tuning.fast_open", tuning.fast_open.unwrap_or(1) as usize, 1, 1 << 20)?;
+        count("tuning.receive_buffer", tuning.receive_buffer.unwrap_or(1), 1, BYTES_MAX)?;
+        count("tuning.send_buffer", tuning.send_buffer.unwrap_or(1), 1, BYTES_MAX)
     }
 
     /// The addresses to open: what was asked for, and if nothing was and nothing `is_given`, `host` and `port`.

@@ -279,6 +279,7 @@ fn listen_options(config: &Config, member: bool, only_v6: bool) -> Listen {
         user_timeout: config.user_timeout,
         shared: config.share_port || member,
         only_v6,
+        tuning: config.tuning.clone(),
     }
 }
 

@@ -147,9 +147,10 @@ fn listen_advice(source: &io::Error, address: &LocalAddr) -> String {
              one, or let both set share_port(true)"
         ),
         io::ErrorKind::AddrNotAvailable => "; the address is not one of this machine's (`ip addr` lists them)".into(),
-        io::ErrorKind::PermissionDenied => {
+        io::ErrorKind::PermissionDenied if source.raw_os_error().is_some() => {
             "; ports below net.ipv4.ip_unprivileged_port_start (usually 1024) need CAP_NET_BIND_SERVICE".into()
         }
+        io::ErrorKind::PermissionDenied => "; see `tuning` for what it takes".into(),
         _ => String::new(),
     }
 }

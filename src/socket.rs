@@ -10,6 +10,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::sys;
+use crate::tuning::Tuning;
 
 /// What a listening socket is made with. Linux hands nodelay, keepalive and the user timeout on to each accepted socket, so
 /// a connection costs no system call for them.
@@ -29,6 +30,8 @@ pub struct Listen {
     pub shared: bool,
     /// Whether an IPv6 wildcard leaves IPv4 to others: IPV6_V6ONLY, see ipv6(7).
     pub only_v6: bool,
+    /// What hardly anybody needs.
+    pub tuning: Tuning,
 }
 
 /// When TCP asks a silent peer whether it is still there; see TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT in tcp(7).
@@ -78,6 +81,8 @@ pub fn listen(address: SocketAddr, options: &Listen) -> io::Result<Socket> {
     if options.user_timeout.is_some() {
         socket.set_tcp_user_timeout(options.user_timeout)?;
     }
+    // Buffers, too, before it listens: the window's scale is that of the SYN (tcp(7)).
+    options.tuning.apply(&socket, address.is_ipv6())?;
     socket.bind(&address.into())?;
     socket.listen(backlog(options))?;
     Ok(socket)
@@ -94,6 +99,7 @@ pub(crate) fn adapt(listener: &Socket, options: &Listen) -> io::Result<()> {
     if domain == Domain::UNIX {
         return listener.listen(backlog(options));
     }
+    options.tuning.apply(listener, domain == Domain::IPV6)?;
     listener.set_tcp_nodelay(options.nodelay)?;
     match options.keepalive {
         Some(keepalive) => listener.set_tcp_keepalive(&probing(keepalive))?,
@@ -225,6 +231,7 @@ mod tests {
             user_timeout: None,
             shared,
             only_v6: false,
+            tuning: Tuning::default(),
         }
     }
 

@@ -181,6 +181,28 @@ pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
     }
 }
 
+/// Sets an option whose value is one integer: setsockopt(2).
+pub(crate) fn set_option(socket: BorrowedFd<'_>, level: i32, option: i32, value: libc::c_int) -> io::Result<()> {
+    let (pointer, size) = ((&raw const value).cast(), size_of_val(&value) as libc::socklen_t);
+    // SAFETY: the kernel reads one integer, which lives until it returns.
+    match unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, pointer, size) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The value of an option that is one integer: getsockopt(2).
+#[cfg(test)]
+pub(crate) fn option(socket: BorrowedFd<'_>, level: i32, option: i32) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut size = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `size` bytes, into an integer that lives on our stack, and their number.
+    match unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, (&raw mut value).cast(), &raw mut size) } {
+        0 => Ok(value),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Locks an open file for whoever opened it, if nobody else has: flock(2). Closing it unlocks it.
 ///
 /// std's own `File::try_lock` is younger than this crate's least version of Rust.

@@ -17,6 +17,7 @@ const STOREYS: &[&str] = &[
     "peer",
     "address",
     "sys",
+    "tuning",
     "socket",
     "unix",
     "claim",
