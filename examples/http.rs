@@ -1,7 +1,7 @@
 //! A web server: HTTP/1.1 with keep-alive and pipelining, its heads parsed by the crate `httparse`.
 //!
 //! `cargo run --release --example http`, then `curl -v http://127.0.0.1:1234/`, or `curl -d hello` at `/echo`. Another port:
-//! `-- 4321`.
+//! `-- 4321`; and a Unix socket beside it, for `curl --unix-socket /tmp/http.sock http://localhost/`: `-- 4321 /tmp/http.sock`.
 //!
 //! What a connection keeps is one flag: a request that has not come in whole stays in the input, and is looked at again when
 //! there is more. Answers to requests that came together leave together. Who does not read its answers is not read either,
@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use esockets::{Builder, Client, Handler, Peer, Server};
+use esockets::{Address, Builder, Client, Handler, Peer, Server};
 use httparse::{EMPTY_HEADER, Error, Header, Request, Status};
 
 /// The head of a request is no longer, and has no more headers.
@@ -217,8 +217,13 @@ fn builder() -> Builder {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let port = std::env::args().nth(1).map_or(Ok(1234), |port| port.parse())?;
-    let server = builder().port(port).start(|_shard| Web::new())?;
+    let mut arguments = std::env::args().skip(1);
+    let port = arguments.next().map_or(Ok(1234), |port| port.parse())?;
+    let mut builder = builder().listen(Address::tcp("127.0.0.1", port));
+    for path in arguments {
+        builder = builder.listen(Address::unix(path)); // beside the port
+    }
+    let server = builder.start(|_shard| Web::new())?;
     println!("listening on {}", server.local_addr());
     server.join()?;
     Ok(())

@@ -1,14 +1,14 @@
 //! A store of keys and values that speaks a part of Redis's protocol: redis-cli and redis-benchmark work against it.
 //!
 //! `cargo run --release --example kv`, then `redis-cli -p 1234`, or `redis-benchmark -p 1234 -t set,get,incr -P 16 -q`. Another
-//! port: `-- 4321`.
+//! port: `-- 4321`; and a Unix socket beside it, for `redis-cli -s /tmp/kv.sock`: `-- 4321 /tmp/kv.sock`.
 //!
 //! One shard, as Redis has one thread: then the store is a plain map of the handler's, without a lock. A command that has
 //! not come in whole stays in the input; answers to commands that came together leave together.
 
 use std::collections::HashMap;
 
-use esockets::{Builder, Client, Handler, Peer, Server};
+use esockets::{Address, Builder, Client, Handler, Peer, Server};
 
 /// A command with all its arguments is no larger than this.
 const COMMAND_MAX: usize = 16 << 20;
@@ -222,8 +222,13 @@ fn builder() -> Builder {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let port = std::env::args().nth(1).map_or(Ok(1234), |port| port.parse())?;
-    let server = builder().port(port).start(|_shard| Store::default())?;
+    let mut arguments = std::env::args().skip(1);
+    let port = arguments.next().map_or(Ok(1234), |port| port.parse())?;
+    let mut builder = builder().listen(Address::tcp("127.0.0.1", port));
+    for path in arguments {
+        builder = builder.listen(Address::unix(path)); // beside the port
+    }
+    let server = builder.start(|_shard| Store::default())?;
     println!("listening on {}", server.local_addr());
     server.join()?;
     Ok(())

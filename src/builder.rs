@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::client::Client;
 use crate::config::{Config, Cores, Limits, Selector, ShardDeath, Steering};
 use crate::error::Error;
@@ -12,6 +13,7 @@ use crate::peer::Peer;
 use crate::server::Server;
 use crate::shard::ShardInfo;
 use crate::socket::Keepalive;
+use crate::tuning::Tuning;
 use crate::watchdog::{Stall, Watch};
 
 /// How a server is to be; made by [`Server::builder`].
@@ -23,7 +25,7 @@ pub struct Builder<P = ()> {
     config: Config,
     watch: Option<Watch>,
     /// Shared by the copies of this builder, each of which could start a server with them.
-    listeners: Option<Arc<Listeners>>,
+    listeners: Vec<Arc<Listeners>>,
     protocol: P,
 }
 
@@ -33,7 +35,7 @@ type KeepAll = fn(&mut Client<'_>, &Peer) -> bool;
 impl Server {
     /// A server with every knob at its default.
     pub fn builder() -> Builder {
-        Builder { config: Config::default(), watch: None, listeners: None, protocol: () }
+        Builder { config: Config::default(), watch: None, listeners: Vec::new(), protocol: () }
     }
 }
 
@@ -52,6 +54,35 @@ impl<P> Builder<P> {
         self
     }
 
+    /// An address to listen on, instead of [`host`](Builder::host) and [`port`](Builder::port); called again, one beside it.
+    /// TCP and Unix sockets, each with a [tag](Address::tag) by which the handler tells connections to it apart.
+    ///
+    /// ```
+    /// # use esockets::{Address, Server};
+    /// # let folder = std::env::temp_dir();
+    /// let server = Server::builder()
+    ///     .listen(Address::tcp("127.0.0.1", 0))
+    ///     .listen(Address::unix(folder.join("example.sock")).mode(0o600).tag(1))
+    ///     .handle_readable(|client| if client.tag() == 1 { client.send(b"neighbour") } else { client.send(b"stranger") })
+    ///     .start()?;
+    /// assert_eq!(server.local_addrs().len(), 2);
+    /// # Ok::<(), esockets::Error>(())
+    /// ```
+    ///
+    /// Each shard has a listener of its own at each address of TCP. A second address costs an accept4(2) in vain for each batch
+    /// of new connections: it may have somebody waiting, too.
+    ///
+    /// A Unix socket cannot be dealt out by the kernel: all shards share its one queue, of
+    /// [`queue_size`](Builder::queue_size), and who comes when it is full waits, or is told EAGAIN. Each new connection wakes
+    /// every shard that sleeps, and the quickest has it. How even that is, is up to the scheduler and not to dice: who come
+    /// together are shared out, one by one, by shards that are awake together; of those who come one at a time to a server at
+    /// rest, one shard may get most. [`Stats::imbalance`](crate::Stats::imbalance) tells.
+    /// [`connections_per_address`](Builder::connections_per_address) does not concern them.
+    pub fn listen(mut self, address: Address) -> Self {
+        self.config.addresses.push(address);
+        self
+    }
+
     /// Lets other servers of the same user listen on the same address, if they ask for it, too; the kernel deals
     /// connections out among them all (SO_REUSEPORT, see socket(7)). Default: false, so that a second server is refused
     /// with AddrInUse instead of silently taking half of the connections.
@@ -64,15 +95,17 @@ impl<P> Builder<P> {
     }
 
     /// Listens with sockets that are there already, from systemd or from the server that runs (see [`Listeners`]), instead
-    /// of opening its own: `host`, `port` and `share_port` are not looked at. Default: it opens its own.
+    /// of opening its own: `host` and `port` are not looked at, nor is `share_port` for them. Called again, with these
+    /// beside the others. An address of [`listen`](Builder::listen) is opened beside them, unless it is among theirs: so a
+    /// new version can have more addresses than the one before. Default: it opens its own.
     ///
-    /// `queue_size`, `nodelay`, `keepalive` and `user_timeout` are set on them anew. There may be more shards than listeners,
+    /// `queue_size`, `nodelay`, `keepalive`, `user_timeout` and `tuning` are set on them anew. There may be more shards than listeners,
     /// or fewer. A shard with several takes from each in turn. A listener of several shards, as the one that systemd opens
     /// mostly is, costs a wake-up of all of them that sleep for each new connection, which the quickest then has. The kernel
     /// deals connections out at less cost to as many sockets as there are shards: `ReusePort=yes` in the socket's unit, and
     /// the same `ListenStream=` so many times.
     pub fn listeners(mut self, listeners: Listeners) -> Self {
-        self.listeners = Some(Arc::new(listeners));
+        self.listeners.push(Arc::new(listeners));
         self
     }
 
@@ -114,6 +147,11 @@ impl<P> Builder<P> {
 
     /// The cores that shards are pinned to. Default: [`Cores::All`]. Pinned threads keep their caches warm, and cannot
     /// get out of the way of others; where much else runs on the machine, [`Cores::None`] is often the better choice.
+    ///
+    /// [`Cores::List`] is for machines whose cores are not equal. Where memory is not (NUMA; `lscpu` shows the nodes), take the
+    /// cores of the node to which the network card belongs (`cat /sys/class/net/eth0/device/numa_node`): a shard's memory is
+    /// its node's, because the shard's own thread asks for it first. With hyper-threads, one of each pair; and leave out the
+    /// cores that serve the card's interrupts, or take just these, with [`Steering::Cpu`], never some of both.
     pub fn cores(mut self, cores: Cores) -> Self {
         self.config.cores = cores;
         self
@@ -152,6 +190,12 @@ impl<P> Builder<P> {
     /// at a retransmission or probe, so up to twice as late. Set on the listener and inherited: costs nothing.
     pub fn user_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.config.user_timeout = timeout;
+        self
+    }
+
+    /// Options of TCP for experts, each with its cost: [`Tuning`]. Default: none, the system's own.
+    pub fn tuning(mut self, tuning: Tuning) -> Self {
+        self.config.tuning = tuning;
         self
     }
 

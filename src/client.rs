@@ -143,6 +143,13 @@ impl<'a> Client<'a> {
         self.address
     }
 
+    /// The tag of the address that it has come to, which [`Address::tag`](crate::Address::tag) gives: how a handler tells the
+    /// server's addresses apart. 0 if it has been given none.
+    #[must_use]
+    pub fn tag(&self) -> u8 {
+        self.address.tag()
+    }
+
     /// The index of the shard that this connection lives on.
     #[must_use]
     pub fn shard(&self) -> usize {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::address::{Address, Place};
 use crate::error::Error;
 use crate::socket::Keepalive;
+use crate::tuning::Tuning;
 
 /// How a shard waits for events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,6 +68,8 @@ pub enum ShardDeath {
 pub(crate) struct Config {
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// Instead of `host` and `port`, if there are any.
+    pub(crate) addresses: Vec<Address>,
     pub(crate) share_port: bool,
     pub(crate) queue_size: u32,
     pub(crate) block_time: Option<Duration>,
@@ -77,6 +81,7 @@ pub(crate) struct Config {
     pub(crate) nodelay: bool,
     pub(crate) keepalive: Option<Keepalive>,
     pub(crate) user_timeout: Option<Duration>,
+    pub(crate) tuning: Tuning,
     pub(crate) connections_max: Option<usize>,
     pub(crate) connections_per_address: Option<usize>,
     pub(crate) limits: Limits,
@@ -104,6 +109,7 @@ impl Default for Config {
         Config {
             host: "127.0.0.1".into(),
             port: 1234,
+            addresses: Vec::new(),
             share_port: false,
             queue_size: 1000,
             block_time: None,
@@ -114,6 +120,7 @@ impl Default for Config {
             nodelay: true,
             keepalive: Some(Keepalive::default()),
             user_timeout: Some(Duration::from_secs(120)),
+            tuning: Tuning::default(),
             connections_max: None,
             connections_per_address: None,
             limits: Limits::default(),
@@ -185,8 +192,49 @@ impl Config {
         if let Some(timeout) = self.user_timeout {
             span("user_timeout", timeout, Duration::from_millis(1), TIMEOUT_MAX)?;
         }
+        self.check_addresses()?;
+        self.check_tuning()?;
         self.check_cores()?;
         self.check_steering()
+    }
+
+    fn check_addresses(&self) -> Result<(), Error> {
+        for (index, address) in self.addresses.iter().enumerate() {
+            let why = match &address.place {
+                Place::Unix { path, .. } if path.as_os_str().is_empty() => "the path of a Unix socket is empty".into(),
+                Place::Unix { mode: Some(mode), .. } if *mode > 0o777 => {
+                    format!("{mode:#o} is not the mode of a socket: it is between 0 and 0o777")
+                }
+                Place::Tcp { port: 0, .. } => continue,
+                place if self.addresses[..index].iter().any(|other| other.place == *place) => {
+                    format!("{address} is there twice")
+                }
+                _ => continue,
+            };
+            return Err(Error::Config { knob: "listen", why });
+        }
+        Ok(())
+    }
+
+    fn check_tuning(&self) -> Result<(), Error> {
+        let tuning = &self.tuning;
+        if let Some(wait) = tuning.defer_accept {
+            span("tuning.defer_accept", wait, Duration::from_secs(1), Duration::from_secs(3600))?;
+        }
+        if let Some(time) = tuning.busy_poll {
+            span("tuning.busy_poll", time, Duration::from_micros(1), Duration::from_secs(1))?;
+        }
+        count("tuning.fast_open", tuning.fast_open.unwrap_or(1) as usize, 1, 1 << 20)?;
+        count("tuning.receive_buffer", tuning.receive_buffer.unwrap_or(1), 1, BYTES_MAX)?;
+        count("tuning.send_buffer", tuning.send_buffer.unwrap_or(1), 1, BYTES_MAX)
+    }
+
+    /// The addresses to open: what was asked for, and if nothing was and nothing `is_given`, `host` and `port`.
+    pub(crate) fn to_open(&self, is_given: bool) -> Vec<Address> {
+        match self.addresses.is_empty() && !is_given {
+            true => vec![Address::tcp(&self.host, self.port)],
+            false => self.addresses.clone(),
+        }
     }
 
     fn check_keepalive(&self) -> Result<(), Error> {

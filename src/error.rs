@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+
+use crate::address::LocalAddr;
 
 /// Why a server did not start, or did not end well.
 ///
@@ -25,8 +26,8 @@ pub enum Error {
     },
     /// The address cannot be listened on.
     Listen {
-        /// The address.
-        address: SocketAddr,
+        /// The address, as far as it is known.
+        address: LocalAddr,
         /// What the kernel said.
         source: io::Error,
     },
@@ -91,7 +92,7 @@ impl fmt::Display for Error {
                 "cannot resolve the host `{host}`: {source}; give an address such as 127.0.0.1, or 0.0.0.0 for all"
             ),
             Error::Listen { address, source } => {
-                write!(f, "cannot listen on {address}: {source}{}", listen_advice(source, *address))
+                write!(f, "cannot listen on {address}: {source}{}", listen_advice(source, address))
             }
             Error::Inherited { why } => write!(f, "cannot listen with the sockets that were passed on: {why}"),
             Error::TakeOver { source } => write!(
@@ -135,17 +136,34 @@ impl From<Error> for io::Error {
     }
 }
 
-fn listen_advice(source: &io::Error, address: SocketAddr) -> String {
+fn listen_advice(source: &io::Error, address: &LocalAddr) -> String {
+    let port = match address {
+        LocalAddr::Ip(address) => address.port(),
+        LocalAddr::Unix(path) => return unix_advice(source, &path.display().to_string()),
+    };
     match source.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "; another program listens there (`ss -ltnp 'sport = :{}'` shows which); take another port, 0 for any free one, \
-             or let both set share_port(true)",
-            address.port()
+            "; another program listens there (`ss -ltnp 'sport = :{port}'` shows which); take another port, 0 for any free \
+             one, or let both set share_port(true)"
         ),
         io::ErrorKind::AddrNotAvailable => "; the address is not one of this machine's (`ip addr` lists them)".into(),
-        io::ErrorKind::PermissionDenied => {
+        io::ErrorKind::PermissionDenied if source.raw_os_error().is_some() => {
             "; ports below net.ipv4.ip_unprivileged_port_start (usually 1024) need CAP_NET_BIND_SERVICE".into()
         }
+        io::ErrorKind::PermissionDenied => "; see `tuning` for what it takes".into(),
+        _ => String::new(),
+    }
+}
+
+fn unix_advice(source: &io::Error, path: &str) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "; another program listens there (`ss -lxp src {path}` shows which); take another path, or stop that one"
+        ),
+        io::ErrorKind::AlreadyExists => "; it is left as it is: take another path, or remove it yourself".into(),
+        io::ErrorKind::NotFound => "; its folder has to be there".into(),
+        io::ErrorKind::PermissionDenied => "; its folder must be one that this user may write to".into(),
+        io::ErrorKind::InvalidInput => "; take a shorter one".into(),
         _ => String::new(),
     }
 }
@@ -177,7 +195,7 @@ mod tests {
     #[test]
     fn an_error_names_the_act_the_address_and_the_way_out() {
         let error = Error::Listen {
-            address: "127.0.0.1:80".parse().unwrap(),
+            address: LocalAddr::Ip("127.0.0.1:80".parse().unwrap()),
             source: io::Error::from_raw_os_error(libc::EADDRINUSE),
         };
         let text = error.to_string();

@@ -67,19 +67,21 @@
 //! # Where to read
 //!
 //! From the bottom up, each file uses only files before it: `buffer` `queue` `slab` `wheel` `spin` `mailbox` are data structures
-//! that know nothing of connections; `reason` `stats` `peer` `sys` `socket` `claim` `loan` `error` `listeners` `config` `seats`
-//! what the rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `acceptor`
+//! that know nothing of connections; `reason` `stats` `peer` `address` `sys` `tuning` `socket` `unix` `claim` `loan` `error`
+//! `listeners` `config` `seats` what the rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `acceptor`
 //! and `connection` the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `watchdog` who
-//! looks at it from beside; `remote` `life` `server` `builder` the whole.
+//! looks at it from beside; `remote` `life` `entrance` `server` `builder` the whole.
 #![deny(unsafe_code)]
 
 mod acceptor;
+mod address;
 mod buffer;
 mod builder;
 mod claim;
 mod client;
 mod config;
 mod connection;
+mod entrance;
 mod error;
 mod handler;
 mod kernel;
@@ -104,9 +106,12 @@ mod spin;
 mod stats;
 pub mod sys;
 pub mod testing;
+mod tuning;
+mod unix;
 mod watchdog;
 mod wheel;
 
+pub use address::{Address, AddressError, LocalAddr};
 pub use builder::Builder;
 pub use client::{Client, ClientId};
 pub use config::{Cores, Selector, ShardDeath, Steering};
@@ -119,6 +124,7 @@ pub use remote::{Remote, Unsent};
 pub use server::Server;
 pub use shard::{Shard, ShardInfo};
 pub use stats::{ShardStats, Stats};
+pub use tuning::Tuning;
 pub use watchdog::Stall;
 
 #[doc = include_str!("failures.md")]

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use crate::client::{Client, ClientId};
     use crate::kernel::{Event, Linux};
-    use crate::loan::{Door, Loans};
+    use crate::loan::{Door, Loans, Mark};
     use crate::mailbox::{Postbox, mailbox};
     use crate::peer::Peer;
     use crate::reactor::Post;
@@ -235,7 +235,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let (address, waker) = (listener.local_addr().unwrap(), Arc::new(WakeFd::new().unwrap()));
-        let door = Door { listeners: vec![(0, listener.into())], claim: None };
+        let mark = Mark { place: 0, tag: 0 };
+        let door = Door { listeners: vec![(mark, listener.into())], claims: vec![] };
         let linux = Linux::new(door, Loans::new().unwrap().lender(), Arc::clone(&waker)).unwrap();
         let (wish, ledger) = (Arc::<AtomicUsize>::default(), Ledger::default());
         let (postbox, mailbox) = mailbox(8);

@@ -15,14 +15,36 @@ use socket2::Socket;
 use crate::claim::Claim;
 use crate::sys::{Note, receive_note, send_note};
 
-/// The listening sockets of a shard, by their places among those of the server; and the claim to the address, which the
-/// first shard has for all.
+/// The listening sockets of a shard; and the claims to their addresses, which the first shard has for all, each under the
+/// place of the first listener there.
+#[derive(Default)]
 pub(crate) struct Door {
-    pub(crate) listeners: Vec<(u32, Socket)>,
-    pub(crate) claim: Option<Claim>,
+    pub(crate) listeners: Vec<(Mark, Socket)>,
+    pub(crate) claims: Vec<(u32, Claim)>,
 }
 
-/// Words of a note. With a listener and a claim comes a descriptor.
+/// What is known of a listening socket beside itself: its place among those of the server, which shards may share, and its
+/// address's tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mark {
+    pub(crate) place: u32,
+    pub(crate) tag: u8,
+}
+
+impl Mark {
+    /// Places beyond this do not fit into a word beside the tag.
+    pub(crate) const PLACES_MAX: usize = 1 << 24;
+
+    pub(crate) fn to_word(self) -> u32 {
+        self.place | u32::from(self.tag) << 24
+    }
+
+    pub(crate) fn from_word(word: u32) -> Mark {
+        Mark { place: word & (Mark::PLACES_MAX as u32 - 1), tag: (word >> 24) as u8 }
+    }
+}
+
+/// Words of a note: a listener, with its mark, a claim, with its place, the end. With the first two comes a descriptor.
 pub(crate) const LISTENER: u32 = 1;
 pub(crate) const CLAIM: u32 = 2;
 pub(crate) const END: u32 = 3;
@@ -46,8 +68,8 @@ pub(crate) struct Loans {
 /// Copies of what all shards listen on.
 #[derive(Debug, Default)]
 pub(crate) struct Loan {
-    pub(crate) listeners: BTreeMap<u32, OwnedFd>,
-    pub(crate) claim: Option<OwnedFd>,
+    pub(crate) listeners: BTreeMap<Mark, OwnedFd>,
+    pub(crate) claims: BTreeMap<u32, OwnedFd>,
 }
 
 /// A shard that has not answered by then is held up by a call of its handler.
@@ -76,8 +98,8 @@ impl Loans {
         while answers > 0 {
             match receive_note(lent.as_fd()).map_err(unanswered)? {
                 // One that answers an earlier question, which somebody has not waited for, is as good.
-                ([LISTENER, index], Some(listener)) => drop(loan.listeners.insert(index, listener)),
-                ([CLAIM, _], Some(claim)) => loan.claim = Some(claim),
+                ([LISTENER, mark], Some(listener)) => drop(loan.listeners.insert(Mark::from_word(mark), listener)),
+                ([CLAIM, place], Some(claim)) => drop(loan.claims.insert(place, claim)),
                 ([END, answered], _) if answered == question => answers -= 1,
                 _ => {}
             }
@@ -107,11 +129,11 @@ impl Lender {
     }
 
     fn lend(&self, door: Option<&Door>, asked: u32) -> io::Result<()> {
-        for (index, listener) in door.into_iter().flat_map(|door| &door.listeners) {
-            self.send([LISTENER, *index], Some(listener.as_fd()))?;
+        for (mark, listener) in door.into_iter().flat_map(|door| &door.listeners) {
+            self.send([LISTENER, mark.to_word()], Some(listener.as_fd()))?;
         }
-        if let Some(claim) = door.and_then(|door| door.claim.as_ref()) {
-            self.send([CLAIM, 0], Some(claim.as_fd()))?;
+        for (place, claim) in door.into_iter().flat_map(|door| &door.claims) {
+            self.send([CLAIM, *place], Some(claim.as_fd()))?;
         }
         self.send([END, asked], None)
     }
@@ -132,11 +154,15 @@ impl AsFd for Lender {
 mod tests {
     use super::*;
 
+    fn mark(place: u32, tag: u8) -> Mark {
+        Mark { place, tag }
+    }
+
     #[test]
     fn nobody_waits_for_one_that_is_held_up_and_its_late_answer_confuses_nobody() {
         let loans = Loans::new().unwrap();
         let listener = Socket::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-        let (door, mut held_up) = (Door { listeners: vec![(0, listener)], claim: None }, loans.lender());
+        let (door, mut held_up) = (Door { listeners: vec![(mark(0, 0), listener)], claims: vec![] }, loans.lender());
         let error = loans.borrow(|| 1).unwrap_err();
         assert!(error.kind() == io::ErrorKind::TimedOut && error.to_string().contains("held up"), "{error}");
         held_up.answer(Some(&door));
@@ -157,7 +183,7 @@ mod tests {
     fn who_is_asked_lends_once_and_who_listens_no_longer_says_so() {
         let loans = Loans::new().unwrap();
         let listener = || Socket::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-        let door = Door { listeners: vec![(0, listener()), (2, listener())], claim: None };
+        let door = Door { listeners: vec![(mark(0, 1), listener()), (mark(2, 255), listener())], claims: vec![] };
         let (mut open, mut shut) = (loans.lender(), loans.lender());
         open.answer(Some(&door));
         for _ in 0..2 {
@@ -168,9 +194,9 @@ mod tests {
                 2
             });
             let loan = loan.unwrap();
-            assert_eq!(loan.listeners.keys().collect::<Vec<_>>(), [&0, &2]);
-            for (index, listener) in &door.listeners {
-                let lent = Socket::from(loan.listeners[index].try_clone().unwrap());
+            assert_eq!(loan.listeners.keys().collect::<Vec<_>>(), [&mark(0, 1), &mark(2, 255)]);
+            for (mark, listener) in &door.listeners {
+                let lent = Socket::from(loan.listeners[mark].try_clone().unwrap());
                 assert_eq!(lent.local_addr().unwrap(), listener.local_addr().unwrap());
             }
         }

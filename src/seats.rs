@@ -33,9 +33,11 @@ struct Guests {
 }
 
 impl Guests {
+    /// Who has no address, being of this machine, is not counted by it.
     fn take(&self, peer: &Peer) -> bool {
+        let Some(ip) = peer.ip() else { return true };
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let seats = taken.entry(household(peer.ip())).or_default();
+        let seats = taken.entry(household(ip)).or_default();
         let is_free = *seats < self.of_each;
         *seats += usize::from(is_free);
         is_free
@@ -47,8 +49,8 @@ impl Guests {
     }
 
     fn leave(&self, peer: &Peer) {
+        let Some(ip) = peer.ip().map(household) else { return };
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let ip = household(peer.ip());
         if let Some(seats) = taken.get_mut(&ip) {
             *seats -= 1;
             if *seats == 0 {
@@ -131,5 +133,8 @@ mod tests {
         assert!(seats.take(&peer("10.0.0.1")) && seats.take(&peer("10.0.0.2")), "all of IPv4 are others");
         ["2001:db8::2", "2001:db8:0:1::9", "10.0.0.1", "10.0.0.2"].iter().for_each(|ip| seats.leave(&peer(ip)));
         assert_eq!(seats.taken(), (0, 0));
+        assert!((0..3).all(|_| seats.take(&Peer::unix())), "neighbours have no address to be counted by");
+        assert_eq!(seats.taken(), (0, 0));
+        seats.leave(&Peer::unix());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,10 +11,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use socket2::Socket;
-
-use crate::claim::{self, Claim};
-use crate::config::{Config, Steering};
+use crate::address::LocalAddr;
+use crate::config::Config;
+use crate::entrance::{Entrance, Premises};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::kernel::Linux;
@@ -25,9 +24,10 @@ use crate::mailbox::{Mailbox, mailbox};
 use crate::reactor::{Common, Post, Reactor};
 use crate::remote::{Remote, Route};
 use crate::shard::ShardInfo;
-use crate::socket::{self, Listen};
+use crate::socket;
 use crate::stats::{SharedCounters, Stats};
 use crate::sys::{self, WakeFd};
+use crate::unix::SocketFiles;
 use crate::watchdog::{Watch, Watchdog};
 
 /// A running server. Dropping it stops it, and waits for that as [`join`](Server::join) does.
@@ -39,7 +39,9 @@ pub struct Server<M = ()> {
     counters: Vec<SharedCounters>,
     common: Arc<Common>,
     remote: Remote<M>,
-    local_addr: SocketAddr,
+    local_addrs: Vec<LocalAddr>,
+    /// Of its Unix sockets.
+    files: SocketFiles,
     loans: Loans,
     /// How many sockets it listens on.
     listeners: usize,
@@ -50,10 +52,18 @@ pub struct Server<M = ()> {
 }
 
 impl<M> Server<M> {
-    /// The address that it listens on; with port 0 asked for, the port that the kernel chose.
+    /// The address that it listens on; with port 0 asked for, the port that the kernel chose. Of several, the first one of TCP;
+    /// `0.0.0.0:0` if it listens on Unix sockets alone.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        self.local_addrs.iter().find_map(LocalAddr::ip).unwrap_or(socket::NOWHERE)
+    }
+
+    /// All addresses that it listens on, in the order in which it was told of them; then those of
+    /// [`listeners`](crate::Builder::listeners).
+    #[must_use]
+    pub fn local_addrs(&self) -> &[LocalAddr] {
+        &self.local_addrs
     }
 
     /// What it has counted so far. Costs a load for each number of each shard, and does not disturb them.
@@ -78,6 +88,7 @@ impl<M> Server<M> {
 
     /// The same with another deadline; zero closes everything at once. A second call can only bring the deadline forward.
     pub fn stop_within(&self, timeout: Duration) {
+        self.files.remove();
         self.common.stop(timeout);
         self.wakers.iter().for_each(|waker| waker.wake());
     }
@@ -87,6 +98,7 @@ impl<M> Server<M> {
     /// who has the same listeners (see [`hand_over`](Server::hand_over)). After `timeout` it stops, as [`stop`](Server::stop) does, which may still come before. For clients that end their
     /// connections when they have what they want, nothing is lost.
     pub fn drain(&self, timeout: Duration) {
+        self.files.remove();
         self.common.drain(timeout);
         self.wakers.iter().for_each(|waker| waker.wake());
     }
@@ -97,7 +109,8 @@ impl<M> Server<M> {
     /// to the successor and to go on with those who are there. Nobody is refused or reset, at whatever rate they come.
     ///
     /// Whatever their numbers of shards, the successor has as many listeners as the server that opened them. The claim to an
-    /// address that is not [shared](crate::Builder::share_port) goes with them.
+    /// address that is not [shared](crate::Builder::share_port) goes with them, and so do the tags of addresses, and the duty to
+    /// remove the files of Unix sockets.
     ///
     /// Waits as long as the stream's timeouts allow: set them, or a successor that hangs keeps the caller. The shards have to
     /// answer, too, so call it from any thread but theirs.
@@ -116,7 +129,10 @@ impl<M> Server<M> {
             let source = io::Error::new(io::ErrorKind::NotConnected, "not all of its shards listen any more");
             return Err(Error::HandOver { act: "asking its shards for their listening sockets", source });
         }
-        listeners::hand_over(successor, &loan, &self.steered).map_err(failed("the conversation with the successor"))
+        let handed_over = listeners::hand_over(successor, &loan, &self.files, &self.steered);
+        handed_over.map_err(failed("the conversation with the successor"))?;
+        self.files.leave();
+        Ok(())
     }
 
     /// Waits until it has stopped, and says what it counted. It does not ask it to stop.
@@ -146,7 +162,7 @@ impl<M> Server<M> {
     /// Starts `config`'s shards, each with a handler that `make` gives the means to make.
     pub(crate) fn start<H, F>(
         config: Config,
-        given: Option<Arc<Listeners>>,
+        given: Vec<Arc<Listeners>>,
         watch: Option<Watch>,
         mut make: impl FnMut() -> F,
     ) -> Result<Server<M>, Error>
@@ -157,7 +173,10 @@ impl<M> Server<M> {
     {
         config.check()?;
         watch.as_ref().map_or(Ok(()), Watch::check)?;
-        let (mut server, mailboxes) = Server::prepare(&config, given.as_deref())?;
+        // Whoever fails from here on removes the files that it has made, as it drops them.
+        let files = SocketFiles::default();
+        let mut premises = Premises::new(&config, given, &files)?;
+        let (mut server, mailboxes) = Server::prepare(&config, &premises, files)?;
         let count = mailboxes.len();
         let mut starts = Vec::with_capacity(count);
         for (index, mailbox) in mailboxes.into_iter().enumerate() {
@@ -174,11 +193,11 @@ impl<M> Server<M> {
                 report,
                 started,
             };
-            let entrance = server.entrance(&config, given.as_deref(), index, count)?;
+            let entrance = premises.entrance(&config, index)?;
             server.spawn(birth, entrance, make())?;
-            // One after the other: they join the port's group in the order of their indices, and the first one's port is
+            // One after the other: they join the ports' groups in the order of their indices, and the first one's ports are
             // everybody's.
-            server.local_addr = reported.recv().unwrap_or_else(|_| Err(died(index)))?;
+            premises.opened(reported.recv().unwrap_or_else(|_| Err(died(index)))?);
             starts.push(start);
         }
         if let Some(watch) = watch {
@@ -189,24 +208,19 @@ impl<M> Server<M> {
         starts.iter().for_each(|start| {
             let _ = start.send(());
         });
-        if let Some(given) = given {
-            given.confirm();
-        }
+        server.local_addrs = premises.local_addrs();
+        premises.complete(&server.files);
         Ok(server)
     }
 
     /// All that is needed before there is a thread: a server without shards, and their mailboxes.
     #[expect(clippy::type_complexity, reason = "two things that are taken apart at once")]
-    fn prepare(config: &Config, given: Option<&Listeners>) -> Result<(Server<M>, Vec<Mailbox<Post<M>>>), Error> {
-        let count = config.shard_count();
-        let steered = steered(config, count);
-        let local_addr = match given {
-            Some(given) => {
-                given.adapt(&listen_options(config, false), &steered)?;
-                given.local_addr()
-            }
-            None => resolve(&config.host, config.port)?,
-        };
+    fn prepare(
+        config: &Config,
+        premises: &Premises,
+        files: SocketFiles,
+    ) -> Result<(Server<M>, Vec<Mailbox<Post<M>>>), Error> {
+        let count = premises.shards();
         let (routes, mailboxes) = routes(count, config.mailbox_max)?;
         let server = Server {
             threads: Vec::with_capacity(count),
@@ -214,38 +228,15 @@ impl<M> Server<M> {
             counters: (0..count).map(|_| SharedCounters::default()).collect(),
             common: Arc::new(Common::new(config)),
             remote: Remote::new(routes),
-            local_addr,
+            local_addrs: Vec::new(),
+            files,
             loans: Loans::new().map_err(|source| Error::Shard { shard: 0, act: "open the pair of sockets", source })?,
-            listeners: given.map_or(count, Listeners::len),
-            steered,
+            listeners: premises.places(),
+            steered: premises.steered().to_vec(),
             stop_timeout: config.stop_timeout,
             watchdog: None,
         };
         Ok((server, mailboxes))
-    }
-
-    /// How a shard comes to what it listens on.
-    fn entrance(
-        &self,
-        config: &Config,
-        given: Option<&Listeners>,
-        index: usize,
-        count: usize,
-    ) -> Result<Entrance, Error> {
-        let Some(given) = given else {
-            // One alone has nothing to be steered to.
-            let steered = self.steered.clone();
-            let steered = (index + 1 == count && !steered.is_empty()).then_some(steered);
-            let (address, listen) = (self.local_addr, listen_options(config, index > 0));
-            return Ok(Entrance::Open { listen, address, steered });
-        };
-        if config.private_fd_tables {
-            let (listeners, claim) = given.numbers(index, count);
-            return Ok(Entrance::Kept { address: self.local_addr, listeners, claim });
-        }
-        let door = given.door(index, count);
-        let door = door.map_err(|source| Error::Shard { shard: index, act: "have a copy of its listener", source })?;
-        Ok(Entrance::Given { address: self.local_addr, door })
     }
 
     fn spawn<H, F>(&mut self, birth: Birth<M>, entrance: Entrance, make: F) -> Result<(), Error>
@@ -275,7 +266,7 @@ impl<M> Drop for Server<M> {
 impl<M> fmt::Debug for Server<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Server");
-        debug.field("local_addr", &self.local_addr).field("shards", &self.counters.len()).finish_non_exhaustive()
+        debug.field("local_addrs", &self.local_addrs).field("shards", &self.counters.len()).finish_non_exhaustive()
     }
 }
 
@@ -289,25 +280,10 @@ struct Birth<M> {
     counters: SharedCounters,
     common: Arc<Common>,
     mailbox: Mailbox<Post<M>>,
-    /// The address that it listens on, or why it does not.
-    report: Sender<Result<SocketAddr, Error>>,
+    /// The addresses that it has opened, or why it does not listen.
+    report: Sender<Result<Vec<SocketAddr>, Error>>,
     /// Comes when all shards listen; never, if one of them cannot.
     started: Receiver<()>,
-}
-
-/// How a shard comes to what it listens on.
-enum Entrance {
-    /// It opens its own.
-    Open {
-        listen: Listen,
-        address: SocketAddr,
-        /// For the last shard, who finds the group complete when it listens: the cores of all, if connections are steered.
-        steered: Option<Vec<usize>>,
-    },
-    /// It is given them.
-    Given { address: SocketAddr, door: Door },
-    /// It takes copies of them into its own descriptor table. Whoever starts it has them open until it has reported.
-    Kept { address: SocketAddr, listeners: Vec<(u32, RawFd)>, claim: Option<RawFd> },
 }
 
 impl<M: Send + 'static> Birth<M> {
@@ -321,22 +297,22 @@ impl<M: Send + 'static> Birth<M> {
             let made = catch_unwind(AssertUnwindSafe(|| make(&info)));
             made.map_err(|panic| Error::Died { shard, message: message_of(panic) })
         };
-        let prepared = self.prepare(entrance).and_then(|(address, door)| {
+        let prepared = self.prepare(entrance).and_then(|(addresses, door)| {
             // Everybody's queue is as long.
             let queue_size = self.config.queue_size.saturating_mul(door.listeners.len() as u32);
             let kernel = Linux::new(door, self.lender, Arc::clone(&self.wakers[shard]));
             let kernel = kernel.map_err(|source| Error::Shard { shard, act: "make its epoll instance", source })?;
             let handler = make()?;
-            Ok((address, kernel, handler, Config { queue_size, ..self.config }))
+            Ok((addresses, kernel, handler, Config { queue_size, ..self.config }))
         });
-        let (address, kernel, handler, config) = match prepared {
+        let (addresses, kernel, handler, config) = match prepared {
             Ok(parts) => parts,
             Err(error) => {
                 let _ = self.report.send(Err(error));
                 return Ok(());
             }
         };
-        let _ = self.report.send(Ok(address));
+        let _ = self.report.send(Ok(addresses));
         if self.started.recv().is_err() {
             return Ok(());
         }
@@ -345,7 +321,7 @@ impl<M: Send + 'static> Birth<M> {
     }
 
     /// Pins the thread, then opens what the shard owns: on its own thread, because only that will ever use it.
-    fn prepare(&self, entrance: Entrance) -> Result<(SocketAddr, Door), Error> {
+    fn prepare(&self, entrance: Entrance) -> Result<(Vec<SocketAddr>, Door), Error> {
         let shard = self.info.index;
         if let Some(id) = self.info.core
             && !core_affinity::set_for_current(core_affinity::CoreId { id })
@@ -353,23 +329,9 @@ impl<M: Send + 'static> Birth<M> {
             let source = io::Error::last_os_error();
             return Err(Error::Shard { shard, act: "pin itself to its core (see `cores`)", source });
         }
-        let kept = match &entrance {
-            Entrance::Kept { listeners, claim, .. } => {
-                listeners.iter().map(|&(_, number)| number).chain(*claim).collect()
-            }
-            Entrance::Open { .. } | Entrance::Given { .. } => Vec::new(),
-        };
-        let mut taken = if self.config.private_fd_tables { self.own_table(&kept)? } else { Vec::new() };
-        match entrance {
-            Entrance::Open { listen, address, steered } => self.open(&listen, address, steered.as_deref()),
-            Entrance::Given { address, door } => Ok((address, door)),
-            Entrance::Kept { address, listeners, claim } => {
-                // It was the last.
-                let claim = claim.and_then(|_| taken.pop()).map(Claim::handed_over);
-                let places = listeners.into_iter().map(|(place, _)| place);
-                Ok((address, Door { listeners: places.zip(taken.into_iter().map(Socket::from)).collect(), claim }))
-            }
-        }
+        let to_take = entrance.given.to_take();
+        let taken = if self.config.private_fd_tables { self.own_table(&to_take)? } else { Vec::new() };
+        entrance.open(&self.config, self.info, taken)
     }
 
     #[expect(unsafe_code, reason = "what the builder's unsafe knob asked for; the calls are in `sys`")]
@@ -382,45 +344,6 @@ impl<M: Send + 'static> Birth<M> {
         // was started from until it has reported. The rest was promised by whoever set the knob.
         let own = unsafe { sys::own_descriptor_table_with(&keep, taken) };
         own.map_err(|source| Error::Shard { shard, act: "make its own descriptor table", source })
-    }
-
-    /// Opens a listener.
-    ///
-    /// It opens the address to the other shards, and closes it to other servers: before it is open it is claimed, and who
-    /// would share it looks for claims after having joined, so that neither can overlook the other.
-    ///
-    /// A server of one shard that shares with nobody leaves the kernel's lock as it is: then even programs that know no
-    /// claims are refused, and a new connection is not looked up in a group.
-    fn open(
-        &self,
-        listen: &Listen,
-        address: SocketAddr,
-        steered: Option<&[usize]>,
-    ) -> Result<(SocketAddr, Door), Error> {
-        let shard = self.info.index;
-        let opened = socket::listen(address, listen).and_then(|listener| {
-            let own = socket::local_addr(&listener)?;
-            let claim = self.claim(&listener, listen, own)?;
-            Ok((own, Door { listeners: vec![(shard as u32, listener)], claim }))
-        });
-        let (own, door) = opened.map_err(|source| Error::Listen { address, source })?;
-        if let Some(cores) = steered {
-            let refused = |source| Error::Shard { shard, act: "steer connections (see `steering`)", source };
-            door.listeners.iter().try_for_each(|(_, own)| socket::steer_by_core(own, cores)).map_err(refused)?;
-        }
-        Ok((own, door))
-    }
-
-    fn claim(&self, listener: &Socket, listen: &Listen, address: SocketAddr) -> io::Result<Option<Claim>> {
-        if self.info.count == 1 && !self.config.share_port {
-            return Ok(None);
-        }
-        let claim = if listen.shared { None } else { Some(Claim::new(address)?) };
-        if self.config.share_port && claim::is_claimed(address) {
-            return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
-        }
-        socket::open_to_others(listener)?;
-        Ok(claim)
     }
 }
 
@@ -436,31 +359,6 @@ fn routes<M>(count: usize, mailbox_max: usize) -> Result<(Arc<[Route<M>]>, Vec<M
         mailboxes.push(mailbox);
     }
     Ok((routes.into(), mailboxes))
-}
-
-fn resolve(host: &str, port: u16) -> Result<SocketAddr, Error> {
-    let unresolved = |source| Error::Resolve { host: host.to_owned(), source };
-    // Brackets around an IPv6 address are for URLs; here they only would not resolve.
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    let mut addresses = (bare, port).to_socket_addrs().map_err(unresolved)?;
-    addresses.next().ok_or_else(|| unresolved(io::Error::new(io::ErrorKind::NotFound, "it has no address")))
-}
-
-fn listen_options(config: &Config, member: bool) -> Listen {
-    Listen {
-        queue_size: config.queue_size,
-        nodelay: config.nodelay,
-        keepalive: config.keepalive,
-        user_timeout: config.user_timeout,
-        shared: config.share_port || member,
-    }
-}
-
-/// The cores to steer by, none for the hash. Asked by whoever starts the shards, because a shard that is pinned knows only
-/// its own.
-fn steered(config: &Config, shards: usize) -> Vec<usize> {
-    let steers = config.steering == Steering::Cpu && shards > 1;
-    if steers { (0..shards).filter_map(|shard| config.core_of(shard)).collect() } else { Vec::new() }
 }
 
 fn died(shard: usize) -> Error {

@@ -3,13 +3,14 @@
 //! Public because a load generator needs the connecting half; a server is started by [`Server`](crate::Server).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::sys;
+use crate::tuning::Tuning;
 
 /// What a listening socket is made with. Linux hands nodelay, keepalive and the user timeout on to each accepted socket, so
 /// a connection costs no system call for them.
@@ -27,6 +28,10 @@ pub struct Listen {
     pub user_timeout: Option<Duration>,
     /// Whether it joins others who listen on the address. Without it EADDRINUSE refuses it when anyone does.
     pub shared: bool,
+    /// Whether an IPv6 wildcard leaves IPv4 to others: IPV6_V6ONLY, see ipv6(7).
+    pub only_v6: bool,
+    /// What hardly anybody needs.
+    pub tuning: Tuning,
 }
 
 /// When TCP asks a silent peer whether it is still there; see TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT in tcp(7).
@@ -51,8 +56,8 @@ impl Default for Keepalive {
 /// SO_REUSEPORT group, see socket(7)), once [`open_to_others`] has been called.
 ///
 /// Without `options.shared` the kernel itself refuses the address if anyone else listens there, by the check that it makes
-/// in listen(2): there is no moment between a check and the taking. An IPv6 wildcard listens on IPv4 as well (IPV6_V6ONLY
-/// off).
+/// in listen(2): there is no moment between a check and the taking. An IPv6 wildcard listens on IPv4 as well, unless
+/// `options.only_v6`.
 ///
 /// # Errors
 /// Those of socket(2), bind(2) and listen(2); most often AddrInUse, PermissionDenied (ports below 1024) and
@@ -65,7 +70,7 @@ pub fn listen(address: SocketAddr, options: &Listen) -> io::Result<Socket> {
         socket.set_reuse_port(true)?;
     }
     if address.is_ipv6() {
-        socket.set_only_v6(false)?;
+        socket.set_only_v6(options.only_v6)?;
     }
     if options.nodelay {
         socket.set_tcp_nodelay(true)?;
@@ -76,6 +81,8 @@ pub fn listen(address: SocketAddr, options: &Listen) -> io::Result<Socket> {
     if options.user_timeout.is_some() {
         socket.set_tcp_user_timeout(options.user_timeout)?;
     }
+    // Buffers, too, before it listens: the window's scale is that of the SYN (tcp(7)).
+    options.tuning.apply(&socket, address.is_ipv6())?;
     socket.bind(&address.into())?;
     socket.listen(backlog(options))?;
     Ok(socket)
@@ -88,6 +95,11 @@ pub fn listen(address: SocketAddr, options: &Listen) -> io::Result<Socket> {
 /// Those of setsockopt(2) and listen(2).
 pub(crate) fn adapt(listener: &Socket, options: &Listen) -> io::Result<()> {
     listener.set_nonblocking(true)?;
+    let domain = listener.domain()?;
+    if domain == Domain::UNIX {
+        return listener.listen(backlog(options));
+    }
+    options.tuning.apply(listener, domain == Domain::IPV6)?;
     listener.set_tcp_nodelay(options.nodelay)?;
     match options.keepalive {
         Some(keepalive) => listener.set_tcp_keepalive(&probing(keepalive))?,
@@ -132,6 +144,9 @@ const SKF_AD_CPU: u32 = (-0x1000i32 + 36).cast_unsigned();
 fn bpf(code: u32, skip_if_not: u8, value: u32) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt: 0, jf: skip_if_not, k: value }
 }
+
+/// What an address is called where there is none.
+pub(crate) const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
 /// The address that `socket` is bound to; how a listener on port 0 learns its port.
 ///
@@ -202,14 +217,22 @@ fn stream_socket(address: SocketAddr) -> io::Result<Socket> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, TcpStream};
+    use std::net::TcpStream;
 
     fn loopback() -> SocketAddr {
         (Ipv4Addr::LOCALHOST, 0).into()
     }
 
     fn options(shared: bool) -> Listen {
-        Listen { queue_size: 16, nodelay: true, keepalive: Some(Keepalive::default()), user_timeout: None, shared }
+        Listen {
+            queue_size: 16,
+            nodelay: true,
+            keepalive: Some(Keepalive::default()),
+            user_timeout: None,
+            shared,
+            only_v6: false,
+            tuning: Tuning::default(),
+        }
     }
 
     #[test]

@@ -148,8 +148,9 @@ pub(crate) fn close(fd: OwnedFd) {
 }
 
 /// Takes the next connection that waits at `listener`, non-blocking and closed on exec, and says where it comes from:
-/// accept4(2), with room for the address of an IP socket and no more. An address of another family is EAFNOSUPPORT.
-pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
+/// accept4(2), with room for the address of an IP socket and no more: of a Unix socket's peer nothing is asked. An address of
+/// another family is EAFNOSUPPORT. The peer bears the listener's `tag`.
+pub(crate) fn accept(listener: BorrowedFd<'_>, tag: u8) -> io::Result<(OwnedFd, Peer)> {
     let mut address = MaybeUninit::<libc::sockaddr_in6>::zeroed();
     let mut length = size_of_val(&address) as libc::socklen_t;
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
@@ -163,8 +164,9 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
     let port = u16::from_be(address.sin6_port);
     match i32::from(address.sin6_family) {
         // What follows the port is the address, four bytes of it (ip(7)), where the other family has its flow.
-        libc::AF_INET => Ok((fd, Peer::v4(address.sin6_flowinfo.to_ne_bytes(), port))),
-        libc::AF_INET6 => Ok((fd, Peer::v6(address.sin6_addr.s6_addr, port, address.sin6_scope_id))),
+        libc::AF_INET => Ok((fd, Peer::v4(address.sin6_flowinfo.to_ne_bytes(), port).at(tag))),
+        libc::AF_INET6 => Ok((fd, Peer::v6(address.sin6_addr.s6_addr, port, address.sin6_scope_id).at(tag))),
+        libc::AF_UNIX => Ok((fd, Peer::unix().at(tag))),
         _ => Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
     }
 }
@@ -175,6 +177,39 @@ pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
     // SAFETY: the kernel writes one integer, into one that lives on our stack. SIOCOUTQ is another name of TIOCOUTQ.
     match unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) } {
         0 => Ok(usize::try_from(bytes).unwrap_or(0)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Sets an option whose value is one integer: setsockopt(2).
+pub(crate) fn set_option(socket: BorrowedFd<'_>, level: i32, option: i32, value: libc::c_int) -> io::Result<()> {
+    let (pointer, size) = ((&raw const value).cast(), size_of_val(&value) as libc::socklen_t);
+    // SAFETY: the kernel reads one integer, which lives until it returns.
+    match unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, pointer, size) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The value of an option that is one integer: getsockopt(2).
+#[cfg(test)]
+pub(crate) fn option(socket: BorrowedFd<'_>, level: i32, option: i32) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut size = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `size` bytes, into an integer that lives on our stack, and their number.
+    match unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, (&raw mut value).cast(), &raw mut size) } {
+        0 => Ok(value),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Locks an open file for whoever opened it, if nobody else has: flock(2). Closing it unlocks it.
+///
+/// std's own `File::try_lock` is younger than this crate's least version of Rust.
+pub(crate) fn try_lock(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: it takes integers and touches no memory.
+    match unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
+        0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
@@ -452,10 +487,29 @@ mod tests {
             // A machine may have no IPv6.
             let Ok(listener) = std::net::TcpListener::bind(host) else { continue };
             let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (_socket, address) = accept(listener.as_fd()).unwrap();
-            assert_eq!(address.socket_addr(), client.local_addr().unwrap());
+            let (_socket, address) = accept(listener.as_fd(), 9).unwrap();
+            assert_eq!((address.socket_addr(), address.tag()), (Some(client.local_addr().unwrap()), 9));
             listener.set_nonblocking(true).unwrap();
-            assert_eq!(accept(listener.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            assert_eq!(accept(listener.as_fd(), 9).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
+    }
+
+    #[test]
+    fn the_peer_at_a_unix_socket_is_nobody_in_particular_even_if_it_has_a_name() {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+        let name = SocketAddr::from_abstract_name(format!("esockets/test/{}", std::process::id())).unwrap();
+        let listener = UnixListener::bind_addr(&name).unwrap();
+        let _nameless = UnixStream::connect_addr(&name).unwrap();
+        let named = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        let own = std::env::temp_dir().join(format!("esockets-sys-{}-{}", std::process::id(), "n".repeat(30)));
+        named.bind(&socket2::SockAddr::unix(&own).unwrap()).unwrap();
+        std::fs::remove_file(&own).unwrap();
+        let at = format!("\0esockets/test/{}", std::process::id());
+        named.connect(&socket2::SockAddr::unix(at).unwrap()).unwrap();
+        for _ in 0..2 {
+            let (_socket, peer) = accept(listener.as_fd(), 3).unwrap();
+            assert!(peer.is_unix() && peer.tag() == 3);
         }
     }
 

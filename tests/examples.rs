@@ -77,6 +77,29 @@ fn redis_cli_and_redis_benchmark_work_with_the_store() {
     }
 }
 
+#[test]
+fn curl_redis_cli_and_socat_find_the_unix_sockets_too_also_after_a_kill() {
+    let path = |name| std::env::temp_dir().join(format!("esockets-example-{}-{name}.sock", std::process::id()));
+    let (web, store) = (path("web"), path("store"));
+    // Whoever drops a program kills it: the second one finds the file of the first.
+    for _ in 0..2 {
+        let _programs = [Program::start_at("http", &web), Program::start_at("kv", &store)];
+        let [web, store] = [&web, &store].map(|path| path.to_str().unwrap());
+        if let Some(said) = said("curl", &["-sS", "--fail", "--unix-socket", web, "http://localhost/"]) {
+            assert_eq!(said, "Hello, world!\n");
+        }
+        if let Some(said) = said("redis-cli", &["-s", store, "SET", "greeting", "hello"]) {
+            assert_eq!(said, "OK\n");
+            assert_eq!(self::said("redis-cli", &["-s", store, "GET", "greeting"]).unwrap(), "hello\n");
+        }
+        if said("socat", &["-V"]).is_some() {
+            let pipe = format!("printf '*1\\r\\n$4\\r\\nPING\\r\\n' | socat -t 30 - UNIX-CONNECT:{store}");
+            assert_eq!(said("sh", &["-c", &pipe]).unwrap(), "+PONG\r\n");
+        }
+    }
+    [web, store].iter().for_each(|path| std::fs::remove_file(path).unwrap());
+}
+
 /// Sends so many requests that their answers do not find room, begins to read when nothing more is taken, and counts the
 /// answers.
 fn answers_of_many(address: SocketAddr, request: &str, answer: &[u8], count: usize) -> usize {

@@ -4,10 +4,11 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Mutex;
 
-use esockets::{Cores, Server};
+use esockets::{Address, Cores, Server};
 
 const CLIENTS: usize = 40;
 
@@ -107,4 +108,34 @@ fn blocked_signals(task: &Path) -> u64 {
     let status = std::fs::read_to_string(task.join("status")).unwrap();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
     u64::from_str_radix(mask.trim(), 16).unwrap()
+}
+
+#[test]
+fn a_unix_socket_that_all_shards_share_is_in_the_table_of_each() {
+    let _alone = ALONE.lock();
+    let path = std::env::temp_dir().join(format!("esockets-own-table-{}.sock", std::process::id()));
+    let builder = Server::builder().listen(Address::unix(&path).tag(5)).listen(Address::tcp("127.0.0.1", 0));
+    let builder = builder.shards(2).cores(Cores::None).handle_readable(|client| client.send(&[client.tag()]));
+    // SAFETY: the closure holds no descriptor, and sends none away.
+    let server = unsafe { builder.private_fd_tables() }.start().unwrap();
+    for _ in 0..CLIENTS {
+        let mut answers = [[0; 1]; 2];
+        let mut neighbour = UnixStream::connect(&path).unwrap();
+        neighbour.write_all(b"?").unwrap();
+        neighbour.read_exact(&mut answers[0]).unwrap();
+        let mut stranger = TcpStream::connect(server.local_addr()).unwrap();
+        stranger.write_all(b"?").unwrap();
+        stranger.read_exact(&mut answers[1]).unwrap();
+        assert_eq!(answers, [[5], [0]]);
+    }
+    // Each has a listener of TCP, its copy of the shared one and an end of the pair through which shards lend them; one has
+    // the claim, too.
+    let listening = || ["esockets-0", "esockets-1"].map(sockets_of).iter().sum::<usize>() == 2 * 3 + 1;
+    while !listening() {
+        std::thread::yield_now();
+    }
+    server.stop();
+    server.join().unwrap();
+    assert!(!path.exists());
+    UnixStream::connect(&path).expect_err("nobody listens any more");
 }

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use esockets::socket::Keepalive;
-use esockets::{Builder, Cores, Error, Selector, Server, ShardInfo};
+use esockets::{Address, Builder, Cores, Error, Selector, Server, ShardInfo, Tuning};
 use support::{Script, builder, connect, connect_many, conserve, converse, wait_until};
 
 /// Starts in vain.
@@ -26,6 +26,11 @@ fn nonsense_is_refused_by_the_name_of_its_knob() {
         builder().keepalive(Some(Keepalive { idle: seconds(idle), interval: seconds(interval), probes }))
     };
     let (day, zero) = (Duration::from_secs(24 * 3600), Duration::ZERO);
+    let tuned = |set: fn(&mut Tuning)| {
+        let mut tuning = Tuning::default();
+        set(&mut tuning);
+        builder().tuning(tuning)
+    };
     let nonsense: Vec<(&str, Vec<Builder>)> = vec![
         ("queue_size", vec![builder().queue_size(0), builder().queue_size(u32::MAX)]),
         ("block_time", vec![builder().block_time(zero), builder().block_time(Duration::MAX)]),
@@ -44,6 +49,12 @@ fn nonsense_is_refused_by_the_name_of_its_knob() {
         ("accept_budget", vec![builder().accept_budget(0), builder().accept_budget(usize::MAX)]),
         ("read_budget", vec![builder().read_budget(0), builder().read_budget(usize::MAX)]),
         ("mailbox_max", vec![builder().mailbox_max(0), builder().mailbox_max(usize::MAX)]),
+        ("listen", vec![builder().listen(Address::unix("")), builder().listen(Address::unix("a").mode(0o1777))]),
+        ("tuning.defer_accept", vec![tuned(|tuning| tuning.defer_accept = Some(Duration::ZERO))]),
+        ("tuning.fast_open", vec![tuned(|tuning| tuning.fast_open = Some(0))]),
+        ("tuning.receive_buffer", vec![tuned(|tuning| tuning.receive_buffer = Some(usize::MAX))]),
+        ("tuning.send_buffer", vec![tuned(|tuning| tuning.send_buffer = Some(0))]),
+        ("tuning.busy_poll", vec![tuned(|tuning| tuning.busy_poll = Some(Duration::ZERO))]),
         ("stop_timeout", vec![builder().stop_timeout(Duration::MAX)]),
     ];
     for (name, builders) in nonsense {

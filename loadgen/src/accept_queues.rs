@@ -211,6 +211,8 @@ pub(crate) mod tests {
             keepalive: None,
             user_timeout: None,
             shared: true,
+            only_v6: false,
+            tuning: esockets::Tuning::default(),
         };
         let first = esockets::socket::listen(SocketAddr::from(([127, 0, 0, 1], 0)), &options).unwrap();
         let address = esockets::socket::local_addr(&first).unwrap();

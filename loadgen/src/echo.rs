@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use esockets::{Client, Cores, Error, Handler, Peer, Server};
+use esockets::{Client, Cores, Error, Handler, LocalAddr, Peer, Server};
 
 use crate::args::CoreChoice;
 use crate::plan::Plan;
@@ -54,7 +54,7 @@ pub(crate) fn start(
 
 /// The library speaks to programmers, of its knobs; this is for who typed an address.
 fn cannot_start(error: &Error) -> String {
-    let Error::Listen { address, source } = error else { return error.to_string() };
+    let Error::Listen { address: LocalAddr::Ip(address), source } = error else { return error.to_string() };
     let port = address.port();
     let why = match source.kind() {
         io::ErrorKind::AddrInUse => format!(

@@ -146,6 +146,8 @@ mod tests {
             keepalive: None,
             user_timeout: None,
             shared: false,
+            only_v6: false,
+            tuning: esockets::Tuning::default(),
         };
         let listener = esockets::socket::listen(SocketAddr::from(([127, 0, 0, 1], 0)), &options).unwrap();
         let address = esockets::socket::local_addr(&listener).unwrap();

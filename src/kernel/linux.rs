@@ -113,14 +113,14 @@ impl Kernel for Linux {
     fn accept(&mut self) -> io::Result<(OwnedFd, Peer)> {
         let Some(Door { listeners, .. }) = &self.door else { return Err(again()) };
         // As good as always there is one, and what it says is passed on without being looked at.
-        if let [(_, only)] = listeners.as_slice() {
-            return sys::accept(only.as_fd());
+        if let [(mark, only)] = listeners.as_slice() {
+            return sys::accept(only.as_fd(), mark.tag);
         }
         // Nobody waits only if nobody waits at any of them.
         for _ in listeners {
-            let Some((_, listener)) = listeners.get(self.next) else { break };
+            let Some((mark, listener)) = listeners.get(self.next) else { break };
             self.next = if self.next + 1 < listeners.len() { self.next + 1 } else { 0 };
-            match sys::accept(listener.as_fd()) {
+            match sys::accept(listener.as_fd(), mark.tag) {
                 Err(error) if would_block(&error) => {}
                 accepted => return accepted,
             }
@@ -170,24 +170,25 @@ impl Kernel for Linux {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loan::Loans;
+    use crate::loan::{Loans, Mark};
     use std::net::{TcpListener, TcpStream};
 
     #[test]
     fn who_listens_no_longer_is_not_told_of_those_who_come_to_others_at_the_same_socket() {
         let (listener, second) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
-        let own = vec![(0, listener.try_clone().unwrap().into()), (1, second.into())];
-        let door = Door { listeners: own, claim: None };
-        door.listeners.iter().for_each(|(_, own): &(u32, socket2::Socket)| own.set_nonblocking(true).unwrap());
+        let mark = |place: u32| Mark { place, tag: place as u8 };
+        let own = vec![(mark(0), listener.try_clone().unwrap().into()), (mark(1), second.into())];
+        let door = Door { listeners: own, claims: vec![] };
+        door.listeners.iter().for_each(|(_, own)| own.set_nonblocking(true).unwrap());
         let addresses = [0, 1].map(|index: usize| socket::local_addr(&door.listeners[index].1).unwrap());
         let waker = Arc::new(WakeFd::new().unwrap());
         let mut kernel = Linux::new(door, Loans::new().unwrap().lender(), waker).unwrap();
         let come = |index: usize| TcpStream::connect(addresses[index]).unwrap();
         let _clients = [come(0), come(1), come(1)];
         assert!(kernel.wait(Some(Duration::ZERO), |_| {}).unwrap() > 0);
-        for _ in 0..3 {
-            kernel.accept().unwrap();
-        }
+        let mut tags = [(); 3].map(|()| kernel.accept().unwrap().1.tag());
+        tags.sort_unstable();
+        assert_eq!(tags, [0, 1, 1]);
         assert!(would_block(&kernel.accept().unwrap_err()), "nobody waits at either");
         kernel.stop_listening();
         let _client = come(0);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -17,14 +18,23 @@ impl Program {
         Program::start_under(&[], name).expect("an example starts")
     }
 
+    /// At a Unix socket, too.
+    pub(crate) fn start_at(name: &str, path: &Path) -> Program {
+        Program::run(&[], name, &[path.to_str().unwrap()]).expect("an example starts")
+    }
+
     /// `tool` is a command that runs the one which follows it. `None`: it does not, or what it runs ends at once.
     pub(crate) fn start_under(tool: &[&str], name: &str) -> Option<Program> {
+        Program::run(tool, name, &[])
+    }
+
+    fn run(tool: &[&str], name: &str, arguments: &[&str]) -> Option<Program> {
         let build = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", name]).status().unwrap();
         assert!(build.success(), "building the example {name}");
         // Beside the folder in which this test's own program lies.
         let folder = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples");
         let path = folder.join(name).display().to_string();
-        let words = [tool, &[&path, "0"]].concat();
+        let words = [tool, &[&path, "0"], arguments].concat();
         let mut process = Command::new(words[0]).args(&words[1..]).stdout(Stdio::piped()).spawn().ok()?;
         let mut line = String::new();
         let mut output = BufReader::new(process.stdout.take().unwrap());
