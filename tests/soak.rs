@@ -45,7 +45,7 @@ impl Handler for Soaked {
 
     fn handle_incoming(&mut self, _: &mut Client<'_>, peer: &Peer) -> Option<bool> {
         self.0.opened.fetch_add(1, Relaxed);
-        Some(peer.ip() == SUBSCRIBERS)
+        Some(peer.ip() == Some(SUBSCRIBERS))
     }
 
     fn handle_readable(&mut self, client: &mut Client<'_>, _: &mut bool) -> bool {
