@@ -1,0 +1,4 @@
+//! Drives `byte_queue` with libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| esockets_fuzz::byte_queue(data));

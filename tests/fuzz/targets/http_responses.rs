@@ -1,0 +1,4 @@
+//! Drives `http_responses` with libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| esockets_fuzz::http_responses(data));

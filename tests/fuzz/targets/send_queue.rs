@@ -1,0 +1,4 @@
+//! Drives `send_queue` with libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| esockets_fuzz::send_queue(data));
