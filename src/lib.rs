@@ -37,7 +37,8 @@
 //!   otherwise.
 //! - A server can be replaced by its next version without anybody being refused or reset: see [`Listeners`].
 //!
-//! [`failures`] goes through what goes wrong, one by one, with what is not promised.
+//! [`failures`] goes through what goes wrong, one by one, with what is not promised; [`security`] says whom it trusts, and how
+//! it has been tested.
 //!
 //! # What is absent on purpose
 //!
@@ -129,6 +130,9 @@ pub use watchdog::Stall;
 
 #[doc = include_str!("failures.md")]
 pub mod failures {}
+
+#[doc = include_str!("security.md")]
+pub mod security {}
 
 /// The README's programs, compiled with the tests so that they cannot rot.
 #[cfg(doctest)]
