@@ -317,6 +317,7 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, colum
     row(f, if were == "done" { "  connections" } else { "  requests" }, &sum)?;
     if were == "done" && failed > 0 {
         row(f, "  failed", &failed_acts(&recorder.request_failures))?;
+        failed_targets(f, report, std::iter::once(recorder))?;
     }
     // The rate above counts only those in the window: else the sum and the rate would contradict each other.
     let (within, after) = (recorder.answered_in_window, recorder.answered - recorder.answered_in_window);
@@ -370,6 +371,28 @@ fn failed_acts(failures: &Failures) -> String {
     words.collect::<Vec<_>>().join(" · ")
 }
 
+/// Which of several targets connections that come and go failed at, the worst first.
+fn failed_targets<'a>(
+    f: &mut Formatter<'_>,
+    report: &Report,
+    recorders: impl Iterator<Item = &'a Recorder>,
+) -> fmt::Result {
+    let targets = &report.plan.targets;
+    let mut failed = vec![0; targets.len()];
+    let all = recorders.flat_map(|recorder| &recorder.failed_at);
+    all.filter(|(at, _)| **at < targets.len()).for_each(|(at, number)| failed[*at] += number);
+    let mut failed: Vec<_> = failed.into_iter().zip(targets).filter(|(number, _)| *number > 0).collect();
+    if targets.len() < 2 || failed.is_empty() {
+        return Ok(());
+    }
+    failed.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+    let more = failed.len().saturating_sub(PARTS_SHOWN);
+    let mut words: Vec<String> =
+        failed.iter().take(PARTS_SHOWN).map(|(number, target)| format!("{} × {target}", count(*number))).collect();
+    words.extend((more > 0).then(|| format!("and {} targets more", count(more as u64))));
+    row(f, "  at", &words.join(" · "))
+}
+
 fn warmup(f: &mut Formatter<'_>, result: &StageResult) -> fmt::Result {
     let (time, answers) = (span(result.recorder.window_ns), count(result.recorder.answered));
     row(f, "Warm-up", &format!("{time}, {answers} answers, which are not in the figures"))
@@ -398,6 +421,7 @@ fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs, columns: usize) 
     report.measured().for_each(|result| merge_failures(&mut failures, &result.recorder.request_failures));
     if were == "done" && !failures.is_empty() {
         row(f, "  failed", &failed_acts(&failures))?;
+        failed_targets(f, report, report.measured().map(|result| &result.recorder))?;
     }
     // Where a line has no room for all of it, interval and extremes have lines of their own.
     let is_wide = columns >= RUNS_COLUMNS;
