@@ -19,7 +19,7 @@ use crate::quantity::{bytes, count, counted, rate_text, span};
 use crate::recorder::{Failures, Recorder, merge_failures};
 use crate::report::paragraph::paragraph;
 use crate::report::percentiles::Percentiles;
-use crate::report::runs::Runs;
+use crate::report::runs::{Runs, Timed};
 use crate::report::{Ending, Report, StageResult, advice, warnings};
 use crate::schedule::Arrival;
 use crate::series::Series;
@@ -482,17 +482,9 @@ fn errors(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 
 /// Cores' worth of processor time, of each side where the server is inside.
 fn processor(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
-    let timed = |result: &&StageResult| result.stage.duration().is_some() && !result.is_warmup;
-    for (index, result) in report.stages.iter().filter(timed).enumerate() {
-        let seconds = result.elapsed.as_secs_f64().max(1e-9);
-        let generator = result.recorder.cpu_time.as_secs_f64() / seconds;
-        let name = match result.stage {
-            Stage::Closed { .. } => "closed loop",
-            Stage::Open { .. } => "open loop",
-            Stage::Churn(_) => "churn",
-            _ => "held",
-        };
-        let server = result.server_cpu_time.map(|time| time.as_secs_f64() / seconds);
+    for (index, timed) in Timed::of(report).iter().enumerate() {
+        let generator = timed.cores(|result| Some(result.recorder.cpu_time)).unwrap_or(0.0);
+        let (name, server) = (&timed.name, timed.cores(|result| result.server_cpu_time));
         let server = server.map_or_else(String::new, |cores| format!(", server's threads {cores:.2}"));
         let label = if index == 0 { "Processor" } else { "" };
         row(f, label, &format!("{name}: generator's threads {generator:.2} cores{server}"))?;
@@ -522,8 +514,12 @@ fn memory(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 fn server_processes(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
     let used = || report.stages.iter().filter_map(|result| Some((result, result.server_use.as_ref()?)));
     let Some((_, last)) = used().next_back() else { return Ok(()) };
-    let cores = used().filter(|(result, _)| result.stage.duration().is_some()).map(|(result, used)| {
-        format!("{:.2} cores", used.cpu_time.as_secs_f64() / result.elapsed.as_secs_f64().max(1e-9))
+    let timed = Timed::of(report);
+    let cores = timed.iter().filter_map(|timed| {
+        let cores = timed.cores(|result| Some(result.server_use.as_ref()?.cpu_time))?;
+        // Of a single stage it is plain which one it was.
+        let stage = if report.measured().nth(1).is_some() { format!(" ({})", timed.name) } else { String::new() };
+        Some(format!("{cores:.2} cores{stage}"))
     });
     let most = |of: fn(&ServerUse) -> u64| used().map(|(_, used)| of(used)).max().unwrap_or(0);
     let resident = most(|used| used.most.resident_bytes);
