@@ -128,7 +128,13 @@ fn kind(result: &StageResult) -> String {
 }
 
 fn add(whole: &mut Report, part: Report) {
-    for (mine, its) in whole.stages.iter_mut().zip(part.stages) {
+    // An index means the same target in both only where they have the same.
+    let has_same_targets = whole.plan.targets == part.plan.targets;
+    for (mine, mut its) in whole.stages.iter_mut().zip(part.stages) {
+        if !has_same_targets {
+            mine.recorder.failed_at.clear();
+            its.recorder.failed_at.clear();
+        }
         add_stage(mine, its);
     }
     let (plan, its) = (&mut whole.plan, part.plan);

@@ -71,7 +71,7 @@ pub(crate) fn doubts(parts: &[Part]) -> Vec<String> {
     let mut doubts = shards(parts);
     doubts.extend(settings(parts));
     doubts.extend(seeds(parts));
-    doubts.extend((0..windows(parts)).filter_map(|index| apart(parts, index)));
+    doubts.extend(apart(parts));
     let of_each = parts.iter().flat_map(|part| part.reasons.iter().map(|reason| (part.name.clone(), reason.clone())));
     doubts.extend(folded(of_each.collect(), list));
     doubts
@@ -168,18 +168,23 @@ fn overlap(parts: &[Part], index: usize) -> f64 {
     ((end_s - begin_s) / longest_s).clamp(0.0, 1.0)
 }
 
-/// Rates are added as if all had been measured at once.
-fn apart(parts: &[Part], index: usize) -> Option<String> {
-    let overlap = overlap(parts, index);
-    if overlap >= TOGETHER_MIN {
-        return None;
-    }
+/// Rates are added as if all had been measured at once. Of several windows that were not it is the worst that is told.
+fn apart(parts: &[Part]) -> Option<String> {
+    let all = windows(parts);
+    let apart: Vec<(usize, f64)> =
+        (0..all).map(|index| (index, overlap(parts, index))).filter(|(_, part)| *part < TOGETHER_MIN).collect();
+    let (index, overlap) = apart.iter().copied().min_by(|(_, one), (_, other)| one.total_cmp(other))?;
+    let (in_how_many, worst) = match all {
+        1 => (String::new(), ""),
+        all => (format!(" in {} of {all} windows", apart.len()), ", at worst"),
+    };
     let begins =
         |one: &&Part, other: &&Part| one.windows[index].begin_unix_s.total_cmp(&other.windows[index].begin_unix_s);
     let (first, last) = (parts.iter().min_by(begins)?, parts.iter().max_by(begins)?);
     let late_s = last.windows[index].begin_unix_s - first.windows[index].begin_unix_s;
     Some(format!(
-        "not measured at the same time: the windows of the {} were open together for {:.0} % of the longest, {} began {} after \
+        "not measured at the same time{in_how_many}: the windows of the {} were open together for {:.0} % of the longest{worst}, {} \
+         began {} after \
          {} (give all the same --start-at; clocks have to agree)",
         loop_name(&first.windows[index].stage),
         (overlap * 100.0).floor(),
@@ -240,6 +245,20 @@ mod tests {
         assert_eq!(doubted(|_| ()), "");
         assert_eq!(doubted(|part| part.windows[0].begin_unix_s += 0.5), "", "95 % together");
         assert_eq!(together(&[part(0, 1)]), Some(1.0));
+    }
+
+    #[test]
+    fn several_windows_apart_are_told_once_with_their_number() {
+        let shard = |index, begins_s: [f64; 3]| {
+            let mut part = part(index, 2);
+            let window = part.windows[0].clone();
+            part.windows = begins_s.map(|begin_unix_s| Window { begin_unix_s, ..window.clone() }).to_vec();
+            part
+        };
+        let doubts = doubts(&[shard(0, [0.0, 100.0, 200.0]), shard(1, [0.0, 102.0, 205.0])]);
+        assert_eq!(doubts.len(), 1, "{doubts:?}");
+        assert!(doubts[0].starts_with("not measured at the same time in 2 of 3 windows: "), "{doubts:?}");
+        assert!(doubts[0].contains("for 50 % of the longest, at worst, shard 1/2 began 5.00 s after"), "{doubts:?}");
     }
 
     #[test]

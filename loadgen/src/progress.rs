@@ -21,6 +21,8 @@ pub(crate) struct Progress {
     /// Whether replies are waited for once the duration is over.
     drains: bool,
     goal: u64,
+    /// How many requests of a connection may be under way at once.
+    pipeline: u32,
     /// When its window opens: a moment after its order.
     begun_at: Instant,
     drawn_at: Instant,
@@ -44,8 +46,9 @@ enum Face {
 }
 
 impl Progress {
-    /// Silent if `is_quiet`, else as suits standard error. `goal` is the number of connections that are wanted.
-    pub(crate) fn new(is_quiet: bool, goal: u64) -> Progress {
+    /// Silent if `is_quiet`, else as suits standard error. `goal` is the number of connections that are wanted,
+    /// `pipeline` how many requests of each may be under way at once.
+    pub(crate) fn new(is_quiet: bool, goal: u64, pipeline: u32) -> Progress {
         let is_screen = stderr().is_terminal() && var("TERM").is_ok_and(|term| term != "dumb");
         let face = match (is_quiet, is_screen) {
             (true, _) => Face::Silent,
@@ -60,6 +63,7 @@ impl Progress {
             duration: None,
             drains: false,
             goal,
+            pipeline,
             begun_at: now,
             drawn_at: now,
             second_at: now,
@@ -82,11 +86,12 @@ impl Progress {
 
     /// A stage begins, which may be left out of the figures, with `times` counted before it; its window opens in `lead`.
     pub(crate) fn begin(&mut self, stage: Stage, is_warmup: bool, (lead, times): (Duration, Counts)) {
+        let at_once = if self.pipeline > 1 { format!(", {} at once", self.pipeline) } else { String::new() };
         let name = match stage {
             Stage::Connect => "connecting".to_owned(),
             Stage::Verify => "verifying".to_owned(),
-            Stage::Closed { .. } => "closed loop".to_owned(),
-            Stage::Open { rate, .. } => format!("open loop at {rate}/s"),
+            Stage::Closed { .. } => format!("closed loop{at_once}"),
+            Stage::Open { rate, .. } => format!("open loop at {rate}/s{at_once}"),
             Stage::Churn(Churn { arrivals: Some((rate, _)), .. }) => format!("churn at {rate}/s"),
             Stage::Churn(_) => "churn".to_owned(),
             Stage::Hold { .. } => "holding".to_owned(),
@@ -231,7 +236,7 @@ mod tests {
     #[test]
     fn draining_begins_when_the_window_has_ended_not_before() {
         let (duration, lead) = (Duration::from_secs(3), Duration::from_millis(300));
-        let mut progress = Progress::new(true, 1);
+        let mut progress = Progress::new(true, 1, 1);
         let ordered_at = Instant::now();
         progress.begin(Stage::Closed { duration }, false, (lead, Counts::default()));
         assert_eq!(progress.stage_at(ordered_at + lead + duration), "closed loop");
@@ -241,9 +246,19 @@ mod tests {
     }
 
     #[test]
+    fn a_pipeline_is_shown_with_its_depth() {
+        let duration = Duration::from_secs(3);
+        let mut progress = Progress::new(true, 1, 8);
+        progress.begin(Stage::Closed { duration }, false, (Duration::ZERO, Counts::default()));
+        assert_eq!(progress.stage, "closed loop, 8 at once");
+        progress.begin(Stage::Connect, false, (Duration::ZERO, Counts::default()));
+        assert_eq!(progress.stage, "connecting", "nothing is asked yet");
+    }
+
+    #[test]
     fn a_line_is_called_what_the_middle_of_its_second_was() {
         let duration = Duration::from_secs(3);
-        let mut progress = Progress::new(true, 1);
+        let mut progress = Progress::new(true, 1, 1);
         progress.face = Face::Lines;
         progress.begin(Stage::Closed { duration }, false, (Duration::ZERO, Counts::default()));
         let end_at = progress.begun_at + duration;

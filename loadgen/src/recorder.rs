@@ -23,6 +23,8 @@ pub(crate) struct Recorder {
     pub(crate) connect_failures: Failures,
     /// The indices of the destinations that each of these was met at.
     pub(crate) unreached: BTreeMap<Failure, BTreeSet<usize>>,
+    /// How often connections that come and go failed toward each destination, by its index.
+    pub(crate) failed_at: BTreeMap<usize, u64>,
     /// Connections that ended although no request was on its way.
     pub(crate) losses: Failures,
     /// Connections that were opened again, because the server had closed them in an orderly way.
@@ -93,6 +95,7 @@ impl Recorder {
             established: 0,
             connect_failures: Failures::new(),
             unreached: BTreeMap::new(),
+            failed_at: BTreeMap::new(),
             losses: Failures::new(),
             reopened: 0,
             at_once_max: 0,
@@ -151,6 +154,9 @@ impl Recorder {
         merge_failures(&mut self.connect_failures, &other.connect_failures);
         for (failure, destinations) in &other.unreached {
             self.unreached.entry(*failure).or_default().extend(destinations);
+        }
+        for (destination, count) in &other.failed_at {
+            *self.failed_at.entry(*destination).or_default() += count;
         }
         merge_failures(&mut self.losses, &other.losses);
         merge_failures(&mut self.request_failures, &other.request_failures);

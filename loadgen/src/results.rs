@@ -1,5 +1,6 @@
 //! Results that `--json` wrote, read again into what reports are made from. No clock, no socket.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,7 +21,7 @@ use crate::protocol::http::Http;
 use crate::protocol::script::Script;
 use crate::recorder::{Failures, Recorder};
 use crate::report::json::facts::{
-    FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, UseFacts, VerdictFacts,
+    FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts, VerdictFacts,
 };
 use crate::report::{Ending, Report, StageResult};
 use crate::routes::{PortRange, Sources, Used};
@@ -170,6 +171,8 @@ struct StageFacts {
     requests_answered_in_window: u64,
     requests_unfinished: u64,
     request_failures: Vec<FailureFacts>,
+    #[serde(default)]
+    request_failures_by_target: Vec<TargetFacts>,
     first_bytes: Option<String>,
     standstill_s: f64,
     bytes_sent: u64,
@@ -201,8 +204,16 @@ impl File {
         let begun_at = moment(self.begun_at_unix_s)?;
         let duration = span(self.plan.duration_s)?;
         let parts = if self.parts.is_empty() { vec![self.part(name)] } else { self.parts };
-        let stages: Result<Vec<StageResult>, String> =
-            self.stages.into_iter().map(|stage| stage.result(begun_at, duration)).collect();
+        let stages: Result<Vec<StageResult>, String> = self
+            .stages
+            .into_iter()
+            .map(|mut stage| {
+                let failed_at = failed_at(&self.plan.addresses, std::mem::take(&mut stage.request_failures_by_target));
+                let mut result = stage.result(begun_at, duration)?;
+                result.recorder.failed_at = failed_at;
+                Ok(result)
+            })
+            .collect();
         let mut stages = stages?;
         if self.connections.iter().any(|second| second.second > SECONDS_MAX) {
             return Err(format!("it tells of a second beyond {SECONDS_MAX}"));
@@ -489,6 +500,18 @@ impl SecondFacts {
         let SecondFacts { second, attempted, established, failed, lost, ended, open: _ } = self;
         Ok((second, series::Part { attempted, established, failed: failures(failed)?, lost: failures(lost)?, ended }))
     }
+}
+
+/// Failures by the index of their target among `addresses`.
+fn failed_at(addresses: &[String], list: Vec<TargetFacts>) -> BTreeMap<usize, u64> {
+    let mut failed_at = BTreeMap::new();
+    for fact in list {
+        if let Some(index) = addresses.iter().position(|address| *address == fact.address) {
+            let count: &mut u64 = failed_at.entry(index).or_default();
+            *count = count.saturating_add(fact.count);
+        }
+    }
+    failed_at
 }
 
 fn failures(list: Vec<FailureFacts>) -> Result<Failures, String> {

@@ -41,7 +41,8 @@ impl<'a> Run<'a> {
     ) -> Result<Run<'a>, Problem> {
         let pids = &plan.server_pids;
         let watch = (!pids.is_empty()).then(|| ServerWatch::new(pids)).transpose().map_err(Problem::Machine)?;
-        let (crew, progress) = (Crew::start(&plan, !is_quiet)?, Progress::new(is_quiet, plan.connections));
+        let (crew, progress) =
+            (Crew::start(&plan, !is_quiet)?, Progress::new(is_quiet, plan.connections, plan.pipeline));
         if plan.layout.own_tables {
             progress.say(&plan.layout.sums(plan.connections, machine.descriptors_max));
         }

@@ -3,6 +3,7 @@
 pub(crate) mod facts;
 pub(crate) mod search;
 
+use std::collections::BTreeMap;
 use std::env::consts::ARCH;
 
 use serde::Serialize;
@@ -11,9 +12,10 @@ use crate::errno;
 use crate::machine::Machine;
 use crate::moment::{rfc3339, unix_s};
 use crate::parts::Part;
+use crate::plan::Plan;
 use crate::recorder::{Failures, Recorder};
 use crate::report::json::facts::{
-    FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, UseFacts, VerdictFacts,
+    FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts, VerdictFacts,
 };
 use crate::report::percentiles::Percentiles;
 use crate::report::runs::Runs;
@@ -220,6 +222,8 @@ struct StageFacts {
     requests_unfinished: u64,
     /// Each of these took its connection with it, but for an HTTP response that was whole and not the right one.
     request_failures: Vec<FailureFacts>,
+    /// The same by target, of the stage `churn`: those without failures are left out.
+    request_failures_by_target: Vec<TargetFacts>,
     /// What the server began with, escaped, where it is no echo server.
     first_bytes: Option<String>,
     /// How long the generator stood still: stopped, or without a processor.
@@ -312,7 +316,10 @@ impl Document<'_> {
             plan: plan_facts(report),
             ending: report.ending.name(),
             is_ok: report.is_ok(),
-            stages: report.numbered().map(|(result, number)| stage(result, number.map(|(run, _)| run))).collect(),
+            stages: report
+                .numbered()
+                .map(|(result, number)| stage(&report.plan, result, number.map(|(run, _)| run)))
+                .collect(),
             connections: report.series().seconds().into_iter().map(second).collect(),
             server_seconds: report.server_looks.iter().map(look).collect(),
             closing_s: report.closing_time.as_secs_f64(),
@@ -397,7 +404,7 @@ fn slo(Outcome { condition, measured, is_met }: Outcome) -> SloFacts {
     SloFacts { condition, measured, is_met }
 }
 
-fn stage(result: &StageResult, run: Option<usize>) -> StageFacts {
+fn stage(plan: &Plan, result: &StageResult, run: Option<usize>) -> StageFacts {
     let recorder: &Recorder = &result.recorder;
     let (rate, arrival) = result.stage.arrivals().unzip();
     let churn = result.stage.churn();
@@ -430,6 +437,7 @@ fn stage(result: &StageResult, run: Option<usize>) -> StageFacts {
         requests_answered_in_window: recorder.answered_in_window,
         requests_unfinished: recorder.unfinished,
         request_failures: failures(&recorder.request_failures),
+        request_failures_by_target: by_target(plan, &recorder.failed_at),
         first_bytes: recorder.strange.as_ref().map(ToString::to_string),
         standstill_s: recorder.standstill_ns as f64 / 1e9,
         answered_per_s: recorder.answered_per_s(),
@@ -490,6 +498,13 @@ fn second((second, what, open): (u64, series::Part, u64)) -> SecondFacts {
         ended: what.ended,
         open,
     }
+}
+
+fn by_target(plan: &Plan, failed_at: &BTreeMap<usize, u64>) -> Vec<TargetFacts> {
+    let fact = |(destination, count): (&usize, &u64)| {
+        Some(TargetFacts { address: plan.targets.get(*destination)?.to_string(), count: *count })
+    };
+    failed_at.iter().filter_map(fact).collect()
 }
 
 fn failures(failures: &Failures) -> Vec<FailureFacts> {

@@ -19,7 +19,7 @@ use crate::quantity::{bytes, count, counted, rate_text, span};
 use crate::recorder::{Failures, Recorder, merge_failures};
 use crate::report::paragraph::paragraph;
 use crate::report::percentiles::Percentiles;
-use crate::report::runs::Runs;
+use crate::report::runs::{Runs, Timed};
 use crate::report::{Ending, Report, StageResult, advice, warnings};
 use crate::schedule::Arrival;
 use crate::series::Series;
@@ -323,6 +323,7 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, colum
     row(f, if were == "done" { "  connections" } else { "  requests" }, &sum)?;
     if were == "done" && failed > 0 {
         row(f, "  failed", &failed_acts(&recorder.request_failures))?;
+        failed_targets(f, report, std::iter::once(recorder))?;
     }
     // The rate above counts only those in the window: else the sum and the rate would contradict each other.
     let (within, after) = (recorder.answered_in_window, recorder.answered - recorder.answered_in_window);
@@ -376,6 +377,28 @@ fn failed_acts(failures: &Failures) -> String {
     words.collect::<Vec<_>>().join(" · ")
 }
 
+/// Which of several targets connections that come and go failed at, the worst first.
+fn failed_targets<'a>(
+    f: &mut Formatter<'_>,
+    report: &Report,
+    recorders: impl Iterator<Item = &'a Recorder>,
+) -> fmt::Result {
+    let targets = &report.plan.targets;
+    let mut failed = vec![0; targets.len()];
+    let all = recorders.flat_map(|recorder| &recorder.failed_at);
+    all.filter(|(at, _)| **at < targets.len()).for_each(|(at, number)| failed[*at] += number);
+    let mut failed: Vec<_> = failed.into_iter().zip(targets).filter(|(number, _)| *number > 0).collect();
+    if targets.len() < 2 || failed.is_empty() {
+        return Ok(());
+    }
+    failed.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+    let more = failed.len().saturating_sub(PARTS_SHOWN);
+    let mut words: Vec<String> =
+        failed.iter().take(PARTS_SHOWN).map(|(number, target)| format!("{} × {target}", count(*number))).collect();
+    words.extend((more > 0).then(|| format!("and {} targets more", count(more as u64))));
+    row(f, "  at", &words.join(" · "))
+}
+
 fn warmup(f: &mut Formatter<'_>, result: &StageResult) -> fmt::Result {
     let (time, answers) = (span(result.recorder.window_ns), count(result.recorder.answered));
     row(f, "Warm-up", &format!("{time}, {answers} answers, which are not in the figures"))
@@ -404,6 +427,7 @@ fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs, columns: usize) 
     report.measured().for_each(|result| merge_failures(&mut failures, &result.recorder.request_failures));
     if were == "done" && !failures.is_empty() {
         row(f, "  failed", &failed_acts(&failures))?;
+        failed_targets(f, report, report.measured().map(|result| &result.recorder))?;
     }
     // Where a line has no room for all of it, interval and extremes have lines of their own.
     let is_wide = columns >= RUNS_COLUMNS;
@@ -464,17 +488,9 @@ fn errors(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 
 /// Cores' worth of processor time, of each side where the server is inside.
 fn processor(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
-    let timed = |result: &&StageResult| result.stage.duration().is_some() && !result.is_warmup;
-    for (index, result) in report.stages.iter().filter(timed).enumerate() {
-        let seconds = result.elapsed.as_secs_f64().max(1e-9);
-        let generator = result.recorder.cpu_time.as_secs_f64() / seconds;
-        let name = match result.stage {
-            Stage::Closed { .. } => "closed loop",
-            Stage::Open { .. } => "open loop",
-            Stage::Churn(_) => "churn",
-            _ => "held",
-        };
-        let server = result.server_cpu_time.map(|time| time.as_secs_f64() / seconds);
+    for (index, timed) in Timed::of(report).iter().enumerate() {
+        let generator = timed.cores(|result| Some(result.recorder.cpu_time)).unwrap_or(0.0);
+        let (name, server) = (&timed.name, timed.cores(|result| result.server_cpu_time));
         let server = server.map_or_else(String::new, |cores| format!(", server's threads {cores:.2}"));
         let label = if index == 0 { "Processor" } else { "" };
         row(f, label, &format!("{name}: generator's threads {generator:.2} cores{server}"))?;
@@ -514,9 +530,12 @@ fn server_processes(f: &mut Formatter<'_>, report: &Report) -> fmt::Result {
 pub(crate) fn server_used(report: &Report) -> Option<String> {
     let used = || report.stages.iter().filter_map(|result| Some((result, result.server_use.as_ref()?)));
     used().next()?;
-    let timed = |(result, _): &(&StageResult, _)| result.stage.duration().is_some() && !result.is_warmup;
-    let cores = used().filter(timed).map(|(result, used)| {
-        format!("{:.2} cores", used.cpu_time.as_secs_f64() / result.elapsed.as_secs_f64().max(1e-9))
+    let timed = Timed::of(report);
+    let cores = timed.iter().filter_map(|timed| {
+        let cores = timed.cores(|result| Some(result.server_use.as_ref()?.cpu_time))?;
+        // Of a single stage it is plain which one it was.
+        let stage = if report.measured().nth(1).is_some() { format!(" ({})", timed.name) } else { String::new() };
+        Some(format!("{cores:.2} cores{stage}"))
     });
     let most = |of: fn(&ServerUse) -> u64| used().map(|(_, used)| of(used)).max().unwrap_or(0);
     let resident = most(|used| used.most.resident_bytes);

@@ -142,6 +142,7 @@ impl Worker {
         self.pending -= 1;
         self.failed += 1;
         note(&mut self.recorder.request_failures, failure);
+        *self.recorder.failed_at.entry(self.destination(slot)).or_default() += 1;
         let (now_ns, established) = (self.now_ns, self.recorder.established);
         let Drive::Churn(places) = &mut self.drive else { return };
         if state == State::Connecting {

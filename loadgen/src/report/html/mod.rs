@@ -1,5 +1,6 @@
 //! Results as one page with pictures, for browsers and reports: no network, no script, light and dark, phone and desktop.
 
+mod axes;
 mod chart;
 mod runs;
 pub(crate) mod search;
@@ -7,12 +8,14 @@ mod server;
 
 use std::fmt::Write;
 
+use self::axes::Axes;
 use self::chart::{Axis, Chart};
 use crate::churn::Churn;
 use crate::moment::rfc3339_seconds;
 use crate::quantity::{bytes, count, counted, rate_text, span};
 use crate::recorder::{Recorder, total};
 use crate::report::percentiles::Percentiles;
+use crate::report::runs::Timed;
 use crate::report::text::outcome;
 use crate::report::{Report, StageResult, advice, text, warnings};
 use crate::schedule::Arrival;
@@ -27,7 +30,7 @@ pub(crate) fn render(report: &Report) -> String {
     let page = text::render(report, usize::MAX);
     let head = page.lines().next().unwrap_or("loadgen");
     let shown = report.numbered().filter(|(it, _)| has_section(report, it));
-    let sections: String = shown.map(|(it, number)| section(it, number)).collect();
+    let sections: String = shown.map(|(it, number)| section(it, number, &Axes::of(report, it))).collect();
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\"><meta name=\"generator\" content=\"loadgen {version}\">\
@@ -114,7 +117,7 @@ fn has_section(report: &Report, result: &StageResult) -> bool {
     (has_course || is_sum) && !result.is_warmup
 }
 
-fn section(result: &StageResult, number: Option<(usize, usize)>) -> String {
+fn section(result: &StageResult, number: Option<(usize, usize)>, axes: &Axes) -> String {
     let recorder = &result.recorder;
     let name = match result.stage {
         Stage::Closed { .. } => "Closed loop".to_owned(),
@@ -150,8 +153,8 @@ fn section(result: &StageResult, number: Option<(usize, usize)>) -> String {
     .collect();
     // What was added up has no course of its own.
     let has_course = recorder.timeline.intervals().len() > 0;
-    let course = if has_course { heat(result) + &throughput(result) } else { String::new() };
-    let charts = percentiles(recorder) + &course;
+    let course = if has_course { heat(result, axes) + &throughput(result, axes) } else { String::new() };
+    let charts = percentiles(recorder, axes) + &course;
     let table = table(recorder);
     format!("<h2>{name}</h2>\n<div class=\"figures\">{figures}</div>\n<div class=\"charts\">{charts}</div>\n{table}")
 }
@@ -161,7 +164,7 @@ fn figure(title: &str, chart: Chart) -> String {
 }
 
 /// Each kind of time over the part of the requests that took no longer.
-fn percentiles(recorder: &Recorder) -> String {
+fn percentiles(recorder: &Recorder, axes: &Axes) -> String {
     let kinds = if recorder.exchange.len() > 0 {
         [
             ("blue", "whole", &recorder.latency),
@@ -183,10 +186,7 @@ fn percentiles(recorder: &Recorder) -> String {
         steps.map(|beyond_in| (beyond_in, times.at_quantile(1.0 - 1.0 / beyond_in) as f64)).collect()
     };
     let curves: Vec<_> = kinds.into_iter().map(|(class, name, times)| (class, name, curve(times))).collect();
-    let values = || curves.iter().flat_map(|(_, _, points)| points).map(|(_, ns)| *ns).filter(|ns| *ns > 0.0);
-    let (least, most) = (values().fold(f64::MAX, f64::min), values().fold(1.0, f64::max));
-    let y = Axis::log(least.min(most), most, |ns| plain(ns as u64));
-    let x = Axis::percentiles(recorder.latency.len() as f64);
+    let (x, y) = axes.curves();
     let mut chart =
         Chart::new("Latency by percentile", "time, over the part of the requests that took no longer", x, y);
     for (class, name, points) in &curves {
@@ -201,13 +201,11 @@ fn plain(ns: u64) -> String {
 }
 
 /// How many requests took how long, over time.
-fn heat(result: &StageResult) -> String {
+fn heat(result: &StageResult, axes: &Axes) -> String {
     let timeline = &result.recorder.timeline;
-    let (seconds, end_s) = (timeline.interval_ns() as f64 / 1e9, end_s(result));
+    let seconds = timeline.interval_ns() as f64 / 1e9;
     let times: Vec<Times> = timeline.intervals().collect();
-    let least = times.iter().filter(|it| it.len() > 0).map(|it| it.at_quantile(0.0)).min().unwrap_or(1).max(1) as f64;
-    let most = result.recorder.latency.max() as f64;
-    let y = Axis::log(least, most, |ns| plain(ns as u64));
+    let (y, low, high) = axes.heat();
     let row_of = |ns: u64| (y.place(ns as f64) * HEAT_ROWS as f64).min(HEAT_ROWS as f64 - 1.0) as usize;
     let mut cells = Vec::new();
     for (index, interval) in times.iter().enumerate() {
@@ -218,23 +216,32 @@ fn heat(result: &StageResult) -> String {
             rows.into_iter().enumerate().filter(|(_, number)| *number > 0).map(|(row, number)| (index, row, number)),
         );
     }
-    let densest = (cells.iter().map(|(_, _, number)| *number).max().unwrap_or(1) as f64 + 1.0).ln();
-    let (low, high) = (least.log10().floor(), most.max(1.0).log10().ceil().max(least.log10().floor() + 1.0));
+    let densest = cells.iter().map(|(_, _, number)| *number).max().unwrap_or(1);
+    // Even a single one must be seen.
+    let density = |number: u64| 0.12 + 0.88 * ((number as f64 + 1.0).ln() / (densest as f64 + 1.0).ln());
     let edge = |row: usize| 10f64.powf(low + (high - low) * row as f64 / HEAT_ROWS as f64);
-    let x = Axis::linear_to(end_s, |s| format!("{s} s"));
-    let mut chart = Chart::new("Latency over time", "how many requests took how long; the darker the more", x, y);
+    let words = "how many requests took how long; the denser the more";
+    let mut chart = Chart::new("Latency over time", words, axes.course(), y);
     for (index, row, number) in cells {
         let from_s = index as f64 * seconds;
-        // Even a single one must be seen.
-        let density = 0.12 + 0.88 * ((number as f64 + 1.0).ln() / densest);
-        chart.cell((from_s, from_s + seconds), (edge(row), edge(row + 1)), density);
+        chart.cell((from_s, from_s + seconds), (edge(row), edge(row + 1)), density(number));
     }
-    figure("Latency over time", chart)
+    let things = if result.stage.churn().is_some() { "connections" } else { "requests" };
+    format!("<figure><h3>Latency over time{}</h3>{}</figure>\n", heat_key(densest, things, density), chart.finish())
 }
 
-fn throughput(result: &StageResult) -> String {
+/// How many `things` a cell has that is as dense as that: few, some and the most, by their logarithm.
+fn heat_key(densest: u64, things: &str, density: impl Fn(u64) -> f64) -> String {
+    let mut numbers = vec![1, (densest as f64).sqrt().round() as u64, densest];
+    numbers.dedup();
+    let cell = |number: &u64| format!("<i style=\"opacity:{:.2}\"></i>{}", density(*number), count(*number));
+    let cells: Vec<String> = numbers.iter().map(cell).collect();
+    format!("<span class=\"heat\">{things} a cell: {}</span>", cells.join(" "))
+}
+
+fn throughput(result: &StageResult, axes: &Axes) -> String {
     let timeline = &result.recorder.timeline;
-    let (seconds, end_s) = (timeline.interval_ns() as f64 / 1e9, end_s(result));
+    let seconds = timeline.interval_ns() as f64 / 1e9;
     let points: Vec<(f64, f64)> = timeline
         .intervals()
         .enumerate()
@@ -242,27 +249,15 @@ fn throughput(result: &StageResult) -> String {
         // In the last one, which the window's end cuts, there are fewer for no fault of the server's.
         .filter(|(at_s, _)| at_s + 0.5 * seconds <= result.recorder.window_ns as f64 / 1e9 + 1e-6)
         .collect();
-    let rate = result.stage.arrivals().map(|(rate, _)| rate);
-    let most = points
-        .iter()
-        .map(|(_, per_s)| *per_s)
-        .fold(rate.map_or(0.0, |rate| rate.from_per_s.max(rate.to_per_s)), f64::max);
-    let x = Axis::linear_to(end_s, |s| format!("{s} s"));
     let title = format!("{} a second", if result.stage.churn().is_some() { "Connections" } else { "Answers" });
-    let mut chart = Chart::new(&title, "over time", x, Axis::linear(most, short));
+    let mut chart = Chart::new(&title, "over time", axes.course(), axes.per_s());
     chart.area("blue", &points);
-    if let Some(rate) = rate {
-        let window_s = result.stage.duration().unwrap_or_default().as_secs_f64().min(end_s);
+    if let Some((rate, _)) = result.stage.arrivals() {
+        let window_s =
+            result.stage.duration().unwrap_or_default().as_secs_f64().min(result.recorder.window_ns as f64 / 1e9);
         chart.line("amber", "due", &[(0.0, rate.from_per_s), (window_s, rate.to_per_s)]);
     }
     figure(&title, chart)
-}
-
-/// The end of the window, or of the answers that came after it.
-fn end_s(result: &StageResult) -> f64 {
-    let timeline = &result.recorder.timeline;
-    let answered_s = timeline.intervals().len() as f64 * timeline.interval_ns() as f64 / 1e9;
-    (result.recorder.window_ns as f64 / 1e9).max(answered_s)
 }
 
 /// 1,200 as 1.2k.
@@ -301,7 +296,7 @@ fn connections(report: &Report) -> String {
     let connects = connects.map_or_else(String::new, |result| {
         let mut times = Recorder::new(u64::MAX >> 1);
         times.latency = result.recorder.latency.clone();
-        percentiles(&times)
+        percentiles(&times, &Axes::of_curves(&times))
             .replace("Latency by percentile", "Connect time by percentile")
             .replace(">latency<", ">connect<")
     });
@@ -384,11 +379,12 @@ fn failures(report: &Report) -> String {
 fn settings(report: &Report) -> String {
     let (plan, machine) = (&report.plan, &report.machine);
     let cores = counted(machine.cores.len() as u64, "core");
-    let cpu = report.stages.iter().filter(|result| result.stage.duration().is_some()).map(|result| {
-        let seconds = result.elapsed.as_secs_f64().max(1e-9);
-        let used = |time: std::time::Duration| format!("{:.2} cores", time.as_secs_f64() / seconds);
-        let server = result.server_cpu_time.map_or_else(String::new, |time| format!(", server {}", used(time)));
-        format!("{}: generator {}{server}", result.stage.name(), used(result.recorder.cpu_time))
+    let timed = Timed::of(report);
+    let cpu = timed.iter().map(|timed| {
+        let generator = timed.cores(|result| Some(result.recorder.cpu_time)).unwrap_or(0.0);
+        let server = timed.cores(|it| it.server_cpu_time.or(Some(it.server_use.as_ref()?.cpu_time)));
+        let server = server.map_or_else(String::new, |cores| format!(", server {cores:.2} cores"));
+        format!("{}: generator {generator:.2} cores{server}", timed.name)
     });
     let rows: [(&str, String); 11] = [
         ("Command", shell::typed(&report.command)),

@@ -1,5 +1,6 @@
 //! A search as a page: latency over rate as a picture, the table of trials, and the sections of the trial that decided.
 
+use super::axes::Axes;
 use super::chart::{Axis, Chart};
 use super::{STYLE, connections, escaped, failures, figure, machine, plain, section, server, settings, short};
 use crate::quantity::{rate_text, span};
@@ -18,7 +19,10 @@ pub(crate) fn render(found: &Found) -> String {
     let report = &found.report;
     let measured = report.measured().next_back().filter(|it| it.recorder.timeline.intervals().len() > 0);
     let section = measured.map_or_else(String::new, |result| {
-        format!("<p class=\"dim\">Below: the trial at the answer.</p>\n{}", section(result, None))
+        format!(
+            "<p class=\"dim\">Below: the trial at the answer.</p>\n{}",
+            section(result, None, &Axes::of(report, result))
+        )
     });
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \

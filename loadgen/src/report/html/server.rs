@@ -13,7 +13,7 @@ pub(super) fn section(report: &Report) -> String {
     let x = || Axis::linear_to(last.at.as_secs_f64(), |s| format!("{s} s"));
     let (server, generator) = (cores(looks, |look| look.server.cpu_time), cores(looks, |look| look.generator_cpu_time));
     let most = server.iter().chain(&generator).map(|(_, cores)| *cores).fold(0.0, f64::max);
-    let y = Axis::linear(most, |cores| format!("{cores:.2}").trim_end_matches('0').trim_end_matches('.').to_owned());
+    let y = Axis::linear(most, |cores| format!("{cores:.4}").trim_end_matches('0').trim_end_matches('.').to_owned());
     let mut processor = Chart::new("Processor", "cores in use, server beside generator", x(), y);
     processor.area("teal", &server);
     processor.line("teal", "server", &server);
@@ -88,6 +88,16 @@ mod tests {
         let looks = [look(0.0, 5.0, 0.0), look(1.0, 5.5, 1.0), look(1.1, 5.6, 1.0), look(2.0, 7.5, 1.0)];
         assert_eq!(cores(&looks, |look| look.server.cpu_time), [(0.0, 0.5), (1.0, 0.5), (1.0, 2.0), (2.0, 2.0)]);
         assert_eq!(cores(&looks, |look| look.generator_cpu_time)[1..3], [(1.0, 1.0), (1.0, 0.0)]);
+    }
+
+    #[test]
+    fn a_processor_that_is_hardly_used_has_an_axis_whose_names_differ() {
+        let mut watched = report();
+        watched.server_looks = vec![look(0.0, 0.0, 0.0), look(1.0, 0.01, 0.01)];
+        let html = section(&watched);
+        let chart = html.split("<svg").nth(1).unwrap();
+        let upright = chart.split("text-anchor=\"end\">").skip(1).map(|rest| rest.split('<').next().unwrap());
+        assert_eq!(upright.collect::<Vec<_>>(), ["0", "0.002", "0.004", "0.006", "0.008", "0.01"]);
     }
 
     #[test]

@@ -91,6 +91,13 @@ pub(crate) struct KernelFacts {
     pub(crate) listen_drops: u64,
 }
 
+/// How often connections that come and go failed toward one target.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TargetFacts {
+    pub(crate) address: String,
+    pub(crate) count: u64,
+}
+
 /// How often one thing failed in one way.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FailureFacts {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Document, SloFacts, StageFacts, VerdictFacts, slo, stage};
+use crate::plan::Plan;
 use crate::report::{Exit, advice};
 use crate::search::bracket::Grade;
 use crate::search::found::Found;
@@ -86,12 +87,12 @@ pub(crate) fn render(found: &Found) -> String {
         from_per_s: found.bounds.from_per_s,
         to_per_s: found.bounds.to_per_s,
         precision_percent: found.bounds.precision * 100.0,
-        trials: found.trials.iter().map(facts).collect(),
+        trials: found.trials.iter().map(|trial| facts(&found.report.plan, trial)).collect(),
     };
     serde_json::to_string_pretty(&document).expect("numbers and strings can always be written as JSON") + "\n"
 }
 
-fn facts(trial: &Trial) -> TrialFacts<'_> {
+fn facts<'a>(plan: &Plan, trial: &'a Trial) -> TrialFacts<'a> {
     TrialFacts {
         rate_per_s: trial.rate_per_s,
         is_passed: trial.is_passed(),
@@ -103,7 +104,7 @@ fn facts(trial: &Trial) -> TrialFacts<'_> {
         why: &trial.why,
         misses: &trial.misses,
         generator: &trial.generator,
-        results: stage(&trial.result, None),
+        results: stage(plan, &trial.result, None),
     }
 }
 
