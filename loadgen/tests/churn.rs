@@ -158,6 +158,9 @@ fn one_target_of_two_that_refuses() {
     let refused = failures(churn, "request_failures", "refused");
     assert_eq!((code, refused), (Some(1), failures_total(churn, "request_failures")), "{churn:#}");
     assert_eq!(refused, number(churn, "/connections_attempted") - number(churn, "/connections_established"));
+    let by_target = churn["request_failures_by_target"].as_array().unwrap();
+    assert_eq!((by_target.len(), &by_target[0]["address"]), (1, &"127.0.0.1:1".into()), "{churn:#}");
+    assert_eq!(by_target[0]["count"], refused);
     // Each of its four places pauses for 10 ms.
     assert!((4..=4 * 31).contains(&refused), "{churn:#}");
     let failure = &churn["request_failures"][0];
