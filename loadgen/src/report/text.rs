@@ -346,6 +346,12 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, colum
     }
     writeln!(f)?;
     table::latencies(f, result, columns)?;
+    missing(f, report, recorder, were)
+}
+
+/// What has no latency, although it was asked for.
+fn missing(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder, were: &str) -> fmt::Result {
+    let failed = crate::recorder::total(&recorder.request_failures);
     // What an interruption left unanswered need not have been slow.
     let unfinished = if report.ending == Ending::Interrupted { 0 } else { recorder.unfinished };
     let missing = failed + unfinished;
