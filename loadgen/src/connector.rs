@@ -22,6 +22,8 @@ pub(crate) struct Connector {
     begun: u32,
     /// Connects that the kernel took, whatever became of them.
     opened: u64,
+    /// Sources that were tried in place of others.
+    spares: u64,
     failed: u64,
     /// Connects that timed out since the last that succeeded.
     timed_out: u64,
@@ -47,6 +49,7 @@ impl Connector {
             total,
             begun: 0,
             opened: 0,
+            spares: 0,
             failed: 0,
             timed_out: 0,
             is_given_up: false,
@@ -93,10 +96,16 @@ impl Connector {
             // Something else has this source: it listens there, or has a connection from there.
             let is_taken = failure.kind == Kind::OutOfPorts && source.is_some();
             source = if is_taken { self.routes.spare() } else { None };
+            self.spares += u64::from(source.is_some());
             if source.is_none() {
                 return (number, Err(failure));
             }
         }
+    }
+
+    /// How many sources were tried in place of others, which something else has.
+    pub(crate) fn spares(&self) -> u64 {
+        self.spares
     }
 
     /// The kernel says the same when no port is left and when there is no address to begin with, as toward `::1` where IPv6
@@ -160,8 +169,10 @@ mod tests {
     fn a_source_that_is_taken_is_passed_over() {
         let taken = TcpListener::bind("127.200.1.1:1024").unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let socket = connector(listener.local_addr().unwrap(), None, 1).open().1.unwrap();
+        let mut connector = connector(listener.local_addr().unwrap(), None, 1);
+        let socket = connector.open().1.unwrap();
         assert_eq!(socket::local_addr(&socket).unwrap(), "127.200.1.1:1025".parse().unwrap());
+        assert_eq!(connector.spares(), 1);
         drop(taken);
     }
 

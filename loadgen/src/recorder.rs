@@ -23,6 +23,8 @@ pub(crate) struct Recorder {
     pub(crate) connect_failures: Failures,
     /// The indices of the destinations that each of these was met at.
     pub(crate) unreached: BTreeMap<Failure, BTreeSet<usize>>,
+    /// Sources that a worker tried in place of others, which something else had. Merged: the most of one.
+    pub(crate) spares_max: u64,
     /// How often connections that come and go failed toward each destination, by its index.
     pub(crate) failed_at: BTreeMap<usize, u64>,
     /// Connections that ended although no request was on its way.
@@ -95,6 +97,7 @@ impl Recorder {
             established: 0,
             connect_failures: Failures::new(),
             unreached: BTreeMap::new(),
+            spares_max: 0,
             failed_at: BTreeMap::new(),
             losses: Failures::new(),
             reopened: 0,
@@ -132,6 +135,7 @@ impl Recorder {
         self.attempted += other.attempted;
         self.established += other.established;
         self.reopened += other.reopened;
+        self.spares_max = self.spares_max.max(other.spares_max);
         self.at_once_max += other.at_once_max;
         self.lost += other.lost;
         self.due += other.due;

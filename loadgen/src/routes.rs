@@ -293,11 +293,6 @@ impl Rotation {
     }
 }
 
-/// How many connections more there would be sources for, of those that so many workers try in place of others.
-pub(crate) fn spares_max(workers: usize, destinations: usize) -> u64 {
-    SPARES * workers as u64 * destinations as u64
-}
-
 /// The first port that a process without privilege may bind.
 pub(crate) const PORT_FIRST: u16 = 1024;
 
@@ -375,7 +370,7 @@ mod tests {
     #[test]
     fn what_is_tried_in_place_of_others_is_said_when_nothing_is_left() {
         let given = |port_end| Sources::Given { addresses: [[10, 0, 0, 2].into()].into(), port_end };
-        let said = |sources: &Sources| sources.used(0..5_000 + spares_max(1, 1), 1).to_string();
+        let said = |sources: &Sources| sources.used(0..5_000 + SPARES, 1).to_string();
         assert_eq!(given(32_768).used(0..5_000, 1).to_string(), "10.0.0.2, ports 1024 to 6023");
         assert_eq!(said(&given(32_768)), "10.0.0.2, ports 1024 to 32767");
         assert_eq!(said(&given(65_536)), "10.0.0.2, ports 1024 to 38791");

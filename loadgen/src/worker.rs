@@ -333,6 +333,7 @@ impl Worker {
             // The clock is read for each: earlier ones of this turn must not lengthen the time of later ones.
             let begun_ns = self.clock.now_ns();
             let (number, outcome) = connector.open();
+            self.recorder.spares_max = connector.spares();
             self.recorder.attempted += 1;
             self.recorder.series.note_attempt(begun_ns);
             self.clients.push(None);

@@ -388,6 +388,7 @@ mod tests {
         report.plan.sources = Sources::Given { addresses: [[127, 31, 9, 1].into()].into(), port_end: 32_768 };
         assert_eq!(report.plan.sources_used(report.sources_taken()).to_string(), "127.31.9.1, ports 1024 to 1033");
         note(&mut report.stages[0].recorder.connect_failures, Failure::new(Act::Connect, Kind::OutOfPorts));
+        report.stages[0].recorder.spares_max = 32 * 1024;
         let said = sentences(&report).join("\n");
         assert!(said.contains("more addresses in `--source`") && !said.contains("ip_local_port_range"), "{said}");
         assert_eq!(report.plan.sources_used(report.sources_taken()).to_string(), "127.31.9.1, ports 1024 to 32767");

@@ -14,13 +14,12 @@ pub(crate) mod warnings;
 
 use std::time::{Duration, SystemTime};
 
-use crate::failure::Kind;
 use crate::machine::Machine;
 use crate::netstat::Netstat;
 use crate::parts::Part;
 use crate::plan::Plan;
 use crate::recorder::{Recorder, merge_failures};
-use crate::routes::{Used, spares_max};
+use crate::routes::Used;
 use crate::series::Series;
 use crate::server_process::{Look, ServerUse};
 use crate::slo::{Outcome, Slo};
@@ -121,14 +120,14 @@ impl Report {
         self.stages.iter().map(|result| result.recorder.established).sum()
     }
 
-    /// How many times a source was taken: for each connection once, also where they come and go; where none was left, those
-    /// that were tried in place of others as well.
+    /// How many times a source was taken: for each connection once, also where they come and go, and those that were tried in
+    /// place of others as well.
     pub(crate) fn sources_taken(&self) -> u64 {
         let taken = self.stages.iter().filter(|result| result.stage.churn().is_some());
         let taken = taken.map(|result| result.recorder.attempted).sum::<u64>().max(self.plan.connections);
-        let mut failures = self.stages.iter().flat_map(|result| result.recorder.connect_failures.keys());
-        let is_out = failures.any(|failure| failure.kind == Kind::OutOfPorts);
-        taken + if is_out { spares_max(self.plan.threads(), self.plan.targets.len()) } else { 0 }
+        let spares = self.stages.iter().map(|result| result.recorder.spares_max).max().unwrap_or(0);
+        // Workers take turns at those beyond the last connection's.
+        taken + spares * (self.plan.threads() * self.plan.targets.len()) as u64
     }
 
     /// Whether all that was asked for was done, something was measured, nothing failed and nothing was lost. A script must
