@@ -35,9 +35,8 @@ pub(crate) struct Connection<S> {
     active_at: u32,
     /// The tick at which its own timer is due; the span until then while `TIMER_NEW`. Only while `TIMER`.
     due_at: u32,
-    flags: u16,
-    /// Why it ends: the [index](CloseReason::index) of a reason that carries no errno. Only while `FINISHING` or `CUT`.
-    ending: u8,
+    /// What holds, and in the uppermost bits, from [`ENDING`] on, why it ends.
+    flags: u32,
 }
 
 #[derive(Default)]
@@ -83,35 +82,37 @@ enum Received {
 }
 
 /// An edge said that there is input, and no read has shown that there is none.
-const READABLE: u16 = Edge::READABLE;
+const READABLE: u32 = Edge::READABLE;
 /// An edge said that the peer finished or the connection broke, or that a read may stop at an urgent byte. A short read
 /// proves nothing then.
-const ENDED: u16 = Edge::ENDED;
+const ENDED: u32 = Edge::ENDED;
 /// The end of the input has been read.
-const EOF: u16 = 1 << 2;
+const EOF: u32 = 1 << 2;
 /// The handler does not want to read.
-const PAUSED: u16 = 1 << 3;
+const PAUSED: u32 = 1 << 3;
 /// The handler wants to be shown what it left.
-const RESUMED: u16 = 1 << 4;
+const RESUMED: u32 = 1 << 4;
 /// It stands in the queue of those to be served.
-const QUEUED: u16 = 1 << 5;
+const QUEUED: u32 = 1 << 5;
 /// Its registration says that it waits for room to write; or it has none yet, and needs nothing to be changed.
-const ARMED: u16 = 1 << 7;
+const ARMED: u32 = 1 << 7;
 /// The socket is full, and no edge has said otherwise.
-const BLOCKED: u16 = 1 << 8;
+const BLOCKED: u32 = 1 << 8;
 /// More than the low mark is queued: no reading, and `handle_writable` is owed.
-const PRESSED: u16 = 1 << 9;
+const PRESSED: u32 = 1 << 9;
 /// The handler is done with it: only flushing is left.
-const FINISHING: u16 = 1 << 10;
+const FINISHING: u32 = 1 << 10;
 /// Everything is flushed and the peer knows: what it still sends is thrown away until it finishes, too.
-const LINGERING: u16 = 1 << 11;
+const LINGERING: u32 = 1 << 11;
 /// Sending has failed: what came in before is still shown, then it ends.
-const CUT: u16 = 1 << 12;
+const CUT: u32 = 1 << 12;
 /// The server stops: what is there is read once more, then it ends.
-const LAST: u16 = 1 << 13;
-const TIMER: u16 = 1 << 14;
+const LAST: u32 = 1 << 13;
+const TIMER: u32 = 1 << 14;
 /// The timer counts from now on; nobody has asked what time it is yet.
-const TIMER_NEW: u16 = 1 << 15;
+const TIMER_NEW: u32 = 1 << 15;
+/// The first bit of the [index](CloseReason::index) of the reason why it ends. Only while `FINISHING` or `CUT`.
+const ENDING: u32 = 24;
 
 /// How long a peer may take to finish after we have, and after it last acknowledged something.
 const LINGER_TICKS: u32 = ticks(Duration::from_secs(2));
@@ -122,7 +123,7 @@ const FLUSH_TICKS: u32 = ticks(Duration::from_secs(30));
 
 impl<S> Connection<S> {
     pub(crate) fn new(stream: S, address: Peer, now: u32) -> Connection<S> {
-        Connection { stream, address, spill: None, active_at: now, due_at: 0, flags: ARMED, ending: 0 }
+        Connection { stream, address, spill: None, active_at: now, due_at: 0, flags: ARMED }
     }
 
     pub(crate) fn address(&self) -> &Peer {
@@ -134,17 +135,17 @@ impl<S> Connection<S> {
     }
 
     #[inline]
-    fn has(&self, flag: u16) -> bool {
+    fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
     }
 
     #[inline]
-    fn set(&mut self, flag: u16) {
+    fn set(&mut self, flag: u32) {
         self.flags |= flag;
     }
 
     #[inline]
-    fn clear(&mut self, flag: u16) {
+    fn clear(&mut self, flag: u32) {
         self.flags &= !flag;
     }
 
@@ -159,7 +160,7 @@ impl<S> Connection<S> {
 
     /// Whether it owns no buffer and nothing is out of the ordinary but `flags`.
     #[inline]
-    fn is_plainly(&self, flags: u16) -> bool {
+    fn is_plainly(&self, flags: u32) -> bool {
         self.flags & !(ARMED | TIMER) == flags && self.spill.is_none()
     }
 
@@ -221,10 +222,10 @@ impl<S> Connection<S> {
     pub(crate) fn end(&mut self, reason: CloseReason) {
         #[cfg(test)]
         if Bug::LastReason.is_planted() {
-            self.ending = reason.index() as u8;
+            self.set_ending(reason);
         }
         if !self.has(FINISHING | CUT) {
-            self.ending = reason.index() as u8;
+            self.set_ending(reason);
             self.set(FINISHING);
             self.start_timer(FLUSH_TICKS);
         }
@@ -260,8 +261,13 @@ impl<S> Connection<S> {
         self.has(FINISHING | CUT) || self.wants_input() && self.has(READABLE | RESUMED)
     }
 
+    /// The reason carries no errno.
+    fn set_ending(&mut self, reason: CloseReason) {
+        self.flags = self.flags & ((1 << ENDING) - 1) | (reason.index() as u32) << ENDING;
+    }
+
     fn ending(&self) -> CloseReason {
-        CloseReason::ALL[usize::from(self.ending)]
+        CloseReason::ALL[(self.flags >> ENDING) as usize]
     }
 }
 
@@ -676,7 +682,7 @@ impl<S> Connection<S> {
     fn cut(&mut self, reason: CloseReason) {
         if !self.has(CUT) {
             // Sending found the error, so a later read may find only the end: the reason is kept from here.
-            self.ending = reason.index() as u8;
+            self.set_ending(reason);
         }
         self.set(CUT | READABLE | ENDED);
         self.clear(BLOCKED | PRESSED);

@@ -86,18 +86,18 @@ pub(crate) enum Event {
 /// What has changed for a connection: any of three things, as bits, because it is written down and looked at once a
 /// message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Edge(pub(crate) u16);
+pub(crate) struct Edge(pub(crate) u32);
 
 impl Edge {
-    pub(crate) const READABLE: u16 = 1 << 0;
+    pub(crate) const READABLE: u32 = 1 << 0;
     /// The peer finished, or the connection broke: what is there must be read up to its end or its error.
-    pub(crate) const ENDED: u16 = 1 << 1;
-    pub(crate) const WRITABLE: u16 = 1 << 2;
+    pub(crate) const ENDED: u32 = 1 << 1;
+    pub(crate) const WRITABLE: u32 = 1 << 2;
 
     #[inline]
     pub(crate) fn new(readable: bool, writable: bool, ended: bool) -> Edge {
         // Who has ended can be read, to see how, and written to: it fails, but does not wait.
         let all = if ended { Edge::READABLE | Edge::ENDED | Edge::WRITABLE } else { 0 };
-        Edge(u16::from(readable) | u16::from(writable) << 2 | all)
+        Edge(u32::from(readable) | u32::from(writable) << 2 | all)
     }
 }
