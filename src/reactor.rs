@@ -1,9 +1,10 @@
 //! One shard's loop: wait, note, serve, accept, messages, timers. `common` is what shards share, `stopping` how a loop ends,
-//! `remains` what is left of one that has died.
+//! `remains` what is left of one that has died, `visitor` how a handler reaches all of a shard.
 
 mod common;
 mod remains;
 mod stopping;
+mod visitor;
 
 pub(crate) use common::Common;
 
@@ -23,7 +24,6 @@ use crate::peer::Peer;
 #[cfg(test)]
 use crate::planted::Bug;
 use crate::reason::CloseReason;
-use crate::shard::{Roster, Shard, Visit};
 use crate::slab::{Key, Slab, Tenant};
 use crate::slate::Slate;
 use crate::spin::Spin;
@@ -561,19 +561,6 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         (0..=self.desk.mailbox_max / MESSAGE_BUDGET).for_each(|_| self.messages());
     }
 
-    fn message(&mut self, message: H::Message) {
-        let Reactor { handler, table, ready, desk, .. } = self;
-        let (index, mut timed) = (desk.shard as usize, Vec::new());
-        let mut visitor = Visitor { table, ready, desk, timed: &mut timed };
-        visitor.desk.counters.works();
-        let mut shard = Shard::new(index, &mut visitor);
-        let told = catch_unwind(AssertUnwindSafe(|| handler.handle_message(&mut shard, message)));
-        if let Err(panic) = told {
-            panicked(&self.desk.counters, panic);
-        }
-        timed.into_iter().for_each(|key| self.set_timer(key));
-    }
-
     fn disconnect(&mut self, key: Key) {
         if let Some(resident) = self.table.find(key) {
             resident.connection.end(CloseReason::Disconnected);
@@ -653,60 +640,6 @@ impl<K: Kernel> Desk<K> {
             counters: &self.counters,
             limits: &self.limits,
             now: self.tick as u32,
-        }
-    }
-}
-
-/// A handler's way to all connections of its shard.
-struct Visitor<'a, K: Kernel, Session> {
-    table: &'a mut Slab<Resident<K::Stream, Session>>,
-    ready: &'a mut Vec<Key>,
-    desk: &'a mut Desk<K>,
-    /// Those whose timers have changed.
-    timed: &'a mut Vec<Key>,
-}
-
-impl<K: Kernel, Session> Visitor<'_, K, Session> {
-    fn visit_key(&mut self, key: Key, visit: Visit<'_, Session>) -> bool {
-        #[cfg(test)]
-        let key = if Bug::ReusedSlot.is_planted() { self.table.key_at(key.slot).unwrap_or(key) } else { key };
-        let Some(Resident { connection, session: Some(session), .. }) = self.table.find(key) else { return false };
-        if connection.is_finishing() {
-            return false;
-        }
-        self.desk.counters.serves(key);
-        match connection.hand(&mut self.desk.turn(), key, None, |client| visit(client, session)) {
-            Ok(true) => {}
-            Ok(false) => connection.end(CloseReason::Finished),
-            // It is closed in its next turn, which finds the reason.
-            Err(reason) => connection.end_now(reason),
-        }
-        if connection.has_new_timer() {
-            self.timed.push(key);
-        }
-        if connection.needs_turn() && connection.enqueue() {
-            self.ready.push(key);
-        }
-        // What the handler does between two visits is nobody's.
-        self.desk.counters.works();
-        true
-    }
-}
-
-impl<K: Kernel, Session> Roster<Session> for Visitor<'_, K, Session> {
-    fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    fn visit(&mut self, id: ClientId, visit: Visit<'_, Session>) -> bool {
-        id.shard == self.desk.shard && self.visit_key(id.key, visit)
-    }
-
-    fn visit_all(&mut self, visit: Visit<'_, Session>) {
-        for slot in 0..self.table.slots() {
-            if let Some(key) = self.table.key_at(slot) {
-                self.visit_key(key, &mut *visit);
-            }
         }
     }
 }
