@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use crate::peer::Peer;
 use crate::slab::Key;
+use crate::socket::Line;
+use crate::target::Target;
 
 /// What a loop asks of its system. Everything is non-blocking but [`wait`](Kernel::wait), and edge-triggered: an event
 /// says that something has changed, and is not repeated until it changes again or the stream is re-armed.
@@ -38,6 +40,15 @@ pub(crate) trait Kernel {
 
     /// Closes the listener; what still waits in its queue is refused by the system.
     fn stop_listening(&mut self);
+
+    /// A stream that is to be connected.
+    fn open(&mut self, target: &Target, line: &Line) -> io::Result<Self::Stream>;
+
+    /// Begins to connect it; an error says that this has failed already.
+    fn connect(&mut self, stream: &Self::Stream, target: &Target) -> io::Result<()>;
+
+    /// Whether it is connected by now; an error says how that has failed. ECONNRESET or EPIPE: it was, but is no longer.
+    fn connected(&mut self, stream: &Self::Stream) -> io::Result<bool>;
 
     fn receive(&mut self, stream: &Self::Stream, buffer: &mut [u8]) -> io::Result<usize>;
 
