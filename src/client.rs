@@ -131,6 +131,14 @@ impl<'a> Client<'a> {
         self.slate.room()
     }
 
+    /// Whether more than [`output_low`](crate::Builder::output_low) waits for the peer: then
+    /// [`handle_writable`](crate::Handler::handle_writable) will be called when no more than that does. Who passes on what
+    /// others send [pauses](Client::pause) them until then.
+    #[must_use]
+    pub fn output_is_high(&self) -> bool {
+        self.slate.is_high()
+    }
+
     /// The connection's name.
     #[must_use]
     pub fn id(&self) -> ClientId {
@@ -185,6 +193,22 @@ impl<'a> Client<'a> {
     /// Disconnects when the handler returns, without flushing: the peer sees a reset.
     pub fn abort(&mut self) {
         self.slate.wish(slate::ABORT, 0);
+    }
+
+    /// Finishes sending, after what was sent has been flushed: the peer sees the end, and may go on. Nothing can be sent any
+    /// more; the connection ends when the handler or the peer ends it. With [`handle_eof`](crate::Handler::handle_eof), which
+    /// keeps our half open, that is all that passing on a half-close takes.
+    pub fn finish(&mut self) {
+        self.slate.wish(slate::FINISH, 0);
+    }
+
+    /// Asks for the whole shard: as soon as this function of the handler has returned, and before any other is called,
+    /// [`handle_shard`](crate::Handler::handle_shard) is, with this client's id. There, every connection of the shard can be
+    /// reached, and others can be made. Asked for in a visit to a client, it is granted already, and nothing else happens.
+    ///
+    /// Cost: none for the others; a turn that calls does not take the shortest way, some 200 instructions.
+    pub fn call_shard(&mut self) {
+        self.slate.call();
     }
 
     /// Calls [`handle_timeout`](crate::Handler::handle_timeout) once, so long after the handler returns (rounded up to 10

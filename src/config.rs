@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::address::{Address, Place};
 use crate::error::Error;
-use crate::socket::Keepalive;
+use crate::socket::{Keepalive, Line};
 use crate::tuning::Tuning;
 
 /// How a shard waits for events.
@@ -166,6 +166,11 @@ const BYTES_MAX: usize = 1 << 30;
 pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Config {
+    /// What a socket that calls is made with.
+    pub(crate) fn line(&self) -> Line {
+        Line { nodelay: self.nodelay, keepalive: self.keepalive, user_timeout: self.user_timeout }
+    }
+
     pub(crate) fn check(&self) -> Result<(), Error> {
         let limits = &self.limits;
         if let Selector::Spin(longest) = self.selector {

@@ -5,6 +5,8 @@ use std::io;
 
 use crate::address::LocalAddr;
 
+use crate::target::Target;
+
 /// Why a server did not start, or did not end well.
 ///
 /// Its `Debug` says the same as its `Display`, in words, because that is what a `main` that returns it prints.
@@ -185,6 +187,41 @@ fn shard_advice(source: &io::Error) -> &'static str {
         Some(libc::ENFILE) => "; the system is out of descriptors: raise the sysctl fs.file-max",
         Some(libc::EAGAIN) => "; the limit of threads is reached (`ulimit -u`, or the cgroup's pids.max)",
         _ => "",
+    }
+}
+
+/// Why a connection could not even be begun, see [`Shard::connect`](crate::Shard::connect).
+#[derive(Debug)]
+pub struct ConnectError {
+    pub(crate) target: Target,
+    pub(crate) source: io::Error,
+}
+
+impl ConnectError {
+    /// What the system said; `Other` if the server is stopping.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let advice = match self.source.raw_os_error() {
+            Some(libc::EMFILE) => {
+                "; this process may open no more: raise the limit (ulimit -n), or call fewer at a time"
+            }
+            Some(libc::ENFILE) => "; the whole system may open no more: raise fs.file-max",
+            Some(libc::ENOBUFS | libc::ENOMEM) => "; the kernel has no memory left for sockets",
+            _ => "",
+        };
+        write!(f, "cannot connect to {}: {}{advice}", self.target, self.source)
+    }
+}
+
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
     }
 }
 

@@ -72,14 +72,42 @@ pub trait Handler {
         false
     }
 
+    /// A connection that [`Shard::connect`] has begun is there. What was sent to it before is on its way. True keeps it. An
+    /// attempt that fails ends with [`handle_closed`](Handler::handle_closed), without this.
+    fn handle_connected(&mut self, client: &mut Client<'_>, session: &mut Self::Session) -> bool {
+        let _ = (client, session);
+        true
+    }
+
+    /// A client has [asked for the whole shard](Client::call_shard), in the function of this handler that has just returned.
+    /// It may be gone by now, if that ended it.
+    fn handle_shard(&mut self, shard: &mut Shard<'_, Self::Session>, caller: ClientId) {
+        let _ = (shard, caller);
+    }
+
     /// Another thread has sent a message to this shard.
     fn handle_message(&mut self, shard: &mut Shard<'_, Self::Session>, message: Self::Message) {
         let _ = (shard, message);
     }
 
-    /// The connection is over: called exactly once for each session that `handle_incoming` gave, whatever happened.
+    /// The connection is over: called exactly once for each session that `handle_incoming` gave or [`Shard::connect`] took,
+    /// whatever happened.
     fn handle_closed(&mut self, session: Self::Session, id: ClientId, reason: CloseReason) {
         let _ = (session, id, reason);
+    }
+
+    /// The same, with all other connections of the shard at hand: for those that end together. This is what is called in
+    /// truth, and by default it calls [`handle_closed`](Handler::handle_closed).
+    #[inline]
+    fn handle_closed_on(
+        &mut self,
+        shard: &mut Shard<'_, Self::Session>,
+        session: Self::Session,
+        id: ClientId,
+        reason: CloseReason,
+    ) {
+        let _ = shard;
+        self.handle_closed(session, id, reason);
     }
 }
 

@@ -23,13 +23,17 @@
 //! used up, and then it rests. When it ends, in whatever way, [`Handler::handle_closed`] is told once, with the
 //! [`CloseReason`].
 //!
+//! A handler makes connections, too: [`Shard::connect`] calls an address from the shard that it is on, and the connection is a
+//! [`Client`] as any other. One connection's handler reaches another connection by asking for the whole shard, see
+//! [`Client::call_shard`] and [`Shard`], where a proxy is written out.
+//!
 //! # What it promises
 //!
 //! - Every byte that a peer sent before it finished or was cut off is shown to the handler, in order, once, and before the
 //!   end is; except where the handler itself ended the connection or paused it.
 //! - Every byte that was sent goes out in order, once, or the connection ends with a reset, and with a reason that says
 //!   so. The kernel's word is the last that there is: that it took the bytes does not mean that the peer has them.
-//! - One `handle_closed` for each session that `handle_incoming` gave.
+//! - One `handle_closed` for each session that `handle_incoming` gave or [`Shard::connect`] took.
 //! - Memory for one connection is bounded by [`input_max`](Builder::input_max) and [`output_max`](Builder::output_max).
 //! - Running out of descriptors pauses accepting, neither ends nor spins, and is over when there are some again.
 //! - A panic in a handler costs the connection in hand (where panics unwind; with `panic = "abort"` it is the process).
@@ -68,7 +72,7 @@
 //! # Where to read
 //!
 //! From the bottom up, each file uses only files before it: `buffer` `queue` `slab` `wheel` `spin` `mailbox` are data structures
-//! that know nothing of connections; `reason` `stats` `peer` `address` `sys` `tuning` `socket` `unix` `claim` `loan` `error`
+//! that know nothing of connections; `reason` `stats` `peer` `address` `target` `sys` `tuning` `socket` `unix` `claim` `loan` `error`
 //! `listeners` `config` `seats` what the rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `acceptor`
 //! and `connection` the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `watchdog` who
 //! looks at it from beside; `remote` `life` `entrance` `server` `builder` the whole.
@@ -106,6 +110,7 @@ pub mod socket;
 mod spin;
 mod stats;
 pub mod sys;
+mod target;
 pub mod testing;
 mod tuning;
 mod unix;
@@ -116,7 +121,7 @@ pub use address::{Address, AddressError, LocalAddr};
 pub use builder::Builder;
 pub use client::{Client, ClientId};
 pub use config::{Cores, Selector, ShardDeath, Steering};
-pub use error::Error;
+pub use error::{ConnectError, Error};
 pub use handler::{Closures, Handler};
 pub use listeners::Listeners;
 pub use peer::Peer;
@@ -125,6 +130,7 @@ pub use remote::{Remote, Unsent};
 pub use server::Server;
 pub use shard::{Shard, ShardInfo};
 pub use stats::{ShardStats, Stats};
+pub use target::Target;
 pub use tuning::Tuning;
 pub use watchdog::Stall;
 

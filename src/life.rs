@@ -102,8 +102,10 @@ mod tests {
     use crate::reactor::Post;
     use crate::shard::Shard;
     use crate::slab::Key;
+    use crate::socket::Line;
     use crate::stats::SharedCounters;
     use crate::sys::WakeFd;
+    use crate::target::Target;
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::os::fd::OwnedFd;
@@ -142,6 +144,18 @@ mod tests {
 
         fn accept(&mut self) -> io::Result<(OwnedFd, Peer)> {
             self.linux.accept()
+        }
+
+        fn open(&mut self, target: &Target, line: &Line) -> io::Result<OwnedFd> {
+            self.linux.open(target, line)
+        }
+
+        fn connect(&mut self, stream: &OwnedFd, target: &Target) -> io::Result<()> {
+            self.linux.connect(stream, target)
+        }
+
+        fn connected(&mut self, stream: &OwnedFd) -> io::Result<bool> {
+            self.linux.connected(stream)
         }
 
         fn stop_listening(&mut self) {

@@ -97,6 +97,12 @@ pub(crate) enum Bug {
     ResumeLeft,
     /// What comes in during a pause is thrown away.
     PauseReads,
+    /// Any event of one who calls is taken for success.
+    ConnectedEarly,
+    /// Who calls has twice the time.
+    AttemptLate,
+    /// What is read before the handler has the shard that it has asked for is handed to it.
+    ShardLate,
 }
 
 thread_local! {
@@ -105,7 +111,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 47] = [
+    pub(crate) const ALL: [Bug; 50] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -153,6 +159,9 @@ impl Bug {
         Bug::PauseEnd,
         Bug::ResumeLeft,
         Bug::PauseReads,
+        Bug::ConnectedEarly,
+        Bug::AttemptLate,
+        Bug::ShardLate,
     ];
 
     /// Whether this thread has it.

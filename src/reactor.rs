@@ -1,9 +1,10 @@
 //! One shard's loop: wait, note, serve, accept, messages, timers. `common` is what shards share, `stopping` how a loop ends,
-//! `remains` what is left of one that has died.
+//! `remains` what is left of one that has died, `visitor` how a handler reaches all of a shard.
 
 mod common;
 mod remains;
 mod stopping;
+mod visitor;
 
 pub(crate) use common::Common;
 
@@ -23,9 +24,9 @@ use crate::peer::Peer;
 #[cfg(test)]
 use crate::planted::Bug;
 use crate::reason::CloseReason;
-use crate::shard::{Roster, Shard, Visit};
 use crate::slab::{Key, Slab, Tenant};
 use crate::slate::Slate;
+use crate::socket::Line;
 use crate::spin::Spin;
 use crate::stats::SharedCounters;
 use crate::wheel::{TICK, Wheel};
@@ -101,6 +102,9 @@ struct Desk<K> {
     queue_size: usize,
     stop_timeout: Duration,
     mailbox_max: usize,
+    line: Line,
+    /// It stops: nobody is called any more.
+    stops: bool,
     shard: u32,
     /// The moment of this turn, read only if timers need it.
     tick: u64,
@@ -132,7 +136,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             tick: tick(kernel.now()),
             kernel,
             buffer: vec![0; BUFFER_MAPPED].into_boxed_slice(),
-            slate: Slate::new(shard as u32, config.limits.output_max),
+            slate: Slate::new(shard as u32, config.limits.output_max, config.limits.output_low()),
             counters,
             common,
             plain_read: config.limits.plain_read().min(BUFFER),
@@ -142,6 +146,8 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             queue_size: config.queue_size as usize,
             stop_timeout: config.stop_timeout,
             mailbox_max: config.mailbox_max,
+            line: config.line(),
+            stops: false,
             shard: shard as u32,
         };
         Reactor {
@@ -360,14 +366,18 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         let (turn_due, timed) = (connection.needs_turn(), connection.has_new_timer() || idle);
         // Even if it has ended already: its handler has seen its id, which must not become the next one's.
         self.table.insert(key, resident);
+        let calls = self.desk.slate.take_call();
         if let Err(reason) = registered {
-            return self.close(key, reason);
+            self.close(key, reason);
         }
         if timed {
             self.set_timer(key);
         }
         if turn_due {
             self.enqueue(key);
+        }
+        if calls {
+            self.call(key);
         }
     }
 
@@ -482,13 +492,17 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     }
 
     fn proceed(&mut self, key: Key, next: Next, timed: bool) {
+        let calls = self.desk.slate.take_call();
         match next {
-            Next::Close(reason) => return self.close(key, reason),
+            Next::Close(reason) => self.close(key, reason),
             Next::Again => self.enqueue(key),
-            Next::Rest => {}
+            Next::Rest | Next::Call => {}
         }
         if timed {
             self.set_timer(key);
+        }
+        if calls {
+            self.call(key);
         }
     }
 
@@ -512,23 +526,22 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             // As good as never given back.
             self.desk.common.seats.take(connection.address());
         }
-        self.desk.common.seats.leave(connection.address());
+        if !connection.is_called() {
+            self.desk.common.seats.leave(connection.address());
+        }
         self.acceptor.relieved();
         #[cfg(test)]
         let session = session.filter(|_| !Bug::ClosedOnce.is_planted() || reason == CloseReason::Finished);
         if let Some(session) = session {
-            let (handler, id) = (&mut self.handler, ClientId { shard: self.desk.shard, key });
-            self.desk.counters.serves(key);
-            let told = catch_unwind(AssertUnwindSafe(|| handler.handle_closed(session, id, reason)));
-            if let Err(panic) = told {
-                panicked(&self.desk.counters, panic);
-            }
+            let id = ClientId { shard: self.desk.shard, key };
+            self.with_shard(Some(key), |handler, shard| handler.handle_closed_on(shard, session, id, reason));
         }
         let reset = reason.resets() || connection.lost_output();
         self.desk.kernel.close(connection.into_stream(), reset);
     }
 
     fn close_all(&mut self, reason: CloseReason) {
+        self.desk.stops = true;
         for slot in 0..self.table.slots() {
             if let Some(key) = self.table.key_at(slot) {
                 self.close(key, reason);
@@ -559,19 +572,6 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     /// What was taken before the end is handled, although nobody is there any more.
     fn last_messages(&mut self) {
         (0..=self.desk.mailbox_max / MESSAGE_BUDGET).for_each(|_| self.messages());
-    }
-
-    fn message(&mut self, message: H::Message) {
-        let Reactor { handler, table, ready, desk, .. } = self;
-        let (index, mut timed) = (desk.shard as usize, Vec::new());
-        let mut visitor = Visitor { table, ready, desk, timed: &mut timed };
-        visitor.desk.counters.works();
-        let mut shard = Shard::new(index, &mut visitor);
-        let told = catch_unwind(AssertUnwindSafe(|| handler.handle_message(&mut shard, message)));
-        if let Err(panic) = told {
-            panicked(&self.desk.counters, panic);
-        }
-        timed.into_iter().for_each(|key| self.set_timer(key));
     }
 
     fn disconnect(&mut self, key: Key) {
@@ -653,60 +653,6 @@ impl<K: Kernel> Desk<K> {
             counters: &self.counters,
             limits: &self.limits,
             now: self.tick as u32,
-        }
-    }
-}
-
-/// A handler's way to all connections of its shard.
-struct Visitor<'a, K: Kernel, Session> {
-    table: &'a mut Slab<Resident<K::Stream, Session>>,
-    ready: &'a mut Vec<Key>,
-    desk: &'a mut Desk<K>,
-    /// Those whose timers have changed.
-    timed: &'a mut Vec<Key>,
-}
-
-impl<K: Kernel, Session> Visitor<'_, K, Session> {
-    fn visit_key(&mut self, key: Key, visit: Visit<'_, Session>) -> bool {
-        #[cfg(test)]
-        let key = if Bug::ReusedSlot.is_planted() { self.table.key_at(key.slot).unwrap_or(key) } else { key };
-        let Some(Resident { connection, session: Some(session), .. }) = self.table.find(key) else { return false };
-        if connection.is_finishing() {
-            return false;
-        }
-        self.desk.counters.serves(key);
-        match connection.hand(&mut self.desk.turn(), key, None, |client| visit(client, session)) {
-            Ok(true) => {}
-            Ok(false) => connection.end(CloseReason::Finished),
-            // It is closed in its next turn, which finds the reason.
-            Err(reason) => connection.end_now(reason),
-        }
-        if connection.has_new_timer() {
-            self.timed.push(key);
-        }
-        if connection.needs_turn() && connection.enqueue() {
-            self.ready.push(key);
-        }
-        // What the handler does between two visits is nobody's.
-        self.desk.counters.works();
-        true
-    }
-}
-
-impl<K: Kernel, Session> Roster<Session> for Visitor<'_, K, Session> {
-    fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    fn visit(&mut self, id: ClientId, visit: Visit<'_, Session>) -> bool {
-        id.shard == self.desk.shard && self.visit_key(id.key, visit)
-    }
-
-    fn visit_all(&mut self, visit: Visit<'_, Session>) {
-        for slot in 0..self.table.slots() {
-            if let Some(key) = self.table.key_at(slot) {
-                self.visit_key(key, &mut *visit);
-            }
         }
     }
 }

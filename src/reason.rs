@@ -38,6 +38,12 @@ pub enum CloseReason {
     /// [`connections_per_address`](crate::Builder::connections_per_address) was reached.
     /// There was no session, so no `handle_closed` speaks of it.
     Refused,
+    /// It was called from here, see [`Shard::connect`](crate::Shard::connect), and nobody listens there (ECONNREFUSED).
+    ConnectRefused,
+    /// It was called from here, and there was no answer in the time that it had, or the kernel gave up (ETIMEDOUT).
+    ConnectTimedOut,
+    /// It was called from here, and could not be connected for another reason; the number is an errno, see connect(2).
+    ConnectFailed(i32),
     /// Somebody called [`Remote::disconnect`](crate::Remote::disconnect) for it.
     Disconnected,
     /// The server stopped.
@@ -47,8 +53,9 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// Every reason once, in the order in which statistics list them; `Failed` stands for all errnos.
-    pub const ALL: [CloseReason; 14] = [
+    /// Every reason once, in the order in which statistics list them; `Failed` and
+    /// `ConnectFailed` stand for all errnos.
+    pub const ALL: [CloseReason; 17] = [
         CloseReason::Finished,
         CloseReason::PeerClosed,
         CloseReason::Reset,
@@ -63,6 +70,9 @@ impl CloseReason {
         CloseReason::Disconnected,
         CloseReason::Stopped,
         CloseReason::Failed(0),
+        CloseReason::ConnectRefused,
+        CloseReason::ConnectTimedOut,
+        CloseReason::ConnectFailed(0),
     ];
 
     /// What an error of the connection's socket means for the connection.
@@ -71,6 +81,15 @@ impl CloseReason {
             libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED => CloseReason::Reset,
             libc::ETIMEDOUT => CloseReason::Vanished,
             errno => CloseReason::Failed(errno),
+        }
+    }
+
+    /// What an error of an attempt to connect means for it.
+    pub(crate) fn of_attempt(error: &io::Error) -> CloseReason {
+        match error.raw_os_error().unwrap_or(0) {
+            libc::ECONNREFUSED => CloseReason::ConnectRefused,
+            libc::ETIMEDOUT => CloseReason::ConnectTimedOut,
+            errno => CloseReason::ConnectFailed(errno),
         }
     }
 
@@ -91,6 +110,9 @@ impl CloseReason {
             CloseReason::Disconnected => 11,
             CloseReason::Stopped => 12,
             CloseReason::Failed(_) => 13,
+            CloseReason::ConnectRefused => 14,
+            CloseReason::ConnectTimedOut => 15,
+            CloseReason::ConnectFailed(_) => 16,
         }
     }
 
@@ -107,6 +129,9 @@ impl CloseReason {
             CloseReason::PeerClosed => "peer_closed",
             CloseReason::Reset => "reset",
             CloseReason::Vanished => "vanished",
+            CloseReason::ConnectRefused => "connect_refused",
+            CloseReason::ConnectTimedOut => "connect_timed_out",
+            CloseReason::ConnectFailed(_) => "connect_failed",
             CloseReason::Idle => "idle",
             CloseReason::Expired => "expired",
             CloseReason::InputFull => "input_full",
@@ -125,6 +150,9 @@ impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CloseReason::Failed(errno) => write!(f, "failed: {}", io::Error::from_raw_os_error(*errno)),
+            CloseReason::ConnectFailed(errno) => {
+                write!(f, "could not connect: {}", io::Error::from_raw_os_error(*errno))
+            }
             reason => f.write_str(reason.name()),
         }
     }

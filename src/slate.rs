@@ -19,14 +19,16 @@ pub(crate) trait Outlet {
 /// What one call of a handler asks for: output on its way, and wishes to be granted when it returns.
 ///
 /// There is one a shard, and between two calls it is blank: a call that only answers, as nearly all do, finds nothing to
-/// be prepared and leaves nothing to be looked at but one byte.
+/// be prepared and leaves nothing to be looked at but one word.
 #[derive(Debug)]
 pub(crate) struct Slate {
     /// What is out of the ordinary: nothing, nearly always.
-    marks: u8,
+    marks: u16,
     state: OutputState,
     /// Whether the peer has finished sending.
     pub(crate) eof: bool,
+    /// Whether the handler has asked for the whole shard, and has not been given it.
+    calls: bool,
     /// The shard's index.
     pub(crate) shard: u32,
     /// How long the client's new timer is to run; only with [`TIMER`].
@@ -34,6 +36,8 @@ pub(crate) struct Slate {
     /// What earlier calls left behind for the socket to take.
     queued: usize,
     queued_max: usize,
+    /// How much may wait until the peer is waited for.
+    low: usize,
     /// What was sent in this call and has not left. It comes after all that is queued.
     gathered: Queue,
 }
@@ -52,15 +56,19 @@ pub(crate) enum OutputState {
 }
 
 /// Wishes, to be granted when the handler returns.
-pub(crate) const PAUSE: u8 = 1 << 0;
-pub(crate) const RESUME: u8 = 1 << 1;
-pub(crate) const CLOSE: u8 = 1 << 2;
-pub(crate) const ABORT: u8 = 1 << 3;
+pub(crate) const PAUSE: u16 = 1 << 0;
+pub(crate) const RESUME: u16 = 1 << 1;
+pub(crate) const CLOSE: u16 = 1 << 2;
+pub(crate) const ABORT: u16 = 1 << 3;
 /// Its timer is to run, for as many ticks as the slate says.
-pub(crate) const TIMER: u8 = 1 << 4;
-pub(crate) const NO_TIMER: u8 = 1 << 5;
+pub(crate) const TIMER: u16 = 1 << 4;
+pub(crate) const NO_TIMER: u16 = 1 << 5;
+/// Nothing more will be sent.
+pub(crate) const FINISH: u16 = 1 << 7;
+/// The whole shard, when the call is over.
+const CALL: u16 = 1 << 8;
 /// Something waits to be sent, or nothing can be: what is sent now cannot go straight to the socket.
-const DETAINED: u8 = 1 << 6;
+const DETAINED: u16 = 1 << 6;
 
 /// A message of this size is worth a system call of its own: copying it would cost more than the call saves.
 const DIRECT: usize = 4 << 10;
@@ -69,9 +77,20 @@ const GATHERED_MAX: usize = 64 << 10;
 
 impl Slate {
     /// A blank one, for a shard on which so many bytes of output may wait for one peer.
-    pub(crate) fn new(shard: u32, queued_max: usize) -> Slate {
+    pub(crate) fn new(shard: u32, queued_max: usize, low: usize) -> Slate {
         let (state, gathered) = (OutputState::Open, Queue::default());
-        Slate { marks: 0, state, eof: false, shard, timeout_ticks: 0, queued: 0, queued_max, gathered }
+        Slate {
+            marks: 0,
+            state,
+            eof: false,
+            calls: false,
+            shard,
+            timeout_ticks: 0,
+            queued: 0,
+            queued_max,
+            low,
+            gathered,
+        }
     }
 
     /// Prepares it for a call that does not find everything in order.
@@ -95,13 +114,30 @@ impl Slate {
         self.gathered.clear();
     }
 
-    pub(crate) fn has(&self, wish: u8) -> bool {
+    pub(crate) fn has(&self, wish: u16) -> bool {
         self.marks & wish != 0
     }
 
     /// The later of two wishes that contradict each other counts.
-    pub(crate) fn wish(&mut self, wish: u8, instead_of: u8) {
+    pub(crate) fn wish(&mut self, wish: u16, instead_of: u16) {
         self.marks = self.marks & !instead_of | wish;
+    }
+
+    /// Asks for the whole shard.
+    pub(crate) fn call(&mut self) {
+        self.calls = true;
+        self.wish(CALL, 0);
+    }
+
+    #[inline]
+    pub(crate) fn calls(&self) -> bool {
+        self.calls
+    }
+
+    /// Whether the shard is asked for; then it is not any more.
+    #[inline]
+    pub(crate) fn take_call(&mut self) -> bool {
+        std::mem::take(&mut self.calls)
     }
 
     pub(crate) fn state(&self) -> OutputState {
@@ -121,6 +157,11 @@ impl Slate {
     /// How many bytes wait, in the connection's queue and here.
     pub(crate) fn waiting(&self) -> usize {
         self.queued + self.gathered.len()
+    }
+
+    /// Whether so much waits for a full socket that the handler will be told when it has left.
+    pub(crate) fn is_high(&self) -> bool {
+        self.state == OutputState::Blocked && self.waiting() > self.low
     }
 
     /// How many bytes more may be made to wait.
@@ -261,7 +302,7 @@ mod tests {
     }
 
     fn run(room: usize, queued: usize, act: impl FnOnce(&mut Slate, &mut Pipe)) -> (Pipe, Vec<u8>, OutputState) {
-        let (mut pipe, mut slate) = (Pipe { taken: Vec::new(), room, calls: 0 }, Slate::new(0, 100));
+        let (mut pipe, mut slate) = (Pipe { taken: Vec::new(), room, calls: 0 }, Slate::new(0, 100, 50));
         slate.prepare(OutputState::Open, queued, false);
         act(&mut slate, &mut pipe);
         let untouched = slate.waiting() == 0 && slate.state == OutputState::Open;

@@ -7,9 +7,10 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::sys;
+use crate::target::Target;
 use crate::tuning::Tuning;
 
 /// What a listening socket is made with. Linux hands nodelay, keepalive and the user timeout on to each accepted socket, so
@@ -178,6 +179,53 @@ pub fn connect(target: SocketAddr, source: Option<SocketAddr>) -> io::Result<Soc
     match socket.connect(&target.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(socket),
+    }
+}
+
+/// What a socket that calls is made with; see [`Listen`] for each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line {
+    pub(crate) nodelay: bool,
+    pub(crate) keepalive: Option<Keepalive>,
+    pub(crate) user_timeout: Option<Duration>,
+}
+
+/// A non-blocking socket that can connect to `target`.
+pub(crate) fn caller(target: &Target, line: &Line) -> io::Result<Socket> {
+    let Target::Tcp(address) = target else {
+        return Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None);
+    };
+    let socket = stream_socket(*address)?;
+    if line.nodelay {
+        socket.set_tcp_nodelay(true)?;
+    }
+    if let Some(keepalive) = line.keepalive {
+        socket.set_tcp_keepalive(&probing(keepalive))?;
+    }
+    if line.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(line.user_timeout)?;
+    }
+    Ok(socket)
+}
+
+/// Begins to connect.
+pub(crate) fn call(socket: &SockRef<'_>, target: &Target) -> io::Result<()> {
+    let address = match target {
+        Target::Tcp(address) => (*address).into(),
+        Target::Unix(path) => SockAddr::unix(path).map_err(|_| io::Error::from_raw_os_error(libc::ENAMETOOLONG))?,
+    };
+    match socket.connect(&address) {
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
+        begun => begun,
+    }
+}
+
+/// Whether it is connected. Nothing is taken of an error that came after that: a peer that connects, speaks and resets is heard.
+pub(crate) fn is_connected(socket: &SockRef<'_>) -> io::Result<bool> {
+    match socket.peer_addr() {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => socket.take_error()?.map_or(Ok(false), Err),
+        Err(error) => Err(error),
     }
 }
 

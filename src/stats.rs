@@ -16,6 +16,7 @@ const REASONS: usize = CloseReason::ALL.len();
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     accepted: AtomicU64,
+    connects: AtomicU64,
     closed: [AtomicU64; REASONS],
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
@@ -66,6 +67,10 @@ fn add(counter: &AtomicU64, count: u64) {
 impl Counters {
     pub(crate) fn accepted(&self) {
         add(&self.accepted, 1);
+    }
+
+    pub(crate) fn called(&self) {
+        add(&self.connects, 1);
     }
 
     pub(crate) fn closed(&self, reason: CloseReason) {
@@ -157,6 +162,7 @@ impl Counters {
         ShardStats {
             closed,
             accepted: read(&self.accepted),
+            connects: read(&self.connects),
             bytes_in: read(&self.bytes_in),
             bytes_out: read(&self.bytes_out),
             reads: read(&self.reads),
@@ -172,12 +178,14 @@ impl Counters {
 
 /// What one shard has counted since it started, or the sum over all shards.
 ///
-/// Always true: `accepted == open() + closed_total()`.
+/// Always true: `accepted + connects == open() + closed_total()`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShardStats {
     /// Connections taken from the kernel, refused ones included.
     pub accepted: u64,
+    /// Connections that were [called](crate::Shard::connect) from here, failed attempts included.
+    pub connects: u64,
     /// Bytes received from peers.
     pub bytes_in: u64,
     /// Bytes that the kernel took for sending.
@@ -201,16 +209,23 @@ pub struct ShardStats {
 }
 
 impl ShardStats {
-    /// Connections that are open now, those in their last moments included.
+    /// Connections that are open now, those in their first and last moments included.
     #[must_use]
     pub fn open(&self) -> u64 {
-        self.accepted.saturating_sub(self.closed_total())
+        (self.accepted + self.connects).saturating_sub(self.closed_total())
     }
 
     /// Connections that were never served: the handler said no, or the server was full.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.closed(CloseReason::Refused)
+    }
+
+    /// Connections that were called from here and failed to connect.
+    #[must_use]
+    pub fn connects_failed(&self) -> u64 {
+        let reasons = [CloseReason::ConnectRefused, CloseReason::ConnectTimedOut, CloseReason::ConnectFailed(0)];
+        reasons.into_iter().map(|reason| self.closed(reason)).sum()
     }
 
     /// Connections that ended for this reason; [`CloseReason::Failed`] counts all errnos together.
@@ -227,6 +242,7 @@ impl ShardStats {
 
     fn add(&mut self, other: &ShardStats) {
         self.accepted += other.accepted;
+        self.connects += other.connects;
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.reads += other.reads;
@@ -251,6 +267,9 @@ impl fmt::Display for ShardStats {
             self.bytes_out,
             self.turns
         )?;
+        if self.connects > 0 {
+            write!(f, ", {} called", self.connects)?;
+        }
         for reason in CloseReason::ALL.into_iter().filter(|&reason| self.closed(reason) > 0) {
             write!(f, ", {} {}", self.closed(reason), reason.name())?;
         }

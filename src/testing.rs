@@ -1,11 +1,14 @@
 //! A client without a socket: bytes in, bytes out, on the code that serves real ones.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use crate::builder::Builder;
 use crate::client::{Client, ClientId};
 use crate::config::Limits;
 use crate::connection::{Connection, Next, Turn, panicked};
+use crate::error::ConnectError;
 use crate::handler::Handler;
 use crate::kernel::{Edge, Memory, MemoryStream};
 use crate::peer::Peer;
@@ -15,6 +18,7 @@ use crate::shard::{Roster, Shard, Visit};
 use crate::slab::Key;
 use crate::slate::Slate;
 use crate::stats::Counters;
+use crate::target::Target;
 
 /// Plays a connection's peer for the unit test of a handler. Everything between the handler and the socket is the code
 /// that a server runs: what is left unconsumed comes again, limits hold, false flushes and closes, panics are caught.
@@ -91,7 +95,7 @@ impl<H: Handler> TestClient<H> {
             counters: Counters::default(),
             limits: Limits { output_low: Some(limits.output_low()), ..limits },
             buffer: vec![0; limits.read_budget],
-            slate: Slate::new(0, limits.output_max),
+            slate: Slate::new(0, limits.output_max, limits.output_low()),
             now: 0,
         };
         let connection = Some(Connection::new(MemoryStream, address, 0));
@@ -216,11 +220,14 @@ impl<H: Handler> TestClient<H> {
                 self.desk.slate.wipe();
                 Some(Next::Close(panicked(&self.desk.counters, panic)))
             });
+            if let Some(Next::Close(reason)) = next {
+                self.close(reason);
+            }
+            self.let_call();
             match next {
                 Some(Next::Again) => {}
-                Some(Next::Close(reason)) => return self.close(reason),
                 Some(Next::Rest) if self.desk.kernel.shut && !self.desk.kernel.finished => self.finish_too(),
-                Some(Next::Rest) | None => return,
+                Some(_) | None => return,
             }
         }
     }
@@ -237,7 +244,23 @@ impl<H: Handler> TestClient<H> {
         self.connection = None;
         self.closed = Some(reason);
         if let Some(session) = self.session.take() {
-            self.handler.handle_closed(session, ID, reason);
+            let (handler, mut nobody) = (&mut self.handler, None);
+            let mut lone =
+                Lone { connection: &mut self.connection, session: &mut nobody, turn: self.desk.turn(), closed: None };
+            handler.handle_closed_on(&mut Shard::new(0, &mut lone), session, ID, reason);
+        }
+    }
+
+    /// If the handler has asked for the whole shard, it is given it: this client, and nobody else.
+    fn let_call(&mut self) {
+        if !self.desk.slate.take_call() {
+            return;
+        }
+        let (connection, session) = (&mut self.connection, &mut self.session);
+        let mut lone = Lone { connection, session, turn: self.desk.turn(), closed: None };
+        self.handler.handle_shard(&mut Shard::new(0, &mut lone), ID);
+        if let Some(reason) = lone.closed {
+            self.close(reason);
         }
     }
 
@@ -274,10 +297,16 @@ impl<S> Roster<S> for Lone<'_, S> {
             Ok(false) => connection.end(CloseReason::Finished),
             Err(reason) => self.closed = Some(reason),
         }
+        self.turn.slate.take_call();
         true
     }
 
     fn visit_all(&mut self, visit: Visit<'_, S>) {
         self.visit(ID, visit);
+    }
+
+    fn connect(&mut self, target: &Target, _timeout: Duration, _session: S) -> Result<ClientId, ConnectError> {
+        let source = io::Error::new(io::ErrorKind::Unsupported, "this client is alone on its shard");
+        Err(ConnectError { target: target.clone(), source })
     }
 }

@@ -16,6 +16,7 @@ const STOREYS: &[&str] = &[
     "stats",
     "peer",
     "address",
+    "target",
     "sys",
     "tuning",
     "socket",

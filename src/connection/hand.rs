@@ -7,7 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[cfg(test)]
 use super::READABLE;
-use super::{ARMED, BLOCKED, CUT, Connection, EOF, PAUSED, PRESSED, RESUMED, TIMER, TIMER_NEW, Turn};
+use super::{
+    ARMED, BLOCKED, CONNECTING, CUT, Connection, EOF, PAUSED, PRESSED, RESUMED, SHUTS, TIMER, TIMER_NEW, Turn,
+};
 use crate::buffer::Buffer;
 use crate::client::Client;
 use crate::kernel::{Kernel, was_interrupted, would_block};
@@ -173,11 +175,11 @@ impl<S> Connection<S> {
 
     #[inline]
     fn output_state(&self) -> OutputState {
-        if self.spill.is_none() && !self.has(CUT | BLOCKED) {
+        if self.spill.is_none() && !self.has(CUT | BLOCKED | CONNECTING | SHUTS) {
             OutputState::Open
-        } else if self.has(CUT) {
+        } else if self.has(CUT | SHUTS) {
             OutputState::Broken
-        } else if self.has(BLOCKED) || self.queued() > 0 {
+        } else if self.has(BLOCKED | CONNECTING) || self.queued() > 0 {
             OutputState::Blocked
         } else {
             OutputState::Open
@@ -207,6 +209,7 @@ impl<S> Connection<S> {
             self.cut(reason);
         }
         self.tidy_spill();
+        self.shut_when_flushed(turn);
         self.arm(turn, key)
     }
 
@@ -227,6 +230,9 @@ impl<S> Connection<S> {
             self.start_timer(slate.timeout_ticks);
         } else if slate.has(slate::NO_TIMER) {
             self.clear(TIMER | TIMER_NEW);
+        }
+        if slate.has(slate::FINISH) {
+            self.set(SHUTS);
         }
         if slate.has(slate::CLOSE) {
             self.end(CloseReason::Finished);
@@ -299,6 +305,7 @@ impl<S> Connection<S> {
             self.spill.get_or_insert_default().output = output;
         }
         self.tidy_spill();
+        self.shut_when_flushed(turn);
         self.arm(turn, key)
     }
 

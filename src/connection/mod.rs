@@ -1,6 +1,8 @@
 //! One connection: what it reads, hands over and flushes, and when it ends.
 
+mod calling;
 mod hand;
+mod parting;
 #[cfg(test)]
 mod seen;
 mod timers;
@@ -35,9 +37,8 @@ pub(crate) struct Connection<S> {
     active_at: u32,
     /// The tick at which its own timer is due; the span until then while `TIMER_NEW`. Only while `TIMER`.
     due_at: u32,
-    flags: u16,
-    /// Why it ends: the [index](CloseReason::index) of a reason that carries no errno. Only while `FINISHING` or `CUT`.
-    ending: u8,
+    /// What holds, and in the uppermost bits, from [`ENDING`] on, why it ends.
+    flags: u32,
 }
 
 #[derive(Default)]
@@ -66,6 +67,8 @@ pub(crate) struct Turn<'a, K: Kernel> {
 pub(crate) enum Next {
     /// Nothing until the next event.
     Rest,
+    /// The same, after the handler has been given the whole shard, for which it has asked.
+    Call,
     /// Another turn: there is more to do, but others are waiting.
     Again,
     Close(CloseReason),
@@ -83,38 +86,47 @@ enum Received {
 }
 
 /// An edge said that there is input, and no read has shown that there is none.
-const READABLE: u16 = Edge::READABLE;
+const READABLE: u32 = Edge::READABLE;
 /// An edge said that the peer finished or the connection broke, or that a read may stop at an urgent byte. A short read
 /// proves nothing then.
-const ENDED: u16 = Edge::ENDED;
+const ENDED: u32 = Edge::ENDED;
 /// The end of the input has been read.
-const EOF: u16 = 1 << 2;
+const EOF: u32 = 1 << 2;
 /// The handler does not want to read.
-const PAUSED: u16 = 1 << 3;
+const PAUSED: u32 = 1 << 3;
 /// The handler wants to be shown what it left.
-const RESUMED: u16 = 1 << 4;
+const RESUMED: u32 = 1 << 4;
 /// It stands in the queue of those to be served.
-const QUEUED: u16 = 1 << 5;
+const QUEUED: u32 = 1 << 5;
+/// It was called from here, and is not known to be connected.
+const CONNECTING: u32 = 1 << 6;
 /// Its registration says that it waits for room to write; or it has none yet, and needs nothing to be changed.
-const ARMED: u16 = 1 << 7;
+const ARMED: u32 = 1 << 7;
 /// The socket is full, and no edge has said otherwise.
-const BLOCKED: u16 = 1 << 8;
+const BLOCKED: u32 = 1 << 8;
 /// More than the low mark is queued: no reading, and `handle_writable` is owed.
-const PRESSED: u16 = 1 << 9;
+const PRESSED: u32 = 1 << 9;
 /// The handler is done with it: only flushing is left.
-const FINISHING: u16 = 1 << 10;
+const FINISHING: u32 = 1 << 10;
 /// Everything is flushed and the peer knows: what it still sends is thrown away until it finishes, too.
-const LINGERING: u16 = 1 << 11;
+const LINGERING: u32 = 1 << 11;
 /// Sending has failed: what came in before is still shown, then it ends.
-const CUT: u16 = 1 << 12;
+const CUT: u32 = 1 << 12;
 /// The server stops: what is there is read once more, then it ends.
-const LAST: u16 = 1 << 13;
-const TIMER: u16 = 1 << 14;
+const LAST: u32 = 1 << 13;
+const TIMER: u32 = 1 << 14;
 /// The timer counts from now on; nobody has asked what time it is yet.
-const TIMER_NEW: u16 = 1 << 15;
+const TIMER_NEW: u32 = 1 << 15;
+/// It was called from here.
+const CALLED: u32 = 1 << 16;
+/// It failed before it had begun to connect; the errno stands where the last activity does.
+const STILLBORN: u32 = 1 << 17;
+/// The handler has said all that it will; and the peer knows.
+const SHUTS: u32 = 1 << 18;
+const SHUT: u32 = 1 << 19;
+/// The first bit of the [index](CloseReason::index) of the reason why it ends. Only while `FINISHING` or `CUT`.
+const ENDING: u32 = 24;
 
-/// How long a peer may take to finish after we have, and after it last acknowledged something.
-const LINGER_TICKS: u32 = ticks(Duration::from_secs(2));
 /// What a read that was interrupted takes from the budget of its turn, in bytes.
 const INTERRUPTION_COST: usize = 4 << 10;
 /// How long a peer may take none of the output that is left when its handler is done.
@@ -122,7 +134,7 @@ const FLUSH_TICKS: u32 = ticks(Duration::from_secs(30));
 
 impl<S> Connection<S> {
     pub(crate) fn new(stream: S, address: Peer, now: u32) -> Connection<S> {
-        Connection { stream, address, spill: None, active_at: now, due_at: 0, flags: ARMED, ending: 0 }
+        Connection { stream, address, spill: None, active_at: now, due_at: 0, flags: ARMED }
     }
 
     pub(crate) fn address(&self) -> &Peer {
@@ -134,17 +146,17 @@ impl<S> Connection<S> {
     }
 
     #[inline]
-    fn has(&self, flag: u16) -> bool {
+    fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
     }
 
     #[inline]
-    fn set(&mut self, flag: u16) {
+    fn set(&mut self, flag: u32) {
         self.flags |= flag;
     }
 
     #[inline]
-    fn clear(&mut self, flag: u16) {
+    fn clear(&mut self, flag: u32) {
         self.flags &= !flag;
     }
 
@@ -159,8 +171,8 @@ impl<S> Connection<S> {
 
     /// Whether it owns no buffer and nothing is out of the ordinary but `flags`.
     #[inline]
-    fn is_plainly(&self, flags: u16) -> bool {
-        self.flags & !(ARMED | TIMER) == flags && self.spill.is_none()
+    fn is_plainly(&self, flags: u32) -> bool {
+        self.flags & !(ARMED | TIMER | CALLED) == flags && self.spill.is_none()
     }
 
     /// Whether a read would be welcome now.
@@ -184,7 +196,7 @@ impl<S> Connection<S> {
     /// It was active in a turn that began at tick `begun_at` and lasted until `now`, because the whole process stood
     /// still or a handler blocked: that is no reason to call it idle.
     pub(crate) fn excuse(&mut self, begun_at: u32, now: u32) {
-        if self.active_at == begun_at && !self.has(FINISHING) {
+        if self.active_at == begun_at && !self.has(FINISHING | CONNECTING) {
             self.active_at = now;
         }
     }
@@ -221,10 +233,10 @@ impl<S> Connection<S> {
     pub(crate) fn end(&mut self, reason: CloseReason) {
         #[cfg(test)]
         if Bug::LastReason.is_planted() {
-            self.ending = reason.index() as u8;
+            self.set_ending(reason);
         }
         if !self.has(FINISHING | CUT) {
-            self.ending = reason.index() as u8;
+            self.set_ending(reason);
             self.set(FINISHING);
             self.start_timer(FLUSH_TICKS);
         }
@@ -260,8 +272,13 @@ impl<S> Connection<S> {
         self.has(FINISHING | CUT) || self.wants_input() && self.has(READABLE | RESUMED)
     }
 
+    /// The reason carries no errno.
+    fn set_ending(&mut self, reason: CloseReason) {
+        self.flags = self.flags & ((1 << ENDING) - 1) | (reason.index() as u32) << ENDING;
+    }
+
     fn ending(&self) -> CloseReason {
-        CloseReason::ALL[usize::from(self.ending)]
+        CloseReason::ALL[(self.flags >> ENDING) as usize]
     }
 }
 
@@ -442,7 +459,13 @@ impl<S> Connection<S> {
         K: Kernel<Stream = S>,
         H: Handler,
     {
+        if self.has(CONNECTING)
+            && let Some(next) = self.connect_on(handler, session, turn, key)
+        {
+            return next;
+        }
         if let Some(session) = session
+            && !turn.slate.calls()
             && self.is_plainly(READABLE | ENDED)
             && budget > 0
         {
@@ -478,6 +501,12 @@ impl<S> Connection<S> {
             self.flush_queued(turn, key)?;
         }
         loop {
+            let calls = turn.slate.calls();
+            #[cfg(test)]
+            let calls = Bug::ShardLate.instead(calls, false);
+            if calls {
+                return Ok(self.call_shard(turn.limits.output_low()));
+            }
             let Some(session) = session.as_mut().filter(|_| !self.has(FINISHING)) else { return self.finish(turn) };
             let low = turn.limits.output_low();
             #[cfg(test)]
@@ -495,6 +524,9 @@ impl<S> Connection<S> {
                 self.clear(RESUMED);
                 if self.left_over() > 0 {
                     self.hand_over(turn, key, None, |client| handler.handle_readable(client, session))?;
+                }
+                if turn.slate.calls() {
+                    continue;
                 }
                 // Who asks for the same again and again sees what is new, too, and does not hold up the others.
                 if self.has(RESUMED) && self.wants_input() {
@@ -676,7 +708,7 @@ impl<S> Connection<S> {
     fn cut(&mut self, reason: CloseReason) {
         if !self.has(CUT) {
             // Sending found the error, so a later read may find only the end: the reason is kept from here.
-            self.ending = reason.index() as u8;
+            self.set_ending(reason);
         }
         self.set(CUT | READABLE | ENDED);
         self.clear(BLOCKED | PRESSED);
@@ -689,85 +721,6 @@ impl<S> Connection<S> {
     fn tidy_spill(&mut self) {
         if self.spill.as_ref().is_some_and(|spill| spill.input.is_empty() && spill.output.is_empty()) {
             self.spill = None;
-        }
-    }
-
-    /// The last steps of a connection that its handler is done with.
-    fn finish<K>(&mut self, turn: &mut Turn<'_, K>) -> Result<Next, CloseReason>
-    where
-        K: Kernel<Stream = S>,
-    {
-        if self.has(CUT) {
-            return Err(self.ending());
-        }
-        if self.queued() > 0 {
-            return Ok(Next::Rest);
-        }
-        if !self.has(LINGERING) {
-            if !self.needs_lingering(turn) {
-                return Err(self.ending());
-            }
-            turn.kernel.finish_sending(&self.stream).map_err(|_| self.ending())?;
-            self.set(LINGERING);
-            self.linger_on(turn);
-        }
-        #[cfg(test)]
-        if Bug::StopUnacknowledged.is_planted() && self.has(LAST) {
-            return Err(self.ending());
-        }
-        match self.linger(turn)? {
-            // A server that stops does not wait for what a peer that has everything might still say.
-            Next::Rest if self.has(LAST) && turn.kernel.unacknowledged(&self.stream) == 0 => Err(self.ending()),
-            next => Ok(next),
-        }
-    }
-
-    /// Closing while the peer still sends makes the kernel answer with a reset, which can destroy what is on its way to
-    /// the peer, and at some peers even what has arrived (RFC 2525, section 2.17). Who has been answered may well send more;
-    /// of one that is let go for another reason it is enough to know that it has everything.
-    fn needs_lingering<K>(&self, turn: &Turn<'_, K>) -> bool
-    where
-        K: Kernel<Stream = S>,
-    {
-        let answered = matches!(self.ending(), CloseReason::Finished | CloseReason::Refused);
-        #[cfg(test)]
-        if Bug::RefusedUnread.is_planted() && self.ending() == CloseReason::Refused
-            || Bug::FinishedUnread.is_planted() && self.ending() == CloseReason::Finished
-        {
-            return false;
-        }
-        !self.has(EOF) && (answered || self.has(READABLE) || turn.kernel.unacknowledged(&self.stream) > 0)
-    }
-
-    /// Waits for the peer's end, a while from now.
-    fn linger_on<K>(&mut self, turn: &Turn<'_, K>)
-    where
-        K: Kernel<Stream = S>,
-    {
-        // Nothing else is timed any more, so the place of the last activity is free for what is on its way.
-        self.active_at = turn.kernel.unacknowledged(&self.stream) as u32;
-        self.start_timer(LINGER_TICKS);
-    }
-
-    /// Throws away what the peer still sends, until it finishes.
-    fn linger<K>(&mut self, turn: &mut Turn<'_, K>) -> Result<Next, CloseReason>
-    where
-        K: Kernel<Stream = S>,
-    {
-        if !self.has(READABLE) {
-            return Ok(Next::Rest);
-        }
-        let received = turn.kernel.receive(&self.stream, turn.buffer);
-        turn.counters.read(*received.as_ref().unwrap_or(&0));
-        match received {
-            Ok(0) => Err(self.ending()),
-            Ok(count) if count == turn.buffer.len() || self.has(ENDED) => Ok(Next::Again),
-            Err(error) if was_interrupted(&error) => Ok(Next::Again),
-            Err(error) if !would_block(&error) => Err(self.ending()),
-            _ => {
-                self.clear(READABLE);
-                Ok(Next::Rest)
-            }
         }
     }
 }

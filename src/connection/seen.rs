@@ -1,6 +1,6 @@
 //! A connection as the simulation sees it, to compare that with what its kernel knows.
 
-use super::{Connection, FINISHING, LINGERING, PRESSED};
+use super::{CONNECTING, Connection, FINISHING, LINGERING, PRESSED};
 
 impl<S> Connection<S> {
     /// Bytes of input left over, and of output queued.
@@ -13,7 +13,7 @@ impl<S> Connection<S> {
     pub(crate) fn is_stuck(&self, readable: bool, writable: bool) -> bool {
         let reads = self.wants_input() || self.has(LINGERING);
         readable && reads
-            || writable && self.queued() > 0
+            || writable && (self.queued() > 0 || self.has(CONNECTING))
             || self.has(PRESSED) && !self.has(FINISHING) && self.queued() == 0
     }
 

@@ -1,6 +1,6 @@
 //! A connection's timers: its own, its idle time, and the deadlines of its end.
 
-use super::{CUT, Connection, FINISHING, FLUSH_TICKS, LINGERING, Next, TIMER, TIMER_NEW, Turn};
+use super::{CONNECTING, CUT, Connection, FINISHING, FLUSH_TICKS, LINGERING, Next, STILLBORN, TIMER, TIMER_NEW, Turn};
 use crate::config::Limits;
 use crate::handler::Handler;
 use crate::kernel::Kernel;
@@ -45,7 +45,12 @@ impl<S> Connection<S> {
     /// In how many ticks from `now` it has to be looked at; zero if it is due.
     pub(crate) fn ticks_left(&self, now: u32, limits: &Limits) -> Option<u32> {
         let own = self.has(TIMER).then_some(self.due_at);
-        let idle = limits.idle_timeout.map(|timeout| self.active_at.wrapping_add(ticks(timeout) + 1));
+        let idle = limits.idle_timeout.map(|timeout| {
+            // While it connects it is not idle, but may be soon: it is looked at again by then.
+            let active_at = if self.has(CONNECTING) { now } else { self.active_at };
+            active_at.wrapping_add(ticks(timeout) + 1)
+        });
+        let attempt = (self.has(CONNECTING) && !self.has(STILLBORN)).then_some(self.active_at);
         let left = |due: u32| due.wrapping_sub(now).cast_signed().max(0).cast_unsigned();
         if self.has(FINISHING) && !self.has(LINGERING) {
             let flush_ticks = FLUSH_TICKS;
@@ -53,7 +58,7 @@ impl<S> Connection<S> {
             let flush_ticks = Bug::FlushLate.instead(flush_ticks, 3 * FLUSH_TICKS);
             return Some(left(self.active_at.wrapping_add(flush_ticks)));
         }
-        own.into_iter().chain(idle.filter(|_| !self.has(FINISHING))).map(left).min()
+        own.into_iter().chain(attempt).chain(idle.filter(|_| !self.has(FINISHING))).map(left).min()
     }
 
     /// Its end has taken too long, or nearly.
@@ -91,6 +96,9 @@ impl<S> Connection<S> {
     {
         let Some(session) = session.as_mut().filter(|_| !self.has(FINISHING)) else { return self.give_up(turn) };
         let own = self.has(TIMER) && self.due_at.wrapping_sub(turn.now).cast_signed() <= 0;
+        if !own && self.has(CONNECTING) {
+            return Next::Close(CloseReason::ConnectTimedOut);
+        }
         if own {
             self.clear(TIMER);
         } else {

@@ -14,8 +14,9 @@ use super::{Edge, Event, Kernel, again, was_interrupted, would_block};
 use crate::loan::{Door, Lender};
 use crate::peer::Peer;
 use crate::slab::Key;
-use crate::socket;
+use crate::socket::{self, Line};
 use crate::sys::{self, WakeFd};
+use crate::target::Target;
 
 /// One epoll instance, the listeners and the eventfd that are registered in it.
 pub(crate) struct Linux {
@@ -133,6 +134,18 @@ impl Kernel for Linux {
             // If another process has the same socket, it stays open, and epoll would go on telling of it.
             let _ = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd()));
         }
+    }
+
+    fn open(&mut self, target: &Target, line: &Line) -> io::Result<OwnedFd> {
+        socket::caller(target, line).map(OwnedFd::from)
+    }
+
+    fn connect(&mut self, stream: &OwnedFd, target: &Target) -> io::Result<()> {
+        socket::call(&SockRef::from(stream), target)
+    }
+
+    fn connected(&mut self, stream: &OwnedFd) -> io::Result<bool> {
+        socket::is_connected(&SockRef::from(stream))
     }
 
     #[inline]

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use crate::peer::Peer;
 use crate::slab::Key;
+use crate::socket::Line;
+use crate::target::Target;
 
 /// What a loop asks of its system. Everything is non-blocking but [`wait`](Kernel::wait), and edge-triggered: an event
 /// says that something has changed, and is not repeated until it changes again or the stream is re-armed.
@@ -38,6 +40,15 @@ pub(crate) trait Kernel {
 
     /// Closes the listener; what still waits in its queue is refused by the system.
     fn stop_listening(&mut self);
+
+    /// A stream that is to be connected.
+    fn open(&mut self, target: &Target, line: &Line) -> io::Result<Self::Stream>;
+
+    /// Begins to connect it; an error says that this has failed already.
+    fn connect(&mut self, stream: &Self::Stream, target: &Target) -> io::Result<()>;
+
+    /// Whether it is connected by now; an error says how that has failed. ECONNRESET or EPIPE: it was, but is no longer.
+    fn connected(&mut self, stream: &Self::Stream) -> io::Result<bool>;
 
     fn receive(&mut self, stream: &Self::Stream, buffer: &mut [u8]) -> io::Result<usize>;
 
@@ -86,18 +97,18 @@ pub(crate) enum Event {
 /// What has changed for a connection: any of three things, as bits, because it is written down and looked at once a
 /// message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Edge(pub(crate) u16);
+pub(crate) struct Edge(pub(crate) u32);
 
 impl Edge {
-    pub(crate) const READABLE: u16 = 1 << 0;
+    pub(crate) const READABLE: u32 = 1 << 0;
     /// The peer finished, or the connection broke: what is there must be read up to its end or its error.
-    pub(crate) const ENDED: u16 = 1 << 1;
-    pub(crate) const WRITABLE: u16 = 1 << 2;
+    pub(crate) const ENDED: u32 = 1 << 1;
+    pub(crate) const WRITABLE: u32 = 1 << 2;
 
     #[inline]
     pub(crate) fn new(readable: bool, writable: bool, ended: bool) -> Edge {
         // Who has ended can be read, to see how, and written to: it fails, but does not wait.
         let all = if ended { Edge::READABLE | Edge::ENDED | Edge::WRITABLE } else { 0 };
-        Edge(u16::from(readable) | u16::from(writable) << 2 | all)
+        Edge(u32::from(readable) | u32::from(writable) << 2 | all)
     }
 }

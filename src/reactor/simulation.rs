@@ -65,6 +65,7 @@ fn simulate(seed: u64, tracing: bool) {
         talks: dice.pick(&[10, 200, 10_000]),
         input_max: config.limits.input_max as u64,
         idle: config.limits.idle_timeout.is_some(),
+        calls: dice.pick(&[0, 0, 3, 20]),
     };
     let driven = dice.chance(2);
     if tracing {
@@ -87,7 +88,7 @@ fn simulate(seed: u64, tracing: bool) {
         world: World::new(dice, temper, config.clone(), tracing),
     };
     let world = Rc::clone(&meddler.world);
-    let handler = Hostile { world: Rc::clone(&world), dice: handler_dice, manners };
+    let handler = Hostile { world: Rc::clone(&world), dice: handler_dice, manners, caller: None };
     let meddler = Rc::new(RefCell::new(meddler));
     let hook = Rc::clone(&meddler);
     let kernel = Simulated {
@@ -229,7 +230,10 @@ fn check_end(reactor: &Subject, world: &SharedWorld) {
     world.expect(reactor.wheel.is_empty(), || "a timer is left".into());
     world.expect(seats == (0, 0), || format!("{seats:?} seats are taken"));
     world.expect(stats.accepted == accepted, || format!("{} counted of {accepted} accepted", stats.accepted));
-    world.expect(stats.closed_total() == accepted, || format!("{} of {accepted} closed", stats.closed_total()));
+    let called = world.called;
+    world.expect(stats.connects == called, || format!("{} counted of {called} called", stats.connects));
+    let all = accepted + called;
+    world.expect(stats.closed_total() == all, || format!("{} of {all} closed", stats.closed_total()));
     world.expect(told <= stats.closed_total(), || format!("{told} told, {} closed", stats.closed_total()));
     world.expect(stats.bytes_in == read, || format!("{} counted of {read} read", stats.bytes_in));
     world.expect(stats.bytes_out == taken, || format!("{} counted of {taken} taken", stats.bytes_out));

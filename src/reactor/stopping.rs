@@ -37,6 +37,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         let stop_at = self.stop_at.map_or(now + timeout, |stop_at| stop_at.min(now + timeout));
         let begins = self.stop_at.replace(stop_at).is_none();
         if begins {
+            self.desk.stops = true;
             self.let_go();
         }
         // Whoever is welcomed from here on is let go in the same way.

@@ -20,12 +20,17 @@ impl Program {
 
     /// At a Unix socket, too.
     pub(crate) fn start_at(name: &str, path: &Path) -> Program {
-        Program::run(&[], name, &[path.to_str().unwrap()]).expect("an example starts")
+        Program::run(&[], name, &["0", path.to_str().unwrap()]).expect("an example starts")
+    }
+
+    /// One that is told more than a port.
+    pub(crate) fn start_with(name: &str, words: &[&str]) -> Program {
+        Program::run(&[], name, words).expect("an example starts")
     }
 
     /// `tool` is a command that runs the one which follows it. `None`: it does not, or what it runs ends at once.
     pub(crate) fn start_under(tool: &[&str], name: &str) -> Option<Program> {
-        Program::run(tool, name, &[])
+        Program::run(tool, name, &["0"])
     }
 
     fn run(tool: &[&str], name: &str, arguments: &[&str]) -> Option<Program> {
@@ -34,7 +39,7 @@ impl Program {
         // Beside the folder in which this test's own program lies.
         let folder = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples");
         let path = folder.join(name).display().to_string();
-        let words = [tool, &[&path, "0"], arguments].concat();
+        let words = [tool, &[&path], arguments].concat();
         let mut process = Command::new(words[0]).args(&words[1..]).stdout(Stdio::piped()).spawn().ok()?;
         let mut line = String::new();
         let mut output = BufReader::new(process.stdout.take().unwrap());

@@ -8,6 +8,7 @@ use super::network::kernel::connection_of;
 use super::network::{Account, Dice, SharedWorld, keyed};
 use super::*;
 use crate::client::Client;
+use crate::shard::Shard;
 
 /// How badly the handler behaves; once in so many calls, or never.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +25,8 @@ pub(super) struct Manners {
     pub(super) talks: u64,
     pub(super) input_max: u64,
     pub(super) idle: bool,
+    /// Asks for the whole shard, and calls others.
+    pub(super) calls: u64,
 }
 
 /// Which of the handler's functions is called.
@@ -34,6 +37,7 @@ enum Call {
     Writable,
     Eof,
     Timeout,
+    Connected,
     Visit,
 }
 
@@ -41,6 +45,8 @@ pub(super) struct Hostile {
     pub(super) world: SharedWorld,
     pub(super) dice: Dice,
     pub(super) manners: Manners,
+    /// Who has asked for the whole shard, and has to be given it before anything else is done.
+    pub(super) caller: Option<ClientId>,
 }
 
 /// A session: the number of the connection that it belongs to.
@@ -92,9 +98,31 @@ impl Handler for Hostile {
                 let excused = broken || account.disconnected || world.everyone_disconnected || world.stopping;
                 world.expect(!missed || excused, || format!("a message did not reach {n}"));
             }
+            Command::VisitAll if self.dice.chance(self.manners.calls) => self.roam(shard),
             Command::VisitAll => shard.each_client(|client, session| self.called(client, session.0, Call::Visit)),
             Command::Panic => self.panic(),
         }
+    }
+
+    fn handle_connected(&mut self, client: &mut Client<'_>, session: &mut Ticket) -> bool {
+        self.world.borrow_mut().check_connected(session.0);
+        self.called(client, session.0, Call::Connected)
+    }
+
+    fn handle_shard(&mut self, shard: &mut Shard<'_, Ticket>, caller: ClientId) {
+        let asked = self.caller.take();
+        self.expect(asked == Some(caller), || format!("{caller} is given the shard, for which {asked:?} has asked"));
+        self.roam(shard);
+        if self.dice.chance(self.manners.deadly) {
+            self.panic();
+        }
+    }
+
+    fn handle_closed_on(&mut self, shard: &mut Shard<'_, Ticket>, session: Ticket, id: ClientId, reason: CloseReason) {
+        if self.dice.chance(self.manners.calls) {
+            self.roam(shard);
+        }
+        self.handle_closed(session, id, reason);
     }
 
     fn handle_closed(&mut self, session: Ticket, id: ClientId, reason: CloseReason) {
@@ -118,17 +146,73 @@ impl Handler for Hostile {
     }
 }
 
+/// As many wires as it makes.
+const WIRES_MAX: usize = 40;
+
+/// What it does with the whole shard.
+impl Hostile {
+    fn roam(&mut self, shard: &mut Shard<'_, Ticket>) {
+        for _ in 0..self.dice.below(3) {
+            let n = self.dice.below(self.world.borrow().wires.len() as u64) as usize;
+            let id = self.account(n, |account| account.id);
+            if self.dice.chance(2) {
+                self.call(shard);
+            } else if let Some(id) = id {
+                shard.client(id, |client, session| self.called(client, session.0, Call::Visit));
+            }
+        }
+    }
+
+    fn call(&mut self, shard: &mut Shard<'_, Ticket>) {
+        let n = self.world.borrow().wires.len();
+        if n >= WIRES_MAX {
+            return;
+        }
+        let most = self.dice.pick(&[1, 50, 5_000]);
+        let within = Duration::from_millis(self.dice.below(most));
+        let target = std::net::SocketAddr::from(([10, 0, 0, 1], 1));
+        match shard.connect(target, within, Ticket(n)) {
+            Ok(id) => {
+                self.world.borrow_mut().call(n, id, within);
+                if self.dice.chance(2) {
+                    shard.client(id, |client, session| self.called(client, session.0, Call::Visit));
+                }
+            }
+            Err(error) => {
+                let world = &mut *self.world.borrow_mut();
+                let ends = world.stopping || world.wait_failed || error.kind() != io::ErrorKind::Other;
+                world.expect(ends, || format!("it calls nobody any more: {error}"));
+            }
+        }
+    }
+}
+
 /// What it does when it is called.
 impl Hostile {
     fn called(&mut self, client: &mut Client<'_>, n: usize, call: Call) -> bool {
         if !self.world.borrow_mut().is_getting_somewhere() {
             self.panic();
         }
+        let caller = self.caller.filter(|_| call != Call::Visit);
+        self.expect(caller.is_none(), || format!("{n} is served before {caller:?} has the shard"));
+        // Whoever is visited in the middle of a turn may stand in the queue for the next one.
+        self.account(n, |account| account.deferred |= call == Call::Visit);
+        if !matches!(call, Call::Visit | Call::Timeout) {
+            self.world.borrow_mut().check_introduced(n);
+        }
         self.inspect(client, n, call);
         self.listen(client, n);
         self.talk(client, n);
         if self.dice.chance(self.manners.capricious) {
             self.wish(client, n);
+        }
+        if self.dice.chance(self.manners.calls) {
+            client.call_shard();
+            // In a visit it has it already.
+            if call != Call::Visit {
+                self.caller = Some(client.id());
+                self.account(n, |account| account.deferred = true);
+            }
         }
         self.world.borrow_mut().press(n);
         let tell = |what: &str| self.world.borrow().tell(|| format!("{n} {call:?} ends with {what}"));
@@ -329,6 +413,9 @@ impl Hostile {
             CloseReason::Disconnected => (account.disconnected || world.everyone_disconnected) && !account.over,
             CloseReason::Stopped => world.stopping && (!account.over || world.may_close_all()),
             CloseReason::Failed(_) => wire.failed || world.wait_failed,
+            CloseReason::ConnectRefused | CloseReason::ConnectTimedOut | CloseReason::ConnectFailed(_) => {
+                world.is_failed_attempt(n, reason)
+            }
         };
         let ends = account.ends;
         world.expect(holds, || format!("{n} has no reason to end as {reason:?}"));

@@ -1,5 +1,6 @@
 //! The network of a simulated kernel and the peers in it, which misbehave in the same way for the same seed.
 
+mod attempts;
 mod budgets;
 mod clock;
 pub(crate) mod kernel;
@@ -116,6 +117,10 @@ pub(crate) struct Account {
     pub(crate) timer: Option<clock::Due>,
     pub(crate) idle: Option<clock::Due>,
     pub(crate) disconnected: bool,
+    /// It has asked for the whole shard in this turn, which was its last act in it, or was visited.
+    pub(crate) deferred: bool,
+    /// How long it may take to connect, while that is not known.
+    attempt: Option<clock::Due>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +182,8 @@ pub(crate) struct Wire {
     /// Waits in a row before which a timeout was overdue.
     late_waits: u32,
     share: budgets::Share,
+    /// Only of one who is called.
+    pub(crate) attempt: Option<attempts::Attempt>,
     pub(crate) account: Account,
 }
 
@@ -225,6 +232,7 @@ impl Wire {
             failed: false,
             late_waits: 0,
             share: budgets::Share::default(),
+            attempt: None,
             account: Account::default(),
         }
     }
@@ -249,8 +257,11 @@ impl Wire {
 
     /// Whether a call would find something that no event is going to tell of: for reading, for writing.
     pub(crate) fn untold(&self) -> (bool, bool) {
-        if self.edge || self.renew {
+        if self.edge || self.renew || self.is_pending() {
             return (false, false);
+        }
+        if self.is_vain() {
+            return (true, true);
         }
         let input = self.read < self.arrived || self.finished && !self.eof_read || self.reset;
         (input, self.reset || self.has_room() && !self.full)
@@ -309,6 +320,8 @@ pub(crate) struct World {
     edges: Vec<usize>,
     graves: Vec<Key>,
     pub(crate) accepted: u64,
+    /// How many were called.
+    pub(crate) called: u64,
     /// How many of them in this turn.
     welcomed: usize,
     pub(crate) panics: u64,
@@ -366,6 +379,7 @@ impl World {
             edges: Vec::new(),
             graves: Vec::new(),
             accepted: 0,
+            called: 0,
             welcomed: 0,
             panics: 0,
             stopping: false,
@@ -412,6 +426,12 @@ impl World {
         let first = self.dice.below(count as u64) as usize;
         let mut options = Vec::new();
         for n in (0..count).map(|i| (first + i) % count) {
+            if self.wires[n].attempt.is_some() && !self.wires[n].connected {
+                if self.answer(n) {
+                    return true;
+                }
+                continue;
+            }
             if !self.wires[n].connected {
                 if self.listening && self.backlog.len() < self.temper.queue {
                     self.tell(|| format!("{n} connects"));
@@ -493,8 +513,11 @@ impl World {
     fn event(&mut self, n: usize) -> Option<Event> {
         let wire = &mut self.wires[n];
         wire.edge = false;
-        if wire.closed {
+        if wire.closed || wire.is_pending() {
             return None;
+        }
+        if wire.is_vain() {
+            return Some(Event::Stream(wire.key?, Edge::new(true, true, true)));
         }
         let writable = wire.writing && (wire.reset || wire.has_room());
         wire.full |= wire.writing && !writable;

@@ -21,11 +21,11 @@ pub(crate) struct Due {
 }
 
 impl Due {
-    fn new(since: Duration, span: Duration) -> Due {
+    pub(super) fn new(since: Duration, span: Duration) -> Due {
         Due { since, until: None, span, doubtful: false }
     }
 
-    fn may_be_told(&self, now: Duration) -> bool {
+    pub(super) fn may_be_told(&self, now: Duration) -> bool {
         self.doubtful || self.since + self.span <= now
     }
 
@@ -54,6 +54,10 @@ impl World {
     pub(crate) fn check_timeout(&mut self, n: usize) {
         let (now, turn_at) = (self.now, self.turn_at);
         let account = &mut self.wires[n].account;
+        // An attempt that is over, too, is given up at the next tick.
+        if let Some(due) = account.attempt.as_mut().filter(|due| due.may_be_told(now)) {
+            due.until = due.until.map(|until| until.max(now.saturating_sub(due.span)));
+        }
         let own = account.timer.filter(|due| due.may_be_told(now));
         let idle = account.idle.filter(|due| due.may_be_told(now));
         match (own, idle) {
@@ -77,10 +81,14 @@ impl World {
             let served = self.is_served(n) && !self.stopping;
             let wire = &mut self.wires[n];
             let account = &mut wire.account;
-            for due in [&mut account.timer, &mut account.idle].into_iter().flatten() {
+            for due in [&mut account.timer, &mut account.idle, &mut account.attempt].into_iter().flatten() {
                 due.until.get_or_insert(now);
             }
-            let latest = [account.timer, account.idle].into_iter().flatten().filter_map(|due| due.latest()).min();
+            let latest = [account.timer, account.idle, account.attempt]
+                .into_iter()
+                .flatten()
+                .filter_map(|due| due.latest())
+                .min();
             let Some(latest) = latest.filter(|_| served) else { continue };
             wire.late_waits = if latest < now { wire.late_waits + 1 } else { 0 };
             let sleeps = !timeout.is_zero() && latest < now + timeout;

@@ -4,6 +4,8 @@ use std::io;
 
 use super::*;
 use crate::kernel::Kernel;
+use crate::socket::Line;
+use crate::target::Target;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -112,7 +114,7 @@ pub(crate) fn connection_of(peer: &Peer) -> usize {
     usize::from(peer.port()) - 1
 }
 
-fn errno(errno: i32) -> io::Error {
+pub(super) fn errno(errno: i32) -> io::Error {
     io::Error::from_raw_os_error(errno)
 }
 
@@ -226,17 +228,28 @@ impl Kernel for Simulated {
         }
         this.accept_paused = false;
         let Some(n) = this.backlog.pop_front() else { return Err(errno(libc::EAGAIN)) };
-        let slot = this.free.pop().unwrap_or_else(|| {
-            this.slots.push(None);
-            this.slots.len() - 1
-        });
-        this.slots[slot] = Some(n);
         this.wires[n].accepted = true;
         this.check_welcome();
         this.stir(n);
         (this.accepted, this.progress) = (this.accepted + 1, this.progress + 1);
         this.tell(|| format!("accept {n}"));
-        Ok((SimulatedStream { slot, connection: n }, limits::address_of(n)))
+        Ok((this.seat(n), limits::address_of(n)))
+    }
+
+    fn open(&mut self, _target: &Target, _line: &Line) -> io::Result<SimulatedStream> {
+        self.world.borrow_mut().open()
+    }
+
+    fn connect(&mut self, stream: &SimulatedStream, _target: &Target) -> io::Result<()> {
+        let this = &mut *self.world.borrow_mut();
+        let n = this.check_stream(stream, "connect");
+        this.connect(n)
+    }
+
+    fn connected(&mut self, stream: &SimulatedStream) -> io::Result<bool> {
+        let this = &mut *self.world.borrow_mut();
+        let n = this.check_stream(stream, "connected");
+        this.connected(n)
     }
 
     fn stop_listening(&mut self) {
@@ -362,6 +375,8 @@ impl Kernel for Simulated {
             this.wires[n].failed = true;
             return Err(errno(error));
         }
+        let early = this.wires[n].is_pending();
+        this.expect(!early, || format!("{n} is to finish before it is connected"));
         (this.wires[n].shut, this.wires[n].shut_at) = (true, this.now);
         this.check_whole(n);
         Ok(())
@@ -391,6 +406,16 @@ impl Kernel for Simulated {
 }
 
 impl World {
+    /// Gives it a descriptor.
+    pub(super) fn seat(&mut self, n: usize) -> SimulatedStream {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[slot] = Some(n);
+        SimulatedStream { slot, connection: n }
+    }
+
     fn check_stream(&mut self, stream: &SimulatedStream, what: &str) -> usize {
         let n = stream.connection;
         let holds = self.slots[stream.slot] == Some(n);

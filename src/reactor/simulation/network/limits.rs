@@ -19,7 +19,7 @@ pub(super) fn address_of(n: usize) -> Peer {
 impl World {
     /// How many have a seat: of all, and of those who come from where `n` comes from.
     fn seated(&self, n: usize) -> (usize, usize) {
-        let seated = |wire: &Wire| wire.account.id.is_some() && !wire.closed;
+        let seated = |wire: &Wire| wire.account.id.is_some() && !wire.closed && wire.attempt.is_none();
         let seated = self.wires.iter().enumerate().filter(|(_, wire)| seated(wire)).map(|(other, _)| other);
         seated.fold((0, 0), |(all, near), other| (all + 1, near + usize::from(other % HOUSEHOLDS == n % HOUSEHOLDS)))
     }
@@ -34,7 +34,7 @@ impl World {
 
     /// Whom the handler was never asked about has found no seat.
     pub(super) fn check_refusal(&mut self, n: usize) {
-        if self.wires[n].account.id.is_some() {
+        if self.wires[n].account.id.is_some() || self.wires[n].attempt.is_some() {
             return;
         }
         let (all, near) = self.seated(n);

@@ -30,7 +30,9 @@ impl World {
         if self.wires[n].is_beyond() || self.may_close_all() {
             return;
         }
-        if reset {
+        if self.wires[n].is_pending() {
+            self.check_given_up(n, reset);
+        } else if reset {
             self.check_reset(n);
         } else {
             self.check_whole(n);
@@ -68,7 +70,9 @@ impl World {
         let answered = reason == Some(CloseReason::Finished) || reason.is_none() && wire.taken > 0;
         let quiet_since = if seen > 0 { wire.shut_at.max(acknowledged_at) } else { wire.shut_at };
         let waited = wire.shut && quiet_since + LINGERING <= self.now;
-        let excused = wire.eof_read || waited || on_its_way == 0 && (!answered || self.stopping);
+        // Who has been told nothing, and does not know yet that it is connected, is let go as if it were not.
+        let unknown = wire.attempt.is_some_and(|attempt| !attempt.told) && wire.taken == 0;
+        let excused = unknown || wire.eof_read || waited || on_its_way == 0 && (!answered || self.stopping);
         self.expect(excused, || format!("{n} is closed too early, {on_its_way} on their way, {reason:?}"));
     }
 
@@ -88,7 +92,7 @@ impl World {
             let goes = wire.account.over && !wire.closed && !wire.is_beyond();
             let latest = if wire.shut {
                 // What was acknowledged is asked for once in so long, and then it may last as long again.
-                wire.asked_at.max(wire.shut_at) + LINGERING
+                wire.asked_at.max(wire.shut_at).max(wire.account.over_at) + LINGERING
             } else {
                 wire.sent_at.max(wire.account.over_at) + FLUSHING
             };

@@ -44,11 +44,13 @@ impl World {
     pub(super) fn check_owed(&mut self) {
         for n in 0..self.wires.len() {
             let above = self.is_above(n);
-            let owed = !above && self.is_served(n);
+            // Who is connected only after the stop has begun is flushed, and nothing more.
+            let flushed = self.stopping && self.wires[n].attempt.is_some_and(|attempt| !attempt.told);
+            let owed = !above && self.is_served(n) && !flushed;
             let account = &mut self.wires[n].account;
-            let missed = owed && account.pressed;
+            let missed = owed && account.pressed && !account.deferred;
             account.pressed |= above;
-            account.presses = account.pressed;
+            account.presses = account.pressed || account.deferred && account.presses;
             self.expect(!missed, || format!("{n} is not told that it may write again"));
         }
     }
