@@ -128,6 +128,17 @@ impl<P> Builder<P> {
         self
     }
 
+    /// Calls [`Handler::handle_tick`] every so often, on each shard by itself; at least 1 ms. Default: `None`, never.
+    ///
+    /// The first comes a period after the shard's start, and none comes early. A shard that is busy is late, and makes up for
+    /// none that it missed: they keep their distance from the start as long as none is a whole period late.
+    ///
+    /// Costs a look at the clock in each turn, and a wake-up in each period even if nobody is connected.
+    pub fn tick(mut self, period: Option<Duration>) -> Self {
+        self.config.tick = period;
+        self
+    }
+
     /// How a shard waits. Default: [`Selector::Epoll`]; [`Selector::Spin`] trades processor time for latency.
     pub fn selector(mut self, selector: Selector) -> Self {
         self.config.selector = selector;

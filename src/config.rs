@@ -73,6 +73,7 @@ pub(crate) struct Config {
     pub(crate) share_port: bool,
     pub(crate) queue_size: u32,
     pub(crate) block_time: Option<Duration>,
+    pub(crate) tick: Option<Duration>,
     pub(crate) selector: Selector,
     /// `None` is one for each core.
     pub(crate) shards: Option<usize>,
@@ -113,6 +114,7 @@ impl Default for Config {
             share_port: false,
             queue_size: 1000,
             block_time: None,
+            tick: None,
             selector: Selector::Epoll,
             shards: None,
             cores: Cores::All,
@@ -178,6 +180,9 @@ impl Config {
         }
         if let Some(time) = self.block_time {
             span("block_time", time, Duration::from_millis(1), TIMEOUT_MAX)?;
+        }
+        if let Some(period) = self.tick {
+            span("tick", period, Duration::from_millis(1), TIMEOUT_MAX)?;
         }
         count("queue_size", self.queue_size as usize, 1, i32::MAX as usize)?;
         count("shards", self.shards.unwrap_or(1), 1, SHARDS_MAX)?;

@@ -90,6 +90,49 @@ pub trait Handler {
         let _ = (shard, message);
     }
 
+    /// Another [`tick`](crate::Builder::tick) has passed, on this shard: time for what is due for no one connection, such as
+    /// a heartbeat for all, or a look at what is overdue. For what is due for one there is
+    /// [`Client::set_timeout`], which costs nothing while it waits.
+    ///
+    /// It comes last in a turn, after everything that has come in. While it lasts everybody waits, and
+    /// [all clients](Shard::each_client) are a walk through the whole table. A panic in it ends nobody. It goes on while the server drains or stops, until everyone has gone.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use esockets::{Client, Handler, Peer, Server, Shard};
+    ///
+    /// /// Tells everybody that it is alive, every ten seconds.
+    /// struct Heart;
+    ///
+    /// impl Handler for Heart {
+    ///     type Session = ();
+    ///     type Message = ();
+    ///
+    ///     fn handle_incoming(&mut self, _client: &mut Client<'_>, _address: &Peer) -> Option<()> {
+    ///         Some(())
+    ///     }
+    ///
+    ///     fn handle_readable(&mut self, client: &mut Client<'_>, (): &mut ()) -> bool {
+    ///         client.recv();
+    ///         true
+    ///     }
+    ///
+    ///     fn handle_tick(&mut self, shard: &mut Shard<'_, ()>) {
+    ///         // Who does not read has enough to read already.
+    ///         shard.each_client(|client, ()| client.output_waiting() > 0 || client.send(b"beat\n"));
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), esockets::Error> {
+    /// let server = Server::builder().tick(Some(Duration::from_secs(10))).start(|_| Heart)?;
+    /// # server.stop(); Ok(())
+    /// # }
+    /// ```
+    fn handle_tick(&mut self, shard: &mut Shard<'_, Self::Session>) {
+        let _ = shard;
+    }
+
     /// The connection is over: called exactly once for each session that `handle_incoming` gave or [`Shard::connect`] took,
     /// whatever happened.
     fn handle_closed(&mut self, session: Self::Session, id: ClientId, reason: CloseReason) {

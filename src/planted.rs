@@ -103,6 +103,9 @@ pub(crate) enum Bug {
     AttemptLate,
     /// What is read before the handler has the shard that it has asked for is handed to it.
     ShardLate,
+    /// A tick comes after half its period, or after two.
+    TickEarly,
+    TickLate,
 }
 
 thread_local! {
@@ -111,7 +114,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 50] = [
+    pub(crate) const ALL: [Bug; 52] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -162,6 +165,8 @@ impl Bug {
         Bug::ConnectedEarly,
         Bug::AttemptLate,
         Bug::ShardLate,
+        Bug::TickEarly,
+        Bug::TickLate,
     ];
 
     /// Whether this thread has it.

@@ -1,9 +1,10 @@
-//! One shard's loop: wait, note, serve, accept, messages, timers. `common` is what shards share, `stopping` how a loop ends,
-//! `remains` what is left of one that has died, `visitor` how a handler reaches all of a shard.
+//! One shard's loop: wait, note, serve, accept, messages, timers, tick. `common` is what shards share, `visitor` how a handler
+//! reaches all of a shard, `ticker` its tick, `stopping` how a loop ends, `remains` what is left of one that has died.
 
 mod common;
 mod remains;
 mod stopping;
+mod ticker;
 mod visitor;
 
 pub(crate) use common::Common;
@@ -30,6 +31,7 @@ use crate::socket::Line;
 use crate::spin::Spin;
 use crate::stats::SharedCounters;
 use crate::wheel::{TICK, Wheel};
+use ticker::Ticker;
 
 /// What crosses from other threads to a shard.
 pub(crate) enum Post<M> {
@@ -53,6 +55,8 @@ pub(crate) struct Reactor<K: Kernel, H: Handler> {
     acceptor: Acceptor,
     mailbox: Mailbox<Post<H::Message>>,
     spin: Option<Spin>,
+    /// If its handler wants to be called every so often.
+    ticker: Option<Ticker>,
     /// Whether its listener is open.
     listens: bool,
     /// When draining has to be over, and stopping.
@@ -164,6 +168,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
                 Selector::Spin(longest) => Some(Spin::new(longest)),
                 Selector::Epoll => None,
             },
+            ticker: config.tick.map(|period| Ticker::new(period, desk.kernel.now())),
             listens: true,
             drain_at: None,
             stop_at: None,
@@ -209,6 +214,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         self.excuse(begun_at);
         self.messages();
         self.timers(events);
+        self.tick();
         Ok(())
     }
 }
@@ -278,11 +284,12 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         }
         // Who stops waits for the end of that alone, even if it drained before.
         let moments = [self.acceptor.retry_at(), self.stop_at.or(self.drain_at)];
-        if self.wheel.is_empty() && moments == [None; 2] {
+        if self.wheel.is_empty() && moments == [None; 2] && self.ticker.is_none() {
             return self.desk.block_time;
         }
         let timer = self.wheel.next_stop().map(moment);
-        let next = moments.into_iter().chain([timer]).flatten().min();
+        let tick = self.ticker.as_ref().map(Ticker::strikes_at);
+        let next = moments.into_iter().chain([timer, tick]).flatten().min();
         let left = next.map(|at| at.saturating_sub(kernel.now()));
         left.into_iter().chain(self.desk.block_time).min()
     }

@@ -37,8 +37,8 @@ impl ShardInfo {
 /// All connections of one shard, for as long as one call of the handler lasts: how one connection's handler reaches another
 /// connection, and how it makes new ones.
 ///
-/// A handler is given it with a message from another thread, when a client [asked for it](Client::call_shard), and when a
-/// connection has ended. Each visit is what a call of the handler for that client would be: what it sends leaves at once, as far
+/// A handler is given it with a message from another thread, with each tick, when a client [asked for it](Client::call_shard),
+/// and when a connection has ended. Each visit is what a call of the handler for that client would be: what it sends leaves at once, as far
 /// as the socket takes it, and its wishes are granted when the visit is over. So a proxy with backpressure is this:
 ///
 /// ```

@@ -152,9 +152,18 @@ impl<H: Handler> TestClient<H> {
     /// Sends the handler a message, as another thread does with a [`Remote`](crate::Remote): `handle_message` is called,
     /// and this client is the only one on the shard.
     pub fn message(&mut self, message: H::Message) {
+        self.with_shard(|handler, shard| handler.handle_message(shard, message));
+    }
+
+    /// Lets a [`tick`](Builder::tick) pass: `handle_tick` is called, and this client is the only one on the shard.
+    pub fn tick(&mut self) {
+        self.with_shard(|handler, shard| handler.handle_tick(shard));
+    }
+
+    fn with_shard(&mut self, act: impl FnOnce(&mut H, &mut Shard<'_, H::Session>)) {
         let (connection, session) = (&mut self.connection, &mut self.session);
         let mut lone = Lone { connection, session, turn: self.desk.turn(), closed: None };
-        self.handler.handle_message(&mut Shard::new(0, &mut lone), message);
+        act(&mut self.handler, &mut Shard::new(0, &mut lone));
         match lone.closed {
             Some(reason) => self.close(reason),
             None => self.serve(),

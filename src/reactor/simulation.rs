@@ -119,6 +119,7 @@ fn config(dice: &mut Dice) -> Config {
     Config {
         limits,
         block_time: dice.chance(2).then(|| Duration::from_millis(dice.pick(&[5, 50, 2_000, 60_000]))),
+        tick: dice.chance(4).then(|| Duration::from_millis(dice.pick(&[5, 70, 3_000]))),
         queue_size: dice.up_to(20) as u32,
         accept_budget: dice.pick(&[1, 3, 64]),
         connections_max: dice.chance(4).then(|| dice.up_to(6) as usize),

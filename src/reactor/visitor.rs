@@ -101,6 +101,7 @@ impl<K: Kernel, Session> Roster<Session> for Visitor<'_, K, Session> {
             }
         }
     }
+
     fn connect(&mut self, target: &Target, timeout: Duration, session: Session) -> Result<ClientId, ConnectError> {
         let error = |source| ConnectError { target: target.clone(), source };
         let Visitor { table, ready, desk, timed } = self;

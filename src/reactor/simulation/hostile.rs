@@ -104,6 +104,16 @@ impl Handler for Hostile {
         }
     }
 
+    fn handle_tick(&mut self, shard: &mut Shard<'_, Ticket>) {
+        self.world.borrow_mut().check_tick();
+        if self.dice.chance(20) {
+            shard.each_client(|client, session| self.called(client, session.0, Call::Visit));
+        }
+        if self.dice.chance(self.manners.deadly) {
+            self.panic();
+        }
+    }
+
     fn handle_connected(&mut self, client: &mut Client<'_>, session: &mut Ticket) -> bool {
         self.world.borrow_mut().check_connected(session.0);
         self.called(client, session.0, Call::Connected)

@@ -9,6 +9,7 @@ mod parting;
 mod pauses;
 mod pressure;
 mod requests;
+mod ticks;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -344,6 +345,7 @@ pub(crate) struct World {
     drain: Option<requests::Deadline>,
     /// How often a wait has found that nothing will ever happen by itself.
     pub(crate) quiet_waits: u32,
+    ticks: ticks::Ticks,
     calls: u64,
     progress: u64,
     idle_polls: (u64, u32),
@@ -394,6 +396,7 @@ impl World {
             exhausted_until: Duration::ZERO,
             drain: None,
             quiet_waits: 0,
+            ticks: ticks::Ticks::new(now),
             calls: 0,
             progress: 0,
             idle_polls: (0, 0),

@@ -136,6 +136,7 @@ impl Kernel for Simulated {
             this.check_owed();
             this.check_shares();
             this.check_timers(timeout);
+            this.check_ticks(timeout);
             if !this.woken {
                 this.check_requests(timeout);
             }
