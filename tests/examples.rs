@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use support::{Program, connect};
+use support::{Program, connect, connect_narrow};
 
 /// What a client says, to standard output and error; `None`, and that it was skipped, where it is not installed.
 fn said(program: &str, arguments: &[&str]) -> Option<String> {
@@ -222,4 +222,63 @@ fn what_one_says_all_others_hear() {
     guests.iter_mut().for_each(|other| assert_eq!(other.hears(), "* Cy is gone"));
     guests[1].says("bye\n");
     assert_eq!(guests[0].hears(), "Bob: bye", "and nothing of what it said itself");
+}
+
+/// What a subscriber hears, signs of life aside.
+fn hear(subscriber: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        assert!(subscriber.read_line(&mut line).unwrap() > 0, "the connection stands");
+        if line != "*\n" {
+            return line;
+        }
+    }
+}
+
+#[test]
+fn what_is_published_goes_to_all_subscribers_and_who_does_not_read_holds_up_nobody() {
+    let program = Program::start("push");
+    let join = || BufReader::new(connect(program.address));
+    let mut publisher = join();
+    let mut subscribers: Vec<_> = (0..20).map(|_| join()).collect();
+    let mut deaf = BufReader::new(connect_narrow(program.address));
+    // Whoever hears a first message is there; until all have, it is said again.
+    let mut publish = |news: &str| publisher.get_mut().write_all(format!("publish {news}\n").as_bytes()).unwrap();
+    publish("first");
+    for subscriber in &mut subscribers {
+        subscriber.get_ref().set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        while subscriber.fill_buf().is_err() {
+            publish("first");
+        }
+        subscriber.get_ref().set_read_timeout(Some(support::PATIENCE)).unwrap();
+    }
+    // More than all the buffers on the way to one who does not read hold, each when the others have the one before.
+    let long = "x".repeat(15_000);
+    for number in 0..800 {
+        publish(&format!("{number} {long}"));
+        for subscriber in &mut subscribers {
+            let mut news = hear(subscriber);
+            while news == "first\n" {
+                news = hear(subscriber);
+            }
+            assert_eq!(news, format!("{number} {long}\n"));
+        }
+    }
+    // Now it reads: what was kept for it, one after the other, and how many it has missed.
+    let mut number = 0;
+    let note = loop {
+        let news = hear(&mut deaf);
+        publish("more");
+        match news.split_once(' ') {
+            Some(("*", note)) => break note.to_owned(),
+            Some((heard, _)) => {
+                assert_eq!(heard, number.to_string());
+                number += 1;
+            }
+            None => assert_eq!(news, "first\n"),
+        }
+    };
+    let missed = note.strip_suffix(" missed\n").and_then(|missed| missed.parse::<u32>().ok());
+    assert!(number < 800 && missed >= Some(800 - number), "{number} heard, {note}");
 }
