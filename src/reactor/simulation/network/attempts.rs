@@ -110,12 +110,13 @@ impl World {
         if let Some(error) = wire.attempt.and_then(|attempt| attempt.error) {
             return Err(wire.miscarries(error));
         }
-        if wire.reset {
+        let reset = wire.reset.then(|| {
             wire.failed = true;
-            return Err(errno(if std::mem::take(&mut wire.error) { libc::ECONNRESET } else { libc::EPIPE }));
-        }
+            errno(if std::mem::take(&mut wire.error) { libc::ECONNRESET } else { libc::EPIPE })
+        });
+        // It was connected, be it for a moment: from now on it can be idle.
         self.stir(n);
-        Ok(true)
+        reset.map_or(Ok(true), Err)
     }
 }
 
