@@ -141,8 +141,8 @@ pub(crate) enum Command {
     /// Compare the results in two JSON files: is the difference real, or chance?
     ///
     /// Each file is one `--json` of `rr` or `open`, best with `--runs 5`: without several runs nobody can tell chance from
-    /// change. The difference of the means stands with its 95 % confidence interval, by Welch's t. Exit code 5: something
-    /// is worse, really and by more than the tolerance.
+    /// change, and the exit code is 4. The change of the means stands with its 95 % confidence interval, by Welch's t. Exit code
+    /// 5: something is worse, really and by more than the tolerance.
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(Compare),
     /// Add the results of several machines or processes up to one: histograms are added, never percentiles averaged
@@ -189,7 +189,7 @@ pub(crate) struct Compare {
     #[arg(value_name = "B.json")]
     pub(crate) after: PathBuf,
     /// By how many percent a figure may be worse
-    #[arg(long, value_name = "PERCENT", default_value = "2")]
+    #[arg(long, value_name = "PERCENT", default_value = "2", value_parser = parse_percent)]
     pub(crate) tolerance: f64,
     /// Write JSON to FILE, or instead of the text
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
@@ -308,7 +308,7 @@ pub(crate) struct Load {
     ///
     /// Where there are too few samples to judge one, and none was missed, the exit code is 4: let it run for longer.
     ///
-    /// Conditions: any percentile (p95, p99.9), max<1s, err<0.01%, rate>10k. With err, failures count against that and are
+    /// Of several runs each has to meet it. Conditions: any percentile (p95, p99.9), max<1s, err<0.01%, rate>10k. With err, failures count against that and are
     /// not by themselves a failed run. `hold` is judged by its heartbeats, or without them by its verifications, and err
     /// is the part of its connections that failed to open, were lost, or answered wrongly.
     #[arg(long, help_heading = RESULTS, value_name = "CONDITIONS")]
@@ -490,6 +490,11 @@ fn parse_ramp(text: &str) -> Result<Rate, String> {
     let (from, to) =
         text.split_once(':').ok_or_else(|| format!("'{text}' is no ramp: give two rates, such as 1k:50k"))?;
     Ok(Rate { from_per_s: parse_rate(from)?, to_per_s: parse_rate(to)? })
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let percent = text.parse::<f64>().ok().filter(|percent| (0.0..=1_000_000.0).contains(percent));
+    percent.ok_or_else(|| format!("'{text}' is no percentage, such as 2 or 0.5"))
 }
 
 const RR_EXAMPLES: &str = "\
@@ -699,7 +704,7 @@ another pace in the last third than in the first. VALID otherwise. Runs of less 
 
 Exit code: 0 all is well; 1 the run failed, was interrupted before it had done all its stages (what there was until \
 then is reported), or is impossible on this machine or with that server; 2 the arguments alone make it impossible; \
-3 a condition of --slo was not kept to; 4 nothing failed, but the verdict is SUSPECT, or there were too few samples to \
+3 a condition of --slo was not kept to; 4 nothing failed, but the verdict is SUSPECT, or there were too few samples (of `compare`: runs) to \
 judge a condition of --slo; 5 `compare` found something that \
 is really worse. The first that holds of 2, 1, \
 3, 4 is the code. The demonstration shows its verdict and does not end with 4; an interrupted `serve` has done what it \

@@ -26,7 +26,13 @@ pub(crate) fn run(arguments: &Compare) -> Result<Exit, Problem> {
     let is_worse = figures.iter().any(|figure| figure.finding == Finding::Worse);
     let comparison = Comparison { runs: [before.len(), after.len()], is_worse, figures: &figures, notes: &differences };
     write(&comparison, arguments.json.as_deref())?;
-    Ok(if is_worse { Exit::Worse } else { Exit::Ok })
+    let is_judged = figures.iter().any(|figure| figure.finding != Finding::Unknown);
+    Ok(match (is_worse, is_judged) {
+        (true, _) => Exit::Worse,
+        (false, true) => Exit::Ok,
+        // A script is not to take for a yes what nobody can tell.
+        (false, false) => Exit::Suspect,
+    })
 }
 
 /// Writes the text, and the JSON to `json`: `-` is standard output, in the text's place.

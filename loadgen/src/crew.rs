@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::halt::Halt;
 use crate::live::{Counts, Live, Seen};
 use crate::plan::{Plan, Share};
+use crate::protocol::http::{Lengths, Responses};
 use crate::recorder::Recorder;
 use crate::signals::Signals;
 use crate::stage::Stage;
@@ -23,6 +24,7 @@ use crate::worker::Worker;
 pub(crate) struct Crew {
     clock: Clock,
     halt: Arc<Halt>,
+    lengths: Arc<Lengths>,
     lives: Vec<Arc<Live>>,
     orders: Vec<Sender<Order>>,
     records: Receiver<Recorder>,
@@ -57,8 +59,17 @@ impl Crew {
         let (record, records) = channel();
         let (clock, halt) = (Clock::start(), Arc::new(Halt::none()));
         let latency_ns_max = plan.latency_ns_max();
-        let mut crew =
-            Crew { clock, halt, lives: vec![], orders: vec![], records, threads: vec![], latency_ns_max, is_watched };
+        let mut crew = Crew {
+            clock,
+            halt,
+            lengths: Arc::default(),
+            lives: vec![],
+            orders: vec![],
+            records,
+            threads: vec![],
+            latency_ns_max,
+            is_watched,
+        };
         crew.hire_all(plan, &record)?;
         Ok(crew)
     }
@@ -165,6 +176,7 @@ impl Crew {
 
     fn hire(&mut self, plan: Plan, share: Share, record: Sender<Recorder>) -> io::Result<()> {
         let (clock, halt, live) = (self.clock, Arc::clone(&self.halt), Arc::new(Live::new(self.is_watched)));
+        let responses = Responses::sharing(Arc::clone(&self.lengths));
         self.lives.push(Arc::clone(&live));
         let (order, orders) = channel();
         let (ready, started) = channel();
@@ -175,7 +187,7 @@ impl Crew {
                 // A refusal is no reason not to measure: the kernel chooses the core then.
                 core_affinity::set_for_current(core_affinity::CoreId { id: core });
             }
-            match table.and_then(|()| Worker::new(plan, share, clock, halt, live)) {
+            match table.and_then(|()| Worker::new(plan, share, clock, (halt, live), responses)) {
                 Ok(worker) => {
                     // The one who started this thread waits for it.
                     let _ = ready.send(Ok(()));

@@ -81,7 +81,12 @@ impl FromStr for Target {
         }
         let rest = text.strip_prefix("tcp://").unwrap_or(text);
         if let Some((scheme, _)) = rest.split_once("://") {
-            return Err(format!("'{scheme}' is not a protocol that loadgen speaks: {example}"));
+            return Err(match scheme {
+                "https" | "wss" | "tls" => format!(
+                    "loadgen does not speak TLS yet, so not '{scheme}': measure the server behind what ends TLS, with {example}"
+                ),
+                _ => format!("'{scheme}' is not a protocol that loadgen speaks: {example}"),
+            });
         }
         let (host, port) = rest.rsplit_once(':').ok_or_else(|| format!("no port in '{text}': {example}"))?;
         let host = match host.strip_prefix('[').map(|inner| inner.strip_suffix(']')) {

@@ -98,7 +98,13 @@ impl Worker {
     ///
     /// # Errors
     /// Those of epoll_create1(2): EMFILE or ENFILE when descriptors have run out.
-    pub(crate) fn new(plan: Plan, share: Share, clock: Clock, halt: Arc<Halt>, live: Arc<Live>) -> io::Result<Worker> {
+    pub(crate) fn new(
+        plan: Plan,
+        share: Share,
+        clock: Clock,
+        (halt, live): (Arc<Halt>, Arc<Live>),
+        responses: Responses,
+    ) -> io::Result<Worker> {
         let recorder = Recorder::new(plan.latency_ns_max());
         let part = (share.worker, share.workers);
         Ok(Worker {
@@ -107,7 +113,7 @@ impl Worker {
             clients: Vec::with_capacity(share.connections as usize),
             ready: VecDeque::new(),
             scratch: vec![0; scratch_bytes(&plan)],
-            responses: Responses::default(),
+            responses,
             drive: Drive::Hold,
             pipeline: Pipeline::new(plan.pipeline, share.connections),
             whole: Vec::new(),

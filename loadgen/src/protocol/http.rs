@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::failure::Kind;
 
@@ -43,8 +44,20 @@ pub(crate) struct Response {
 #[derive(Debug, Default)]
 pub(crate) struct Responses {
     partial: HashMap<u32, Partial>,
-    /// The length of the first good response's body, of each destination: the others have the same.
+    /// Those of the run's lengths that have been asked for here.
     body_lens: HashMap<usize, u64>,
+    lengths: Arc<Lengths>,
+}
+
+/// The length of the first good response's body, of each destination: the others have the same, whoever gets them.
+#[derive(Debug, Default)]
+pub(crate) struct Lengths(Mutex<HashMap<usize, u64>>);
+
+impl Lengths {
+    fn first(&self, destination: usize, body_len: u64) -> u64 {
+        let mut lengths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *lengths.entry(destination).or_insert(body_len)
+    }
 }
 
 /// A response of which not all has come.
@@ -84,6 +97,11 @@ enum Body {
 }
 
 impl Responses {
+    /// Those of a worker, all of which hold theirs against the same `lengths`.
+    pub(crate) fn sharing(lengths: Arc<Lengths>) -> Responses {
+        Responses { lengths, ..Responses::default() }
+    }
+
     /// Takes `bytes` that came on the connection in `slot`. The response, if it is whole now, and how many bytes it took.
     ///
     /// # Errors
@@ -117,7 +135,8 @@ impl Responses {
         let head = partial.known.unwrap_or(Head { status: 0, is_last: true });
         let fault = match head.status {
             200..300 => {
-                let first = *self.body_lens.entry(destination).or_insert(partial.body_len);
+                let first = || self.lengths.first(destination, partial.body_len);
+                let first = *self.body_lens.entry(destination).or_insert_with(first);
                 (first != partial.body_len).then_some(Kind::Length)
             }
             status => Some(Kind::Status(status)),
@@ -271,6 +290,17 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_one_worker_saw_first_is_what_another_has_to_see() {
+        let lengths = Arc::new(Lengths::default());
+        let mut workers = [(); 2].map(|()| Responses::sharing(Arc::clone(&lengths)));
+        let mut fault = |worker: usize, body: &str| {
+            let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            workers[worker].take((0, 0), text.as_bytes()).unwrap().unwrap().0.fault
+        };
+        assert_eq!([fault(0, "five!"), fault(1, "five!"), fault(1, "four")], [None, None, Some(Kind::Length)]);
+    }
 
     /// What becomes of `bytes` on one connection, the same in pieces of every length; each response with its end.
     fn outcome(bytes: &str) -> Result<Vec<(Response, usize)>, Kind> {

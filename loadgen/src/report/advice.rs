@@ -79,7 +79,9 @@ pub(crate) fn of_search(found: &Found) -> Vec<String> {
 }
 
 fn about_stranger(report: &Report, recorder: &Recorder) -> Option<String> {
-    let strange = recorder.strange.as_ref()?;
+    // Who has answered rightly is what he is said to be, whatever he did to a single reply.
+    let has_answered = report.plan.targets.len() == 1 && recorder.answered > 0;
+    let strange = recorder.strange.as_ref().filter(|_| !has_answered)?;
     let known = strange.destination.and_then(|index| report.plan.targets.get(index));
     let address = known.map_or_else(|| report.plan.addresses(), ToString::to_string);
     Some(match report.plan.protocol {
@@ -419,6 +421,8 @@ mod tests {
         note(&mut report.stages[1].recorder.request_failures, Failure::new(Act::Reply, Kind::Corrupted));
         note(&mut report.stages[1].recorder.request_failures, Failure::new(Act::Send, Kind::Reset));
         report.stages[1].recorder.strange = Some(Strange::new(b"-DENIED Redis is running\r\n", 0));
+        assert!(!sentences(&report)[0].contains("no echo server"), "it has answered rightly");
+        report.stages[1].recorder.answered = 0;
         let sentences = sentences(&report);
         assert!(sentences[0].starts_with("127.0.0.1:4000 is no echo server"), "{}", sentences[0]);
         assert!(sentences[0].ends_with(r#"first bytes received: "-DENIED Redis is running\r\n""#), "{}", sentences[0]);

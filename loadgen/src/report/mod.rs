@@ -208,11 +208,13 @@ impl Report {
             }
             judged.push(all);
         }
-        // A connection that was never opened is a failure of each: the load was not what was asked for.
+        // A connection that was never opened, or lost while others were, is a failure of each: the load was not what was
+        // asked for.
         for connects in self.stages.iter().filter(|result| result.stage == Stage::Connect) {
-            judged
-                .iter_mut()
-                .for_each(|it| merge_failures(&mut it.connect_failures, &connects.recorder.connect_failures));
+            for it in &mut judged {
+                merge_failures(&mut it.connect_failures, &connects.recorder.connect_failures);
+                merge_failures(&mut it.losses, &connects.recorder.losses);
+            }
         }
         judged
     }

@@ -359,7 +359,8 @@ fn missing(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder, were: &s
         let (thing, answered) = if were == "done" { ("connection", "done") } else { ("request", "answered") };
         let (things, were) = (counted(missing, thing), if missing == 1 { "was" } else { "were" });
         let sentence = format!(
-            "{things} {were} never {answered}: missing from these percentiles, they would be above those shown"
+            "{things} {were} not {answered} as they had to be: missing from these percentiles; those that waited in vain would \
+             be above those shown"
         );
         row(f, "  MISSING", &sentence)?;
     }
@@ -718,7 +719,7 @@ mod tests {
         assert!(!render(&lossy).contains("MISSING"));
         (lossy.stages[1].recorder.due, lossy.stages[1].recorder.unfinished) = (1003, 2);
         note(&mut lossy.stages[1].recorder.request_failures, Failure::new(Act::Reply, Kind::TimedOut));
-        assert!(render(&lossy).contains("3 requests were never answered"), "{}", render(&lossy));
+        assert!(render(&lossy).contains("3 requests were not answered"), "{}", render(&lossy));
     }
 
     #[test]
