@@ -99,8 +99,8 @@ impl<P> Builder<P> {
     /// beside the others. An address of [`listen`](Builder::listen) is opened beside them, unless it is among theirs: so a
     /// new version can have more addresses than the one before. Default: it opens its own.
     ///
-    /// `queue_size`, `nodelay`, `keepalive`, `user_timeout` and `tuning` are set on them anew. There may be more shards than listeners,
-    /// or fewer. A shard with several takes from each in turn. A listener of several shards, as the one that systemd opens
+    /// `queue_size`, `nodelay`, `keepalive`, `user_timeout` and `tuning` are set on them anew. There may be more shards than
+    /// listeners, or fewer. A shard with several takes from each in turn. A listener of several shards, as the one that systemd opens
     /// mostly is, costs a wake-up of all of them that sleep for each new connection, which the quickest then has. The kernel
     /// deals connections out at less cost to as many sockets as there are shards: `ReusePort=yes` in the socket's unit, and
     /// the same `ListenStream=` so many times.

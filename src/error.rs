@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 
 use crate::address::LocalAddr;
-
 use crate::target::Target;
 
 /// Why a server did not start, or did not end well.

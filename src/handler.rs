@@ -95,7 +95,8 @@ pub trait Handler {
     /// [`Client::set_timeout`], which costs nothing while it waits.
     ///
     /// It comes last in a turn, after everything that has come in. While it lasts everybody waits, and
-    /// [all clients](Shard::each_client) are a walk through the whole table. A panic in it ends nobody. It goes on while the server drains or stops, until everyone has gone.
+    /// [all clients](Shard::each_client) are a walk through the whole table. A panic in it ends nobody. It goes on while the
+    /// server drains or stops, until everyone has gone.
     ///
     /// ```no_run
     /// use std::time::Duration;

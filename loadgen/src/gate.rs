@@ -104,7 +104,7 @@ const WINDOW_MOST: u64 = 128;
 const WINDOW_LEAST: u64 = 8;
 
 /// What takes longer was sent twice: the first retransmission is due after 1 s (RFC 6298), less the clock's grain.
-const RETRANSMIT_NS: u64 = 950_000_000;
+pub(crate) const RETRANSMIT_NS: u64 = 950_000_000;
 
 /// A shard that has woken up accepts hundreds in this time.
 const LOOK_AGAIN_NS: u64 = 1_000_000;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::alike::{folded, list};
 use crate::failure::{Act, Kind};
+use crate::gate::RETRANSMIT_NS;
 use crate::parts::doubts;
 use crate::quantity::{count, rate_text, span};
 use crate::recorder::total;
@@ -234,8 +235,8 @@ fn syn_retransmits(report: &Report) -> Option<String> {
     let is_own = report.stages.iter().any(|result| {
         let recorder = &result.recorder;
         let is_opening = result.stage == Stage::Connect || result.stage.churn().is_some();
-        let timed_out = recorder.connect_failures.keys().chain(recorder.request_failures.keys());
-        timed_out.into_iter().any(|failure| failure.act == Act::Connect && failure.kind == Kind::TimedOut)
+        let mut failures = recorder.connect_failures.keys().chain(recorder.request_failures.keys());
+        failures.any(|failure| failure.act == Act::Connect && failure.kind == Kind::TimedOut)
             || recorder.reconnect.max() >= RETRANSMIT_NS
             || is_opening && recorder.latency.max() >= RETRANSMIT_NS
     });
@@ -246,9 +247,6 @@ fn syn_retransmits(report: &Report) -> Option<String> {
         )
     })
 }
-
-/// A SYN is sent again after a second (RFC 6298), less the clock's grain.
-const RETRANSMIT_NS: u64 = 950_000_000;
 
 /// In less time chance, and the beginning, decide.
 pub(crate) const JUDGED_MIN: Duration = Duration::from_secs(2);

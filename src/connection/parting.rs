@@ -11,6 +11,7 @@ use crate::wheel::ticks;
 
 /// How long a peer may take to finish after we have, and after it last acknowledged something.
 const LINGER_TICKS: u32 = ticks(Duration::from_secs(2));
+
 impl<S> Connection<S> {
     /// The last steps of a connection that its handler is done with.
     pub(super) fn finish<K>(&mut self, turn: &mut Turn<'_, K>) -> Result<Next, CloseReason>
