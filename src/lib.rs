@@ -41,7 +41,7 @@
 //!   otherwise.
 //! - A server can be replaced by its next version without anybody being refused or reset: see [`Listeners`].
 //!
-//! [`failures`] goes through what goes wrong, one by one, with what is not promised; [`security`] says whom it trusts, and how
+//! [`guide`] is for whoever builds a server on it; [`failures`] goes through what goes wrong, one by one, with what is not promised; [`security`] says whom it trusts, and how
 //! it has been tested.
 //!
 //! # What is absent on purpose
@@ -133,6 +133,9 @@ pub use stats::{ShardStats, Stats};
 pub use target::Target;
 pub use tuning::Tuning;
 pub use watchdog::Stall;
+
+#[doc = include_str!("guide.md")]
+pub mod guide {}
 
 #[doc = include_str!("failures.md")]
 pub mod failures {}
