@@ -315,6 +315,18 @@ impl<P> Builder<P> {
         self
     }
 
+    /// Whether to measure how long each turn of the loop and each call of the handler takes, which
+    /// [`ShardStats::turn_time`](crate::ShardStats::turn_time) and [`handler_time`](crate::ShardStats::handler_time) then tell.
+    /// Default: false, which costs nothing at all: the loop that does not measure is another one than the loop that does.
+    ///
+    /// Costs two looks at the clock for each call and for each turn (clock_gettime(2), which is no system call on most machines) and
+    /// 5 KB for each shard. Beside the clock itself, an echo takes 150 user instructions more where fifty come in one turn, and 380
+    /// more where each comes alone.
+    pub fn histograms(mut self, measure: bool) -> Self {
+        self.config.histograms = measure;
+        self
+    }
+
     /// How long [`stop`](Server::stop) and dropping the server wait for peers to take what was sent. Default: 10 s; zero
     /// closes everything at once.
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {

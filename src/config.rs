@@ -90,6 +90,7 @@ pub(crate) struct Config {
     pub(crate) mailbox_max: usize,
     pub(crate) stop_timeout: Duration,
     pub(crate) shard_death: ShardDeath,
+    pub(crate) histograms: bool,
     /// Set only by those who have promised what it takes.
     pub(crate) private_fd_tables: bool,
 }
@@ -130,6 +131,7 @@ impl Default for Config {
             mailbox_max: 1024,
             stop_timeout: Duration::from_secs(10),
             shard_death: ShardDeath::default(),
+            histograms: false,
             private_fd_tables: false,
         }
     }

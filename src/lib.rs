@@ -72,8 +72,8 @@
 //! # Where to read
 //!
 //! From the bottom up, each file uses only files before it: `buffer` `queue` `slab` `wheel` `spin` `mailbox` are data structures
-//! that know nothing of connections; `reason` `stats` `peer` `address` `target` `sys` `tuning` `socket` `unix` `claim` `loan` `error`
-//! `listeners` `config` `seats` what the rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `acceptor`
+//! that know nothing of connections; `reason` `histogram` `stats` `peer` `address` `target` `sys` `tuning` `socket` `unix` `claim` `loan` `error`
+//! `listeners` `config` `seats` what the rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `timed` who watches; `acceptor`
 //! and `connection` the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `watchdog` who
 //! looks at it from beside; `remote` `life` `entrance` `server` `builder` the whole.
 #![deny(unsafe_code)]
@@ -89,6 +89,7 @@ mod connection;
 mod entrance;
 mod error;
 mod handler;
+mod histogram;
 mod kernel;
 mod life;
 mod listeners;
@@ -112,6 +113,7 @@ mod stats;
 pub mod sys;
 mod target;
 pub mod testing;
+mod timed;
 mod tuning;
 mod unix;
 mod watchdog;
@@ -123,6 +125,7 @@ pub use client::{Client, ClientId};
 pub use config::{Cores, Selector, ShardDeath, Steering};
 pub use error::{ConnectError, Error};
 pub use handler::{Closures, Handler};
+pub use histogram::Histogram;
 pub use listeners::Listeners;
 pub use peer::Peer;
 pub use reason::CloseReason;

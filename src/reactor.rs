@@ -215,6 +215,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         self.messages();
         self.timers(events);
         self.tick();
+        self.desk.kernel.turned();
         Ok(())
     }
 }

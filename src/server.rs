@@ -25,8 +25,9 @@ use crate::reactor::{Common, Post, Reactor};
 use crate::remote::{Remote, Route};
 use crate::shard::ShardInfo;
 use crate::socket;
-use crate::stats::{SharedCounters, Stats};
+use crate::stats::{Counters, SharedCounters, Stats};
 use crate::sys::{self, WakeFd};
+use crate::timed::Timed;
 use crate::unix::SocketFiles;
 use crate::watchdog::{Watch, Watchdog};
 
@@ -225,7 +226,7 @@ impl<M> Server<M> {
         let server = Server {
             threads: Vec::with_capacity(count),
             wakers: routes.iter().map(|route| Arc::clone(&route.waker)).collect(),
-            counters: (0..count).map(|_| SharedCounters::default()).collect(),
+            counters: (0..count).map(|_| Counters::shared(config.histograms)).collect(),
             common: Arc::new(Common::new(config)),
             remote: Remote::new(routes),
             local_addrs: Vec::new(),
@@ -316,8 +317,15 @@ impl<M: Send + 'static> Birth<M> {
         if self.started.recv().is_err() {
             return Ok(());
         }
-        let reactor = Reactor::new(kernel, handler, self.mailbox, self.counters, self.common, &config, shard);
-        live(reactor, shard, &config, Linux::renew, make)
+        let (mailbox, counters, common) = (self.mailbox, self.counters, self.common);
+        let Some(timings) = counters.timings().map(Arc::clone) else {
+            let reactor = Reactor::new(kernel, handler, mailbox, counters, common, &config, shard);
+            return live(reactor, shard, &config, Linux::renew, make);
+        };
+        let (kernel, handler) = (Timed::new(kernel, &timings), Timed::new(handler, &timings));
+        let reactor = Reactor::new(kernel, handler, mailbox, counters, common, &config, shard);
+        let renew = |kernel: &mut Timed<Linux>| kernel.whole.renew();
+        live(reactor, shard, &config, renew, || Ok(Timed::new(make()?, &timings)))
     }
 
     /// Pins the thread, then opens what the shard owns: on its own thread, because only that will ever use it.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
+use crate::histogram::{Histogram, Recorder};
 use crate::reason::CloseReason;
 use crate::slab::Key;
 
@@ -30,6 +31,17 @@ pub(crate) struct Counters {
     doing: AtomicU64,
     /// Counted by whoever watches.
     stalls: AtomicU64,
+    /// If anybody wants to know.
+    timings: Option<Arc<Timings>>,
+}
+
+/// How long it takes a shard to do what it does, each alone on its cache lines.
+#[derive(Debug, Default)]
+pub(crate) struct Timings {
+    /// The turns of its loop.
+    pub(crate) turns: CachePadded<Recorder>,
+    /// The calls of its handler.
+    pub(crate) calls: CachePadded<Recorder>,
 }
 
 /// What a shard is doing.
@@ -65,6 +77,16 @@ fn add(counter: &AtomicU64, count: u64) {
 }
 
 impl Counters {
+    /// Those of a shard that is timed, or not.
+    pub(crate) fn shared(timed: bool) -> SharedCounters {
+        let timings = timed.then(Arc::default);
+        SharedCounters::new(CachePadded::new(Counters { timings, ..Counters::default() }))
+    }
+
+    pub(crate) fn timings(&self) -> Option<&Arc<Timings>> {
+        self.timings.as_ref()
+    }
+
     pub(crate) fn accepted(&self) {
         add(&self.accepted, 1);
     }
@@ -172,6 +194,8 @@ impl Counters {
             panics: read(&self.panics),
             deaths: read(&self.deaths),
             stalls: read(&self.stalls),
+            turn_time: self.timings().map(|timings| timings.turns.snapshot()),
+            handler_time: self.timings().map(|timings| timings.calls.snapshot()),
         }
     }
 }
@@ -205,6 +229,12 @@ pub struct ShardStats {
     pub deaths: u64,
     /// How often the [`watchdog`](crate::Builder::watchdog) has found it held up; zero without one.
     pub stalls: u64,
+    /// How long its turns took: from the moment at which epoll_wait(2) returned to the end of all that it led to. A connection
+    /// that is heard of waits so long, at the most, for its turn. `None` without [`histograms`](crate::Builder::histograms).
+    pub turn_time: Option<Histogram>,
+    /// How long the calls of its handler took, those included that panicked; what they sent was sent in that time. `None`
+    /// without [`histograms`](crate::Builder::histograms).
+    pub handler_time: Option<Histogram>,
     closed: [u64; REASONS],
 }
 
@@ -252,6 +282,13 @@ impl ShardStats {
         self.panics += other.panics;
         self.deaths += other.deaths;
         self.stalls += other.stalls;
+        for (sum, time) in [(&mut self.turn_time, &other.turn_time), (&mut self.handler_time, &other.handler_time)] {
+            match (sum.as_mut(), time) {
+                (Some(sum), Some(time)) => sum.add(time),
+                (None, time) => sum.clone_from(time),
+                (Some(_), None) => {}
+            }
+        }
         self.closed.iter_mut().zip(other.closed).for_each(|(sum, count)| *sum += count);
     }
 }
@@ -277,6 +314,11 @@ impl fmt::Display for ShardStats {
         for (count, what) in [pauses, panics, (self.deaths, "deaths"), (self.stalls, "stalls")] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
+            }
+        }
+        for (what, time) in [("turns", &self.turn_time), ("handler", &self.handler_time)] {
+            if let Some(time) = time {
+                write!(f, ", {what}: {time}")?;
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The house keeps its own rules: storeys, rooms, lengths, first lines.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ const STOREYS: &[&str] = &[
     "spin",
     "mailbox",
     "reason",
+    "histogram",
     "stats",
     "peer",
     "address",
@@ -32,6 +34,7 @@ const STOREYS: &[&str] = &[
     "client",
     "shard",
     "handler",
+    "timed",
     "acceptor",
     "connection",
     "reactor",
@@ -145,6 +148,24 @@ fn a_room_holds_nothing_that_belongs_to_another() {
             }
         }
     }
+}
+
+/// The names of the functions that a text defines and that begin so.
+fn functions<'a>(text: &'a str, start: &'a str) -> impl Iterator<Item = &'a str> {
+    let named = text.split("    fn ").skip(1).map(|rest| rest.split('(').next().unwrap());
+    named.filter(move |name| name.starts_with(start))
+}
+
+#[test]
+fn a_handler_that_is_timed_is_called_as_any_other() {
+    let sources = sources(&["src"]);
+    let text = |name: &str| sources.iter().find(|source| source.path.ends_with(name)).unwrap().production();
+    let (handler, timed) = (text("src/handler.rs"), text("src/timed.rs"));
+    let definition = &handler[handler.find("pub trait Handler").unwrap()..handler.find("pub struct Closures").unwrap()];
+    let all: BTreeSet<&str> = functions(definition, "handle_").collect();
+    let passed_on: BTreeSet<&str> = functions(timed, "handle_").collect();
+    assert!(all.len() >= 11, "{all:?}");
+    assert_eq!(passed_on, all, "what src/timed.rs does not pass on falls back to its default");
 }
 
 #[test]

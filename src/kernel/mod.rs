@@ -27,6 +27,10 @@ pub(crate) trait Kernel {
     /// were; sooner, with none, when another thread or a signal wakes it. An error says that waiting itself is impossible.
     fn wait(&mut self, timeout: Option<Duration>, note: impl FnMut(Event)) -> io::Result<usize>;
 
+    /// All that the last wait led to is done: only those who time turns care.
+    #[inline]
+    fn turned(&mut self) {}
+
     /// How many events one wait can bring; when it brings as many, more may be there.
     fn batch(&self) -> usize;
 
