@@ -72,7 +72,7 @@
 //! # Where to read
 //!
 //! From the bottom up, each file uses only files before it: `buffer` `queue` `slab` `wheel` `spin` `mailbox` are data structures
-//! that know nothing of connections; `reason` `histogram` `stats` `peer` `address` `target` `sys` `tuning` `socket` `unix` `claim` `loan` `error`
+//! that know nothing of connections; `reason` `histogram` `stats` `metrics` `peer` `address` `target` `sys` `tuning` `socket` `unix` `claim` `loan` `error`
 //! `listeners` `config` `seats` what the rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `timed` who watches; `acceptor`
 //! and `connection` the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `watchdog` who
 //! looks at it from beside; `remote` `life` `entrance` `server` `builder` the whole.
@@ -95,6 +95,7 @@ mod life;
 mod listeners;
 mod loan;
 mod mailbox;
+mod metrics;
 mod peer;
 #[cfg(test)]
 mod planted;
@@ -127,6 +128,7 @@ pub use error::{ConnectError, Error};
 pub use handler::{Closures, Handler};
 pub use histogram::Histogram;
 pub use listeners::Listeners;
+pub use metrics::Metrics;
 pub use peer::Peer;
 pub use reason::CloseReason;
 pub use remote::{Remote, Unsent};

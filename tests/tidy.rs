@@ -16,6 +16,7 @@ const STOREYS: &[&str] = &[
     "reason",
     "histogram",
     "stats",
+    "metrics",
     "peer",
     "address",
     "target",
