@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use support::{Program, connect, connect_narrow};
+use support::{Program, connect, connect_narrow, wait_until};
 
 /// What a client says, to standard output and error; `None`, and that it was skipped, where it is not installed.
 fn said(program: &str, arguments: &[&str]) -> Option<String> {
@@ -55,6 +55,36 @@ fn curl_wrk_and_h2load_are_content_with_the_web_server() {
     if let Some(said) = said("h2load", &["--h1", "-n2000", "-c20", "-m8", &url]) {
         assert!(said.contains("2000 succeeded, 0 failed, 0 errored"), "{said}");
     }
+}
+
+/// The sum of a metric over all shards.
+fn sum(text: &str, name: &str) -> f64 {
+    let lines = text.lines().filter(|line| line.starts_with(&format!("esockets_{name}{{")));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
+#[test]
+fn curl_fetches_the_metrics_with_what_has_happened() {
+    let program = Program::start_with("metrics", &["0", "0"]);
+    let mut client = connect(program.address);
+    client.write_all(b"hello").unwrap();
+    client.read_exact(&mut [0; 5]).unwrap();
+    let url = program.said.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
+    let url = url.trim_end_matches(',');
+    // Who asks for something else, or for nothing, is not in the way of who comes next.
+    let root = url.trim_end_matches("metrics");
+    if let Some(said) = said("curl", &["-sS", "-o", "/dev/null", "-w", "%{http_code}", root]) {
+        assert_eq!(said, "404");
+    }
+    drop(TcpStream::connect(root.trim_start_matches("http://").trim_end_matches('/')).unwrap());
+    let Some(said) = said("curl", &["-sS", "--fail", "-i", url]) else { return };
+    let (head, text) = said.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("Content-Type: application/openmetrics-text"), "{head}");
+    assert_eq!((sum(text, "connections_open"), sum(text, "received_bytes_total")), (1.0, 5.0), "{text}");
+    // It was greeted, and heard; it may have the answer before the call that sent it is over.
+    let calls = |text: &str| sum(text, "handler_duration_seconds_count");
+    wait_until("both calls are told", || self::said("curl", &["-sS", url]).is_some_and(|text| calls(&text) == 2.0));
+    assert!(text.ends_with("# EOF\n"));
 }
 
 #[test]

@@ -11,6 +11,8 @@ use std::thread;
 pub(crate) struct Program {
     process: Child,
     pub(crate) address: SocketAddr,
+    /// What it said first.
+    pub(crate) said: String,
 }
 
 impl Program {
@@ -47,7 +49,7 @@ impl Program {
         // What it says later is read, too: it must neither wait for that nor fail.
         thread::spawn(move || io::copy(&mut output, &mut io::sink()));
         let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
-        let mut program = Program { process, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let mut program = Program { process, address: SocketAddr::from(([127, 0, 0, 1], 0)), said: line };
         program.address.set_port(port?);
         Some(program)
     }
