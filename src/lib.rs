@@ -73,7 +73,7 @@
 //!
 //! From the bottom up, each file uses only files before it: `buffer` `queue` `slab` `wheel` `spin` `mailbox` are data structures
 //! that know nothing of connections; `reason` `histogram` `stats` `metrics` `peer` `address` `target` `sys` `tuning` `socket` `unix` `claim` `loan` `error`
-//! `listeners` `config` `seats` what the rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `timed` who watches; `acceptor`
+//! `listeners` `config` `seats` what the rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `timed` `trace` who watches; `acceptor`
 //! and `connection` the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `watchdog` who
 //! looks at it from beside; `remote` `life` `entrance` `server` `builder` the whole.
 #![deny(unsafe_code)]
@@ -115,6 +115,7 @@ pub mod sys;
 mod target;
 pub mod testing;
 mod timed;
+mod trace;
 mod tuning;
 mod unix;
 mod watchdog;

@@ -14,6 +14,7 @@ use crate::handler::Handler;
 use crate::kernel::Kernel;
 use crate::reactor::{Common, Reactor};
 use crate::reason::CloseReason;
+use crate::trace;
 
 /// Before the first attempt to start anew, and before the last of many: those who wait to be accepted wait for as long.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -37,15 +38,20 @@ pub(crate) fn live<K: Kernel, H: Handler>(
 ) -> Result<(), Error> {
     let mut pause = PAUSE_MIN;
     loop {
+        trace::shard_started();
         let begun_at = Instant::now();
         let (death, reason) = match catch_unwind(AssertUnwindSafe(|| reactor.run())) {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(())) => {
+                trace::shard_ended();
+                return Ok(());
+            }
             Ok(Err(source)) => {
                 let reason = CloseReason::of_error(&source);
                 (Error::Shard { shard, act: "wait for events", source }, reason)
             }
             Err(panic) => (Error::Died { shard, message: message_of(panic) }, CloseReason::Panicked),
         };
+        trace::shard_died(&death);
         if config.shard_death == ShardDeath::Abort {
             process::abort();
         }

@@ -30,6 +30,7 @@ use crate::slate::Slate;
 use crate::socket::Line;
 use crate::spin::Spin;
 use crate::stats::SharedCounters;
+use crate::trace::{self, Told};
 use crate::wheel::{TICK, Wheel};
 use ticker::Ticker;
 
@@ -98,6 +99,7 @@ struct Desk<K> {
     buffer: Box<[u8]>,
     slate: Slate,
     counters: SharedCounters,
+    told: Told,
     common: Arc<Common>,
     limits: Limits,
     plain_read: usize,
@@ -142,6 +144,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             buffer: vec![0; BUFFER_MAPPED].into_boxed_slice(),
             slate: Slate::new(shard as u32, config.limits.output_max, config.limits.output_low()),
             counters,
+            told: Told::default(),
             common,
             plain_read: config.limits.plain_read().min(BUFFER),
             limits: Limits { output_low: Some(config.limits.output_low()), ..config.limits },
@@ -329,6 +332,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
                     Failure::Drained => break,
                     Failure::Paused => {
                         self.desk.counters.accept_paused();
+                        self.desk.told.paused(&error, || self.desk.kernel.now());
                         room = false;
                         break;
                     }
@@ -347,9 +351,11 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         let connection = Connection::new(stream, address, self.desk.tick as u32);
         if !self.desk.common.seats.take(&address) {
             self.desk.counters.closed(CloseReason::Refused);
+            self.desk.told.refused(&address);
             self.acceptor.relieved();
             return self.desk.kernel.close(connection.into_stream(), false);
         }
+        trace::opened(ClientId { shard: self.desk.shard, key }, &address);
         // Kept here, so that a session outlives whatever goes wrong after the handler has given it.
         let mut resident = Resident { connection, session: None, generation: key.generation };
         self.desk.counters.serves(key);
@@ -529,6 +535,8 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     fn bury(&mut self, resident: Resident<K::Stream, H::Session>, key: Key, reason: CloseReason) {
         let Resident { connection, session, .. } = resident;
         self.desk.counters.closed(reason);
+        let id = ClientId { shard: self.desk.shard, key };
+        trace::closed(id, connection.address(), reason);
         #[cfg(test)]
         if Bug::Seat.is_planted() && session.is_none() {
             // As good as never given back.
@@ -541,7 +549,6 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         #[cfg(test)]
         let session = session.filter(|_| !Bug::ClosedOnce.is_planted() || reason == CloseReason::Finished);
         if let Some(session) = session {
-            let id = ClientId { shard: self.desk.shard, key };
             self.with_shard(Some(key), |handler, shard| handler.handle_closed_on(shard, session, id, reason));
         }
         let reset = reason.resets() || connection.lost_output();

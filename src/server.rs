@@ -28,6 +28,7 @@ use crate::socket;
 use crate::stats::{Counters, SharedCounters, Stats};
 use crate::sys::{self, WakeFd};
 use crate::timed::Timed;
+use crate::trace;
 use crate::unix::SocketFiles;
 use crate::watchdog::{Watch, Watchdog};
 
@@ -90,7 +91,9 @@ impl<M> Server<M> {
     /// The same with another deadline; zero closes everything at once. A second call can only bring the deadline forward.
     pub fn stop_within(&self, timeout: Duration) {
         self.files.remove();
-        self.common.stop(timeout);
+        if self.common.stop(timeout) && self.serves() {
+            trace::stopping(timeout);
+        }
         self.wakers.iter().for_each(|waker| waker.wake());
     }
 
@@ -100,7 +103,9 @@ impl<M> Server<M> {
     /// connections when they have what they want, nothing is lost.
     pub fn drain(&self, timeout: Duration) {
         self.files.remove();
-        self.common.drain(timeout);
+        if self.common.drain(timeout) {
+            trace::draining(timeout);
+        }
         self.wakers.iter().for_each(|waker| waker.wake());
     }
 
@@ -145,7 +150,13 @@ impl<M> Server<M> {
         Ok(self.stats())
     }
 
+    /// Whether it has started, and nobody has waited for its end yet.
+    fn serves(&self) -> bool {
+        !self.local_addrs.is_empty() && !self.threads.is_empty()
+    }
+
     fn join_threads(&mut self) -> Result<(), Error> {
+        let serves = self.serves();
         let mut ended = Ok(());
         for (shard, thread) in self.threads.drain(..).enumerate() {
             // Dropped by one of its own handlers, a server cannot wait for the thread that it is on.
@@ -156,6 +167,9 @@ impl<M> Server<M> {
         }
         if let Some(watchdog) = self.watchdog.take() {
             watchdog.end();
+        }
+        if serves {
+            trace::stopped(&ended);
         }
         ended
     }
@@ -211,6 +225,7 @@ impl<M> Server<M> {
         });
         server.local_addrs = premises.local_addrs();
         premises.complete(&server.files);
+        trace::started(&server.local_addrs, count);
         Ok(server)
     }
 
@@ -294,6 +309,7 @@ impl<M: Send + 'static> Birth<M> {
         F: FnMut(&ShardInfo) -> H,
     {
         let (shard, info) = (self.info.index, self.info);
+        let _span = trace::enter(shard);
         let mut make = || {
             let made = catch_unwind(AssertUnwindSafe(|| make(&info)));
             made.map_err(|panic| Error::Died { shard, message: message_of(panic) })

@@ -12,6 +12,7 @@ use crate::config::{TIMEOUT_MAX, span};
 use crate::connection::drop_panic;
 use crate::error::Error;
 use crate::stats::{Doing, SharedCounters};
+use crate::trace;
 
 /// A shard that does not come round: since it began its present turn, or its last one, more time has passed than
 /// [`watchdog`](crate::Builder::watchdog) allows. Its other connections wait meanwhile.
@@ -97,6 +98,7 @@ impl Watchdog {
 }
 
 fn tell(watch: &Watch, stall: &Stall) {
+    trace::held_up(stall.shard, stall.client, stall.lasted);
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (watch.report)(stall))) {
         drop_panic(panic);
     }

@@ -36,6 +36,7 @@ const STOREYS: &[&str] = &[
     "shard",
     "handler",
     "timed",
+    "trace",
     "acceptor",
     "connection",
     "reactor",

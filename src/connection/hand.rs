@@ -20,6 +20,7 @@ use crate::reason::CloseReason;
 use crate::slab::Key;
 use crate::slate::{self, Outlet, OutputState, Slate};
 use crate::stats::Counters;
+use crate::trace;
 
 impl<S> Connection<S> {
     /// Lets the handler act, and ends the connection if it says so.
@@ -405,6 +406,7 @@ impl<K: Kernel> Outlet for Line<'_, K> {
 /// Counts a panic of the handler, and says how its connection ends.
 pub(crate) fn panicked(counters: &Counters, panic: Box<dyn Any + Send>) -> CloseReason {
     counters.panicked();
+    trace::panicked(&*panic);
     drop_panic(panic);
     CloseReason::Panicked
 }

@@ -21,11 +21,12 @@ struct Request {
 }
 
 impl Request {
-    /// Asked twice, the shorter time counts.
-    fn make(&self, timeout: Duration) {
+    /// Asked twice, the shorter time counts. True: nobody had asked before.
+    fn make(&self, timeout: Duration) -> bool {
         let wanted = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX - 1).saturating_add(1);
         let shorter = |within| (within == 0 || wanted < within).then_some(wanted);
-        let _ = self.within.fetch_update(Ordering::Relaxed, Ordering::Relaxed, shorter);
+        let before = self.within.fetch_update(Ordering::Relaxed, Ordering::Relaxed, shorter);
+        before == Ok(0)
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -39,13 +40,14 @@ impl Common {
     }
 
     /// Asks all shards to accept nobody any more, and to stop when all have gone, or after `timeout`.
-    pub(crate) fn drain(&self, timeout: Duration) {
-        self.drain.make(timeout);
+    /// True: nobody had asked before.
+    pub(crate) fn drain(&self, timeout: Duration) -> bool {
+        self.drain.make(timeout)
     }
 
-    /// Asks all shards to stop within `timeout`.
-    pub(crate) fn stop(&self, timeout: Duration) {
-        self.stop.make(timeout);
+    /// Asks all shards to stop within `timeout`. True: nobody had asked before.
+    pub(crate) fn stop(&self, timeout: Duration) -> bool {
+        self.stop.make(timeout)
     }
 
     /// Whether anybody has asked for the end. Asked in each turn.

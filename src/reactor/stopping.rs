@@ -6,6 +6,7 @@ use super::{Handler, Kernel, Reactor};
 #[cfg(test)]
 use crate::planted::Bug;
 use crate::reason::CloseReason;
+use crate::trace;
 
 impl<K: Kernel, H: Handler> Reactor<K, H> {
     /// Begins to drain or to stop, or goes on with it; true when everyone has gone.
@@ -25,7 +26,10 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         self.drain_at = Some(drain_at);
         self.take_the_last(drain_at);
         if now >= drain_at {
-            self.desk.common.stop(self.desk.stop_timeout);
+            let timeout = self.desk.stop_timeout;
+            if self.desk.common.stop(timeout) {
+                trace::stopping(timeout);
+            }
         }
     }
 

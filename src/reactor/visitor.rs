@@ -14,6 +14,7 @@ use crate::reason::CloseReason;
 use crate::shard::{Roster, Shard, Visit};
 use crate::slab::{Key, Slab};
 use crate::target::Target;
+use crate::trace;
 use crate::wheel::ticks;
 
 impl<K: Kernel, H: Handler> Reactor<K, H> {
@@ -124,6 +125,8 @@ impl<K: Kernel, Session> Roster<Session> for Visitor<'_, K, Session> {
             return Err(error(source));
         }
         desk.counters.called();
+        let id = ClientId { shard: desk.shard, key };
+        trace::called(id, connection.address());
         let dead = begun.is_err() && connection.enqueue();
         table.insert(key, Resident { connection, session: Some(session), generation: key.generation });
         // It is told in its first turn.
@@ -132,6 +135,6 @@ impl<K: Kernel, Session> Roster<Session> for Visitor<'_, K, Session> {
         } else {
             timed.push(key);
         }
-        Ok(ClientId { shard: desk.shard, key })
+        Ok(id)
     }
 }
