@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The library's files from the ground up: each uses only files above it in this list.
 const STOREYS: &[&str] = &[
@@ -74,6 +75,8 @@ const UNSAFE: &[&str] = &[
 /// A function fits a screen, a file can be read at one sitting.
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 800;
+/// Whoever embeds the library compiles and trusts these, itself included.
+const CRATES_MAX: usize = 10;
 
 struct Source {
     path: PathBuf,
@@ -231,6 +234,17 @@ fn functions_fit_a_screen_and_files_a_sitting() {
             }
         }
     }
+}
+
+#[test]
+fn the_library_is_built_of_ten_crates_at_the_most() {
+    let arguments = ["tree", "--locked", "--edges", "normal", "--package", "esockets", "--prefix", "none"];
+    let tree = Command::new(env!("CARGO")).args(arguments).output().unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let crates: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(crates.contains("esockets") && crates.contains("mio"), "{crates:?}");
+    assert!(crates.len() <= CRATES_MAX && !crates.contains("tracing"), "{} crates: {crates:?}", crates.len());
 }
 
 /// What stands between ```` ```rust ```` (or with attributes) and the next fence.
