@@ -41,8 +41,9 @@
 //!   otherwise.
 //! - A server can be replaced by its next version without anybody being refused or reset: see [`Listeners`].
 //!
-//! [`guide`] is for whoever builds a server on it; [`failures`] goes through what goes wrong, one by one, with what is not promised; [`security`] says whom it trusts, and how
-//! it has been tested.
+//! [`guide`] is for whoever builds a server on it; [`failures`] goes through what goes wrong, one by one, with what is not
+//! promised; [`security`] says whom it trusts, and how it has been tested; [`watching`] how to see what a server does:
+//! statistics, metrics, histograms, events.
 //!
 //! # What is absent on purpose
 //!
@@ -71,11 +72,12 @@
 //!
 //! # Where to read
 //!
-//! From the bottom up, each file uses only files before it: `buffer` `queue` `slab` `wheel` `spin` `mailbox` are data structures
-//! that know nothing of connections; `reason` `histogram` `stats` `metrics` `peer` `address` `target` `sys` `tuning` `socket` `unix` `claim` `loan` `error`
-//! `listeners` `config` `seats` what the rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `timed` `trace` who watches; `acceptor`
-//! and `connection` the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `watchdog` who
-//! looks at it from beside; `remote` `life` `entrance` `server` `builder` the whole.
+//! From the bottom up, each file uses only files before it: `buffer` `queue` `slab` `wheel` `spin` `mailbox` are data
+//! structures that know nothing of connections; `reason` `histogram` `stats` `metrics` `peer` `address` `target` `sys`
+//! `tuning` `socket` `unix` `claim` `loan` `error` `listeners` `config` `seats` what the rest is said in; `kernel` the
+//! seam to the system; `slate` `client` `shard` `handler` what a program sees; `timed` and `trace` who watches;
+//! `acceptor` and `connection` the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`;
+//! `watchdog` who looks at it from beside; `remote` `life` `entrance` `server` `builder` the whole.
 #![deny(unsafe_code)]
 
 mod acceptor;
@@ -148,6 +150,9 @@ pub mod failures {}
 
 #[doc = include_str!("security.md")]
 pub mod security {}
+
+#[doc = include_str!("watching.md")]
+pub mod watching {}
 
 /// The README's programs, compiled with the tests so that they cannot rot.
 #[cfg(doctest)]
