@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::client::Client;
-use crate::config::{Config, Cores, Limits, Selector, ShardDeath, Steering};
+use crate::config::{Config, Cores, Limits, Overflow, Selector, ShardDeath, Steering};
 use crate::error::Error;
 use crate::handler::{Closures, Handler};
 use crate::listeners::Listeners;
@@ -257,10 +257,30 @@ impl<P> Builder<P> {
 
     /// The most output, in bytes, that may wait for a connection's peer: what a peer that does not read costs. Default:
     /// 256 KiB. A message that would exceed it closes the connection with
-    /// [`OutputFull`](crate::CloseReason::OutputFull). No more is read at a time than there is room for, so an answer that
+    /// [`OutputFull`](crate::CloseReason::OutputFull), unless [`overflow`](Builder::overflow) says otherwise. No more is read at a time than there is room for, so an answer that
     /// is no longer than its question always fits. Memory is used only for what waits.
     pub fn output_max(mut self, bytes: usize) -> Self {
         self.config.limits.output_max = bytes;
+        self
+    }
+
+    /// The most output, in bytes, that may wait for all peers of a shard together. Default: `None`, `output_max` times the
+    /// connections. At least 2.
+    ///
+    /// While more than half of it waits, the low mark is zero: nothing is read from a connection as long as anything waits for
+    /// its peer. Those who read what they are sent do not notice. When all of it waits, nothing more can be made to wait, and
+    /// [`overflow`](Builder::overflow) says what becomes of a message that its socket does not take: even of an answer that is no
+    /// longer than its question. Costs an addition whenever output is queued or leaves the queue, and nothing for others. What
+    /// waits is told by [`ShardStats::output_waiting`](crate::ShardStats::output_waiting), with this limit or without.
+    pub fn output_max_shard(mut self, bytes: Option<usize>) -> Self {
+        self.config.limits.output_max_shard = bytes;
+        self
+    }
+
+    /// What becomes of a message for which there is no room under [`output_max`](Builder::output_max) or
+    /// [`output_max_shard`](Builder::output_max_shard). Default: [`Overflow::Close`].
+    pub fn overflow(mut self, then: Overflow) -> Self {
+        self.config.limits.overflow = then;
         self
     }
 

@@ -35,6 +35,12 @@ pub(crate) enum Bug {
     InputMax,
     /// A byte more of output may wait.
     OutputMax,
+    /// A byte more may wait for all peers together.
+    OutputMaxShard,
+    /// What waited for somebody who is gone still counts for the shard.
+    OutputLeaks,
+    /// Who has something waiting is read, however little room the shard has.
+    ShardUnpressed,
     /// More is read than an answer has room for.
     OutputRoom,
     /// A timer does not make up for the part of a tick that is over.
@@ -114,7 +120,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 52] = [
+    pub(crate) const ALL: [Bug; 55] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -130,6 +136,9 @@ impl Bug {
         Bug::Household,
         Bug::InputMax,
         Bug::OutputMax,
+        Bug::OutputMaxShard,
+        Bug::OutputLeaks,
+        Bug::ShardUnpressed,
         Bug::OutputRoom,
         Bug::TimerEarly,
         Bug::TimerLate,

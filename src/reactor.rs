@@ -140,7 +140,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             tick: tick(kernel.now()),
             kernel,
             buffer: vec![0; BUFFER_MAPPED].into_boxed_slice(),
-            slate: Slate::new(shard as u32, config.limits.output_max, config.limits.output_low()),
+            slate: Slate::new(shard as u32, &config.limits),
             counters,
             common,
             plain_read: config.limits.plain_read().min(BUFFER),
@@ -543,6 +543,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             let id = ClientId { shard: self.desk.shard, key };
             self.with_shard(Some(key), |handler, shard| handler.handle_closed_on(shard, session, id, reason));
         }
+        connection.forget_output(&mut self.desk.turn());
         let reset = reason.resets() || connection.lost_output();
         self.desk.kernel.close(connection.into_stream(), reset);
     }

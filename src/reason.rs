@@ -27,7 +27,8 @@ pub enum CloseReason {
     /// The handler left as much unconsumed as [`input_max`](crate::Builder::input_max) allows, and the peer sent more. The
     /// peer sees a reset.
     InputFull,
-    /// The handler sent more than [`output_max`](crate::Builder::output_max) allows to wait. The peer sees a reset.
+    /// The handler sent more than [`output_max`](crate::Builder::output_max) or
+    /// [`output_max_shard`](crate::Builder::output_max_shard) allows to wait. The peer sees a reset.
     OutputFull,
     /// The handler called [`Client::abort`](crate::Client::abort). The peer sees a reset.
     Aborted,

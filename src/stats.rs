@@ -26,6 +26,9 @@ pub(crate) struct Counters {
     accept_pauses: AtomicU64,
     panics: AtomicU64,
     deaths: AtomicU64,
+    refused_messages: AtomicU64,
+    /// Not a sum, but what holds now.
+    output_waiting: AtomicU64,
     /// What it is doing, for whoever watches.
     doing: AtomicU64,
     /// Counted by whoever watches.
@@ -155,6 +158,15 @@ impl Counters {
         add(&self.deaths, 1);
     }
 
+    pub(crate) fn refused_messages(&self, count: u32) {
+        add(&self.refused_messages, count.into());
+    }
+
+    /// So many bytes of output wait now.
+    pub(crate) fn output_waits(&self, bytes: usize) {
+        self.output_waiting.store(bytes as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn snapshot(&self) -> ShardStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // Ends before beginnings, so that `open` cannot fall below zero when a connection ends between two loads.
@@ -171,6 +183,8 @@ impl Counters {
             accept_pauses: read(&self.accept_pauses),
             panics: read(&self.panics),
             deaths: read(&self.deaths),
+            refused_messages: read(&self.refused_messages),
+            output_waiting: read(&self.output_waiting),
             stalls: read(&self.stalls),
         }
     }
@@ -203,6 +217,11 @@ pub struct ShardStats {
     /// How often its loop has died, of an error of epoll_wait(2) or a panic outside of the handler's functions; what becomes
     /// of it then is [`shard_death`](crate::Builder::shard_death)'s.
     pub deaths: u64,
+    /// Messages that were not taken, because there was no room for them and [`overflow`](crate::Builder::overflow) is
+    /// [`Refuse`](crate::Overflow::Refuse).
+    pub refused_messages: u64,
+    /// Bytes of output that wait now for peers to take them: what [`output_max_shard`](crate::Builder::output_max_shard) limits.
+    pub output_waiting: u64,
     /// How often the [`watchdog`](crate::Builder::watchdog) has found it held up; zero without one.
     pub stalls: u64,
     closed: [u64; REASONS],
@@ -251,6 +270,8 @@ impl ShardStats {
         self.accept_pauses += other.accept_pauses;
         self.panics += other.panics;
         self.deaths += other.deaths;
+        self.refused_messages += other.refused_messages;
+        self.output_waiting += other.output_waiting;
         self.stalls += other.stalls;
         self.closed.iter_mut().zip(other.closed).for_each(|(sum, count)| *sum += count);
     }
@@ -274,7 +295,8 @@ impl fmt::Display for ShardStats {
             write!(f, ", {} {}", self.closed(reason), reason.name())?;
         }
         let (pauses, panics) = ((self.accept_pauses, "accept pauses"), (self.panics, "panics"));
-        for (count, what) in [pauses, panics, (self.deaths, "deaths"), (self.stalls, "stalls")] {
+        let refused = (self.refused_messages, "messages refused");
+        for (count, what) in [pauses, panics, (self.deaths, "deaths"), (self.stalls, "stalls"), refused] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
             }

@@ -83,7 +83,7 @@ impl<S> Connection<S> {
             // It was connected, and has been reset since: what came in between is still shown.
             Err(error) if matches!(error.raw_os_error(), Some(libc::ECONNRESET | libc::EPIPE)) => {
                 self.clear(CONNECTING);
-                self.cut(CloseReason::Reset);
+                self.cut(turn, CloseReason::Reset);
             }
             Err(error) => return Err(CloseReason::of_attempt(&error)),
         }

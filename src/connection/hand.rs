@@ -200,13 +200,16 @@ impl<S> Connection<S> {
         if turn.slate.has(slate::ABORT) {
             return Err(CloseReason::Aborted);
         }
+        if turn.slate.has(slate::REFUSED) {
+            turn.counters.refused_messages(turn.slate.refused());
+        }
         self.grant(turn.slate);
         self.send_gathered(turn, before);
         if turn.slate.state() == OutputState::Overflown {
             return Err(CloseReason::OutputFull);
         }
         if let Some(reason) = broken {
-            self.cut(reason);
+            self.cut(turn, reason);
         }
         self.tidy_spill();
         self.shut_when_flushed(turn);
@@ -261,7 +264,7 @@ impl<S> Connection<S> {
         turn.slate.give_back(gathered);
     }
 
-    fn keep_output<K: Kernel>(&mut self, turn: &Turn<'_, K>, gathered: &mut Queue) {
+    fn keep_output<K: Kernel>(&mut self, turn: &mut Turn<'_, K>, gathered: &mut Queue) {
         if gathered.is_empty() || self.has(CUT) {
             return;
         }
@@ -270,8 +273,10 @@ impl<S> Connection<S> {
             return;
         }
         let output = &mut self.spill.get_or_insert_default().output;
+        let before = output.len();
         output.append(gathered);
-        let low = turn.limits.output_low();
+        turn.shift(before, output.len());
+        let low = turn.slate.low();
         #[cfg(test)]
         let low = Bug::WritableAlways.instead(low, 0);
         if output.len() > low {
@@ -300,7 +305,10 @@ impl<S> Connection<S> {
             return Ok(());
         }
         let mut output = std::mem::take(&mut self.spill.get_or_insert_default().output);
+        let before = output.len();
         self.send_all(turn, &mut output);
+        let left = if self.has(CUT) { 0 } else { output.len() };
+        turn.shift(before, left);
         if !self.has(CUT) {
             self.spill.get_or_insert_default().output = output;
         }
@@ -335,7 +343,7 @@ impl<S> Connection<S> {
             self.active_at = turn.now;
         }
         if let Some(reason) = broken {
-            self.cut(reason);
+            self.cut(turn, reason);
         } else if sent < bytes.len() {
             self.set(BLOCKED);
         }

@@ -62,6 +62,14 @@ pub(crate) struct Turn<'a, K: Kernel> {
     pub(crate) now: u32,
 }
 
+impl<K: Kernel> Turn<'_, K> {
+    /// What waits for a peer has changed from one length to another.
+    #[inline]
+    fn shift(&mut self, before: usize, after: usize) {
+        self.counters.output_waits(self.slate.shift(before, after));
+    }
+}
+
 /// What is to become of a connection after its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -244,8 +252,8 @@ impl<S> Connection<S> {
     }
 
     /// Decides that it ends at its next turn, whatever is queued: it was found broken while it was not being served.
-    pub(crate) fn end_now(&mut self, reason: CloseReason) {
-        self.cut(reason);
+    pub(crate) fn end_now<K: Kernel>(&mut self, turn: &mut Turn<'_, K>, reason: CloseReason) {
+        self.cut(turn, reason);
         self.set(FINISHING);
     }
 
@@ -261,6 +269,18 @@ impl<S> Connection<S> {
     /// Whether something that was sent never reached the kernel: an orderly end would pass off the rest as the whole.
     pub(crate) fn lost_output(&self) -> bool {
         self.has(CUT) || self.queued() > 0
+    }
+
+    /// It is closed, and what waits for its peer goes with it.
+    #[inline]
+    pub(crate) fn forget_output<K: Kernel>(&self, turn: &mut Turn<'_, K>) {
+        #[cfg(test)]
+        if Bug::OutputLeaks.is_planted() {
+            return;
+        }
+        if self.spill.is_some() {
+            turn.shift(self.queued(), 0);
+        }
     }
 
     pub(crate) fn is_finishing(&self) -> bool {
@@ -505,12 +525,16 @@ impl<S> Connection<S> {
             #[cfg(test)]
             let calls = Bug::ShardLate.instead(calls, false);
             if calls {
-                return Ok(self.call_shard(turn.limits.output_low()));
+                return Ok(self.call_shard(turn.slate.low()));
             }
             let Some(session) = session.as_mut().filter(|_| !self.has(FINISHING)) else { return self.finish(turn) };
-            let low = turn.limits.output_low();
+            let low = turn.slate.low();
             #[cfg(test)]
             let low = Bug::WritableEarly.instead(low, low.max(turn.limits.output_max / 4 * 3));
+            if !self.has(PRESSED) && self.queued() > low {
+                // Its shard has come to have little room.
+                self.set(PRESSED);
+            }
             if self.has(PRESSED) && self.queued() <= low {
                 self.clear(PRESSED);
                 #[cfg(test)]
@@ -625,7 +649,7 @@ impl<S> Connection<S> {
             };
         }
         // An answer as long as its question must fit, so no longer question is taken than there is room for.
-        let output_room = turn.limits.output_max - queued;
+        let output_room = turn.limits.output_max.saturating_sub(queued);
         #[cfg(test)]
         let output_room = Bug::OutputRoom.instead(output_room, turn.limits.output_max);
         let size = turn.buffer.len().min(*budget).min(input_room).min(output_room);
@@ -705,7 +729,10 @@ impl<S> Connection<S> {
     }
 
     /// Nothing can be sent any more. What came in before that is still there and is shown to the handler first.
-    fn cut(&mut self, reason: CloseReason) {
+    fn cut<K>(&mut self, turn: &mut Turn<'_, K>, reason: CloseReason)
+    where
+        K: Kernel,
+    {
         if !self.has(CUT) {
             // Sending found the error, so a later read may find only the end: the reason is kept from here.
             self.set_ending(reason);
@@ -713,6 +740,7 @@ impl<S> Connection<S> {
         self.set(CUT | READABLE | ENDED);
         self.clear(BLOCKED | PRESSED);
         if let Some(spill) = &mut self.spill {
+            turn.shift(spill.output.len(), 0);
             spill.output = Queue::default();
         }
         self.tidy_spill();

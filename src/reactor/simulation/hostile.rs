@@ -8,6 +8,7 @@ use super::network::kernel::connection_of;
 use super::network::{Account, Dice, SharedWorld, keyed};
 use super::*;
 use crate::client::Client;
+use crate::config::Overflow;
 use crate::shard::Shard;
 
 /// How badly the handler behaves; once in so many calls, or never.
@@ -27,6 +28,7 @@ pub(super) struct Manners {
     pub(super) idle: bool,
     /// Asks for the whole shard, and calls others.
     pub(super) calls: u64,
+    pub(super) overflow: Overflow,
 }
 
 /// Which of the handler's functions is called.
@@ -343,11 +345,13 @@ impl Hostile {
                 }
                 written
             };
-            self.account(n, |account| {
-                account.sent += sent as u64;
-                account.broken |= whole && sent < count;
-            });
             let world = &mut *self.world.borrow_mut();
+            let wire = &mut world.wires[n];
+            let (account, taken) = (&mut wire.account, wire.taken);
+            account.sent += sent as u64;
+            // One that was refused is no loss, unless a part of it has left.
+            let refuses = self.manners.overflow == Overflow::Refuse && taken <= account.sent;
+            account.broken |= whole && sent < count && !refuses;
             // A message is taken whole or not at all.
             world.check_sent(n, client, sent, if whole && count > room { 0 } else { count.min(room) });
             if sent < count {

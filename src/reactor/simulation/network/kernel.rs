@@ -269,6 +269,7 @@ impl Kernel for Simulated {
         this.expect(!buffer.is_empty(), || format!("{n} is read into nothing, which looks like its end"));
         this.check_share(n, 0);
         this.check_untouched(n);
+        this.check_pressed(n);
         if let Some(error) = this.fails(&[libc::EINTR, libc::EAGAIN]) {
             // Whoever is told that there is nothing is owed an edge when there is.
             let wire = &mut this.wires[n];

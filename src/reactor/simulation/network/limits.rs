@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 
 use super::*;
+use crate::config::Overflow;
 
 /// Where connections come from: one address of IPv4, and two networks of IPv6 in which no address comes twice.
 const HOUSEHOLDS: usize = 3;
@@ -46,6 +47,28 @@ impl World {
 
 /// Bytes that wait.
 impl World {
+    /// How much waits for all peers together, at the least and at the most: what was to be sent on a connection that has
+    /// failed may be forgotten by now.
+    pub(super) fn waiting(&self) -> (u64, u64) {
+        self.wires.iter().filter(|wire| !wire.closed && wire.account.id.is_some()).fold(
+            (0, 0),
+            |(least, most), wire| {
+                let account = &wire.account;
+                let forgotten = wire.failed || account.broken || account.aborted || account.panicked;
+                let waits = wire.waiting();
+                (least + if forgotten { 0 } else { waits }, most + waits)
+            },
+        )
+    }
+
+    /// The loop reads: whatever waits for a peer whose shard has little room is in the way.
+    pub(super) fn check_pressed(&mut self, n: usize) {
+        let Some(most) = self.config.limits.output_max_shard else { return };
+        let little = self.waiting().0 > most as u64 / 2;
+        let pressed = little && self.wires[n].waiting() > 0 && self.is_served(n);
+        self.expect(!pressed, || format!("{n} is read while its shard has little room, and something waits for it"));
+    }
+
     /// What the handler is told of the output, and how much input it is shown.
     pub(crate) fn check_room(&mut self, n: usize, client: &Client<'_>) {
         let wire = &self.wires[n];
@@ -54,12 +77,19 @@ impl World {
         let (input, waiting, room) = (client.peek().len(), client.output_waiting(), client.output_room());
         let fresh = (account.consumed + input as u64).saturating_sub(account.shown);
         let intact = !wire.failed && !account.broken;
+        let own_room = limits.output_max.saturating_sub(waiting);
+        let (least, most) = self.waiting();
+        let shard_room = |waits| limits.output_max_shard.map_or(usize::MAX, |max| max.saturating_sub(waits as usize));
+        let (room_min, room_max) = (own_room.min(shard_room(most)), own_room.min(shard_room(least)));
         let faults = [
             (input > limits.input_max, "is shown more input than is allowed"),
             (intact && account.sent != wire.taken + waiting as u64, "has another idea of what waits"),
-            (waiting > limits.output_max, "has more output waiting than is allowed"),
-            (intact && room != limits.output_max.saturating_sub(waiting), "has another idea of the room for output"),
-            (intact && fresh > room as u64, "is read from although the answer may not fit"),
+            (
+                waiting > limits.output_max && limits.overflow != Overflow::Pause,
+                "has more output waiting than is allowed",
+            ),
+            (intact && (room < room_min || room > room_max), "has another idea of the room for output"),
+            (intact && fresh > own_room as u64, "is read from although the answer may not fit"),
         ];
         if let Some((_, what)) = faults.into_iter().find(|&(is, _)| is) {
             self.fail(format!("{n} {what}: {input} shown, {waiting} waiting, {room} free"));
