@@ -230,7 +230,8 @@ impl<P> Builder<P> {
     }
 
     /// The most connections that are open at once, over all shards. Default: `None`, as many as there are descriptors.
-    /// Whoever comes beyond is accepted and closed at once, counted as
+    /// Whoever comes beyond is accepted and closed at once, told what
+    /// [`handle_refused`](Handler::handle_refused) gives and counted as
     /// [`Refused`](crate::CloseReason::Refused). Costs a shared counter, touched when a connection comes and goes.
     pub fn connections_max(mut self, connections: Option<usize>) -> Self {
         self.config.connections_max = connections;
@@ -239,7 +240,8 @@ impl<P> Builder<P> {
 
     /// The most connections that are open at once from one address, over all shards; of IPv6, from one network of 64 bits,
     /// because who has one address there has them all. Default: `None`. Whoever comes beyond is accepted and closed at
-    /// once, counted as [`Refused`](crate::CloseReason::Refused). Behind a proxy all come from one address. Costs a lock
+    /// once, told what [`handle_refused`](Handler::handle_refused) gives and counted as
+    /// [`Refused`](crate::CloseReason::Refused). Behind a proxy all come from one address. Costs a lock
     /// and a look into a table when a connection comes and goes, and about 50 bytes for each address.
     pub fn connections_per_address(mut self, connections: Option<usize>) -> Self {
         self.config.connections_per_address = connections;

@@ -126,7 +126,7 @@ pub use error::{ConnectError, Error};
 pub use handler::{Closures, Handler};
 pub use listeners::Listeners;
 pub use peer::Peer;
-pub use reason::CloseReason;
+pub use reason::{CloseReason, Refusal};
 pub use remote::{Remote, Unsent};
 pub use server::Server;
 pub use shard::{Shard, ShardInfo};

@@ -1,7 +1,9 @@
-//! One shard's loop: wait, note, serve, accept, messages, timers, tick. `common` is what shards share, `visitor` how a handler
-//! reaches all of a shard, `ticker` its tick, `stopping` how a loop ends, `remains` what is left of one that has died.
+//! One shard's loop: wait, note, serve, accept, messages, timers, tick. `common` is what shards share, `refusing` whom
+//! there is no room for, `visitor` how a handler reaches all of a shard, `ticker` its tick, `stopping` how a loop ends, `remains`
+//! what is left of one that has died.
 
 mod common;
+mod refusing;
 mod remains;
 mod stopping;
 mod ticker;
@@ -342,13 +344,11 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 
     fn welcome(&mut self, stream: K::Stream, address: Peer, waited: bool) {
         self.desk.counters.accepted();
+        if let Err(why) = self.desk.common.seats.take(&address) {
+            return self.turn_away(stream, &address, why);
+        }
         let key = self.table.next_key();
         let connection = Connection::new(stream, address, self.desk.tick as u32);
-        if !self.desk.common.seats.take(&address) {
-            self.desk.counters.closed(CloseReason::Refused);
-            self.acceptor.relieved();
-            return self.desk.kernel.close(connection.into_stream(), false);
-        }
         // Kept here, so that a session outlives whatever goes wrong after the handler has given it.
         let mut resident = Resident { connection, session: None, generation: key.generation };
         self.desk.counters.serves(key);
@@ -531,7 +531,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         #[cfg(test)]
         if Bug::Seat.is_planted() && session.is_none() {
             // As good as never given back.
-            self.desk.common.seats.take(connection.address());
+            let _ = self.desk.common.seats.take(connection.address());
         }
         if !connection.is_called() {
             self.desk.common.seats.leave(connection.address());

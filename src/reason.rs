@@ -159,6 +159,31 @@ impl fmt::Display for CloseReason {
     }
 }
 
+/// Which limit has kept somebody out, before the handler was asked about him: the knob of that name. Told to
+/// [`handle_refused`](crate::Handler::handle_refused) and counted in the [statistics](crate::ShardStats::turned_away).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// [`connections_max`](crate::Builder::connections_max): the server is full.
+    ConnectionsMax,
+    /// [`connections_per_address`](crate::Builder::connections_per_address): his address has all that it may have.
+    ConnectionsPerAddress,
+}
+
+impl Refusal {
+    /// Each of them once, in the order in which statistics list them.
+    pub const ALL: [Refusal; 2] = [Refusal::ConnectionsMax, Refusal::ConnectionsPerAddress];
+
+    /// The name in the form that metrics use, which is the knob's.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Refusal::ConnectionsMax => "connections_max",
+            Refusal::ConnectionsPerAddress => "connections_per_address",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

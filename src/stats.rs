@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, Refusal};
 use crate::slab::Key;
 
 const REASONS: usize = CloseReason::ALL.len();
+const REFUSALS: usize = Refusal::ALL.len();
 
 /// What one shard counts. Only its own thread writes, so that adding is a load and a store, without a locked instruction;
 /// a reader sees each number whole, but not all of them at one moment.
@@ -27,6 +28,7 @@ pub(crate) struct Counters {
     panics: AtomicU64,
     deaths: AtomicU64,
     refused_messages: AtomicU64,
+    turned_away: [AtomicU64; REFUSALS],
     /// Not a sum, but what holds now.
     output_waiting: AtomicU64,
     /// What it is doing, for whoever watches.
@@ -78,6 +80,10 @@ impl Counters {
 
     pub(crate) fn closed(&self, reason: CloseReason) {
         add(&self.closed[reason.index()], 1);
+    }
+
+    pub(crate) fn turned_away(&self, why: Refusal) {
+        add(&self.turned_away[why as usize], 1);
     }
 
     #[inline]
@@ -173,6 +179,7 @@ impl Counters {
         let closed = std::array::from_fn(|index| read(&self.closed[index]));
         ShardStats {
             closed,
+            turned_away: std::array::from_fn(|index| read(&self.turned_away[index])),
             accepted: read(&self.accepted),
             connects: read(&self.connects),
             bytes_in: read(&self.bytes_in),
@@ -225,6 +232,7 @@ pub struct ShardStats {
     /// How often the [`watchdog`](crate::Builder::watchdog) has found it held up; zero without one.
     pub stalls: u64,
     closed: [u64; REASONS],
+    turned_away: [u64; REFUSALS],
 }
 
 impl ShardStats {
@@ -238,6 +246,12 @@ impl ShardStats {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.closed(CloseReason::Refused)
+    }
+
+    /// Connections that this limit has kept out: a part of those [refused](ShardStats::refused).
+    #[must_use]
+    pub fn turned_away(&self, by: Refusal) -> u64 {
+        self.turned_away[by as usize]
     }
 
     /// Connections that were called from here and failed to connect.
@@ -273,6 +287,7 @@ impl ShardStats {
         self.refused_messages += other.refused_messages;
         self.output_waiting += other.output_waiting;
         self.stalls += other.stalls;
+        self.turned_away.iter_mut().zip(other.turned_away).for_each(|(sum, count)| *sum += count);
         self.closed.iter_mut().zip(other.closed).for_each(|(sum, count)| *sum += count);
     }
 }

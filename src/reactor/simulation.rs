@@ -90,7 +90,7 @@ fn simulate(seed: u64, tracing: bool) {
         world: World::new(dice, temper, config.clone(), tracing),
     };
     let world = Rc::clone(&meddler.world);
-    let handler = Hostile { world: Rc::clone(&world), dice: handler_dice, manners, caller: None };
+    let handler = Hostile { world: Rc::clone(&world), dice: handler_dice, manners, caller: None, farewell: Vec::new() };
     let meddler = Rc::new(RefCell::new(meddler));
     let hook = Rc::clone(&meddler);
     let kernel = Simulated {

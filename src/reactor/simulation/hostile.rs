@@ -9,6 +9,7 @@ use super::network::{Account, Dice, SharedWorld, keyed};
 use super::*;
 use crate::client::Client;
 use crate::config::Overflow;
+use crate::reason::Refusal;
 use crate::shard::Shard;
 
 /// How badly the handler behaves; once in so many calls, or never.
@@ -49,6 +50,7 @@ pub(super) struct Hostile {
     pub(super) manners: Manners,
     /// Who has asked for the whole shard, and has to be given it before anything else is done.
     pub(super) caller: Option<ClientId>,
+    pub(super) farewell: Vec<u8>,
 }
 
 /// A session: the number of the connection that it belongs to.
@@ -67,6 +69,17 @@ impl Handler for Hostile {
             self.account(n, |account| account.sessions += 1);
             Ticket(n)
         })
+    }
+
+    fn handle_refused(&mut self, address: &Peer, why: Refusal) -> &[u8] {
+        let n = connection_of(address);
+        self.world.borrow_mut().check_refused(n, why);
+        if self.dice.chance(self.manners.deadly) {
+            self.panic();
+        }
+        let count = self.dice.pick(&[0, 10, 1_000]);
+        self.farewell = (0..count).map(|at| keyed(n, true, at)).collect();
+        &self.farewell
     }
 
     fn handle_readable(&mut self, client: &mut Client<'_>, session: &mut Ticket) -> bool {

@@ -105,6 +105,8 @@ pub(crate) struct Account {
     pub(crate) paused: bool,
     pub(crate) resumed: bool,
     pub(crate) eof: bool,
+    /// The handler was told that there is no room for it.
+    refused: bool,
     /// It asked for the end in one way or another; no function must be called again but the last.
     pub(crate) over: bool,
     /// When the turn began in which it did.

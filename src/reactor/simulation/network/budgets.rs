@@ -50,7 +50,7 @@ impl World {
         wire.share.tried = true;
         wire.share.read += read;
         // What is thrown away is nobody's.
-        let (read, excused) = (wire.share.read, wire.shut);
+        let (read, excused) = (wire.share.read, wire.shut || wire.account.refused);
         self.expect(read <= budget || excused, || format!("{n} has {read} of a turn, where {budget} are allowed"));
     }
 

@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::*;
 use crate::config::Overflow;
+use crate::reason::Refusal;
 
 /// Where connections come from: one address of IPv4, and two networks of IPv6 in which no address comes twice.
 const HOUSEHOLDS: usize = 3;
@@ -38,10 +39,21 @@ impl World {
         if self.wires[n].account.id.is_some() || self.wires[n].attempt.is_some() {
             return;
         }
+        let refused = self.wires[n].account.refused;
+        self.expect(refused, || format!("{n} is closed, and the handler was not told why"));
+    }
+
+    /// The handler is told that there is no room for `n`.
+    pub(crate) fn check_refused(&mut self, n: usize, why: Refusal) {
+        let account = &mut self.wires[n].account;
+        let again = std::mem::replace(&mut account.refused, true) || account.id.is_some();
+        self.expect(!again, || format!("{n} is refused twice, or after the handler was asked"));
         let (all, near) = self.seated(n);
-        let (most, of_each) = (self.config.connections_max, self.config.connections_per_address);
-        let full = most.is_some_and(|most| all >= most) || of_each.is_some_and(|most| near >= most);
-        self.expect(full, || format!("{n} is refused for {all} others, {near} from its address"));
+        let full = match why {
+            Refusal::ConnectionsMax => self.config.connections_max.is_some_and(|most| all >= most),
+            Refusal::ConnectionsPerAddress => self.config.connections_per_address.is_some_and(|most| near >= most),
+        };
+        self.expect(full, || format!("{n} is refused by {why:?} for {all} others, {near} from its address"));
     }
 }
 

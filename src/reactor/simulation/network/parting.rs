@@ -72,7 +72,12 @@ impl World {
         let waited = wire.shut && quiet_since + LINGERING <= self.now;
         // Who has been told nothing, and does not know yet that it is connected, is let go as if it were not.
         let unknown = wire.attempt.is_some_and(|attempt| !attempt.told) && wire.taken == 0;
-        let excused = unknown || wire.eof_read || waited || on_its_way == 0 && (!answered || self.stopping);
+        // And nobody who is kept out is waited for.
+        let excused = unknown
+            || wire.account.refused
+            || wire.eof_read
+            || waited
+            || on_its_way == 0 && (!answered || self.stopping);
         self.expect(excused, || format!("{n} is closed too early, {on_its_way} on their way, {reason:?}"));
     }
 
