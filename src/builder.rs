@@ -248,6 +248,20 @@ impl<P> Builder<P> {
         self
     }
 
+    /// The most connections that are accepted in a second from one address, over all shards; of IPv6, from one network of 64
+    /// bits. After a second of rest as many may come at once. Default: `None`. Whoever comes sooner is accepted and closed at
+    /// once, told what [`handle_refused`](Handler::handle_refused) gives and counted as
+    /// [`Refused`](crate::CloseReason::Refused); he does not make the others wait longer. Behind a proxy all come from one
+    /// address, and those who come to a Unix socket from none, which is not limited. Between 1 and 1,000,000.
+    ///
+    /// Costs a lock and a look into a table when a connection comes, and some 50 bytes for each address of the last two seconds,
+    /// of 65,536 addresses a second at the most: those beyond are let in without being noted. Against somebody who has so many
+    /// there is [`connections_max`](Builder::connections_max).
+    pub fn accept_rate_per_address(mut self, connections: Option<usize>) -> Self {
+        self.config.accept_rate_per_address = connections;
+        self
+    }
+
     /// The most input, in bytes, that a handler may leave unconsumed: the longest message that can arrive in pieces.
     /// Default: 64 KiB. A connection that is full and whose peer sends more is closed with
     /// [`InputFull`](crate::CloseReason::InputFull). Memory is used only for what is left over. A value below 64 KiB also

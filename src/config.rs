@@ -106,6 +106,7 @@ pub(crate) struct Config {
     pub(crate) tuning: Tuning,
     pub(crate) connections_max: Option<usize>,
     pub(crate) connections_per_address: Option<usize>,
+    pub(crate) accept_rate_per_address: Option<usize>,
     pub(crate) limits: Limits,
     pub(crate) accept_budget: usize,
     pub(crate) mailbox_max: usize,
@@ -149,6 +150,7 @@ impl Default for Config {
             tuning: Tuning::default(),
             connections_max: None,
             connections_per_address: None,
+            accept_rate_per_address: None,
             limits: Limits::default(),
             accept_budget: 64,
             mailbox_max: 1024,
@@ -217,6 +219,7 @@ impl Config {
         count("shards", self.shards.unwrap_or(1), 1, SHARDS_MAX)?;
         count("connections_max", self.connections_max.unwrap_or(1), 1, CONNECTIONS_MAX)?;
         count("connections_per_address", self.connections_per_address.unwrap_or(1), 1, CONNECTIONS_MAX)?;
+        count("accept_rate_per_address", self.accept_rate_per_address.unwrap_or(1), 1, 1_000_000)?;
         count("accept_budget", self.accept_budget, 1, 1 << 20)?;
         count("mailbox_max", self.mailbox_max, 1, 1 << 24)?;
         count("input_max", limits.input_max, 1, BYTES_MAX)?;

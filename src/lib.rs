@@ -74,7 +74,7 @@
 //!
 //! From the bottom up, each file uses only files before it: `buffer` `queue` `slab` `wheel` `spin` `mailbox` are data structures
 //! that know nothing of connections; `reason` `stats` `peer` `address` `target` `sys` `tuning` `socket` `unix` `claim` `loan` `error`
-//! `listeners` `config` `seats` what the rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `acceptor`
+//! `listeners` `config` `seats` `pace` what the rest is said in; `kernel` the seam to the system; `slate` `client` `shard` `handler` what a program sees; `acceptor`
 //! and `connection` the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`; `watchdog` who
 //! looks at it from beside; `remote` `life` `entrance` `server` `builder` the whole.
 #![deny(unsafe_code)]
@@ -95,6 +95,7 @@ mod life;
 mod listeners;
 mod loan;
 mod mailbox;
+mod pace;
 mod peer;
 #[cfg(test)]
 mod planted;

@@ -29,6 +29,8 @@ pub(crate) enum Bug {
     ConnectionsMax,
     /// One more of one address.
     ConnectionsPerAddress,
+    /// One more in a second.
+    AcceptRate,
     /// A network of IPv6 is as many guests as it has addresses.
     Household,
     /// What was left over does not count when more is read.
@@ -120,7 +122,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 55] = [
+    pub(crate) const ALL: [Bug; 56] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -133,6 +135,7 @@ impl Bug {
         Bug::LostWakeUp,
         Bug::ConnectionsMax,
         Bug::ConnectionsPerAddress,
+        Bug::AcceptRate,
         Bug::Household,
         Bug::InputMax,
         Bug::OutputMax,

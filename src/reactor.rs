@@ -344,7 +344,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 
     fn welcome(&mut self, stream: K::Stream, address: Peer, waited: bool) {
         self.desk.counters.accepted();
-        if let Err(why) = self.desk.common.seats.take(&address) {
+        if let Err(why) = self.desk.common.admit(&address, || self.desk.kernel.now()) {
             return self.turn_away(stream, &address, why);
         }
         let key = self.table.next_key();

@@ -35,8 +35,7 @@ pub enum CloseReason {
     /// The handler panicked while it had this connection in hand, or the shard that it was on died of a panic, see
     /// [`shard_death`](crate::Builder::shard_death). The peer sees a reset.
     Panicked,
-    /// It was never served: `handle_incoming` said no, or [`connections_max`](crate::Builder::connections_max) or
-    /// [`connections_per_address`](crate::Builder::connections_per_address) was reached.
+    /// It was never served: `handle_incoming` said no, or one of the limits of [`Refusal`] was reached.
     /// There was no session, so no `handle_closed` speaks of it.
     Refused,
     /// It was called from here, see [`Shard::connect`](crate::Shard::connect), and nobody listens there (ECONNREFUSED).
@@ -168,11 +167,13 @@ pub enum Refusal {
     ConnectionsMax,
     /// [`connections_per_address`](crate::Builder::connections_per_address): his address has all that it may have.
     ConnectionsPerAddress,
+    /// [`accept_rate_per_address`](crate::Builder::accept_rate_per_address): too many have come from his address of late.
+    AcceptRate,
 }
 
 impl Refusal {
     /// Each of them once, in the order in which statistics list them.
-    pub const ALL: [Refusal; 2] = [Refusal::ConnectionsMax, Refusal::ConnectionsPerAddress];
+    pub const ALL: [Refusal; 3] = [Refusal::ConnectionsMax, Refusal::ConnectionsPerAddress, Refusal::AcceptRate];
 
     /// The name in the form that metrics use, which is the knob's.
     #[must_use]
@@ -180,6 +181,7 @@ impl Refusal {
         match self {
             Refusal::ConnectionsMax => "connections_max",
             Refusal::ConnectionsPerAddress => "connections_per_address",
+            Refusal::AcceptRate => "accept_rate_per_address",
         }
     }
 }

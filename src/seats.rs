@@ -62,7 +62,7 @@ impl Guests {
 }
 
 /// The address by which somebody is known: of IPv6 the network, because who has one address there has 2⁶⁴.
-fn household(ip: IpAddr) -> IpAddr {
+pub(crate) fn household(ip: IpAddr) -> IpAddr {
     #[cfg(test)]
     if Bug::Household.is_planted() {
         return ip;

@@ -27,6 +27,7 @@ const STOREYS: &[&str] = &[
     "listeners",
     "config",
     "seats",
+    "pace",
     "kernel",
     "slate",
     "client",

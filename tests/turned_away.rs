@@ -4,9 +4,10 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use esockets::{CloseReason, Refusal};
-use support::{Script, builder, connect, connect_many, converse, expect_end, hold, wait_until};
+use support::{Script, builder, connect, connect_from, connect_many, converse, expect_end, hold, wait_until};
 
 const FAREWELL: &[u8; 36] = b"-ERR max number of clients reached\r\n";
 
@@ -57,5 +58,30 @@ fn a_panic_on_that_occasion_costs_only_who_is_refused() {
     wait_until("they are counted", || server.stats().total.closed(CloseReason::Refused) == 3);
     assert_eq!(server.stats().total.panics, 3);
     converse(&seated, 8, 100, || 100);
+    script.log.stop_and_check(server);
+}
+
+#[test]
+fn who_comes_too_often_is_kept_out_and_another_address_is_not() {
+    let script = Script::echo().farewell(FAREWELL);
+    let server = script.start(builder().accept_rate_per_address(Some(5)));
+    // However long this takes, five come in at once, and five more each second.
+    let began_at = Instant::now();
+    let streams = connect_many(&server, 100);
+    wait_until("they have been accepted", || server.stats().total.accepted == 100);
+    let open = server.stats().total.open();
+    let most = 5 + 5 * (began_at.elapsed().as_secs() + 1);
+    assert!((5..=most).contains(&open), "{open} of {most}");
+    assert_eq!(server.stats().total.turned_away(Refusal::AcceptRate), 100 - open);
+    let other = connect_from([127, 0, 9, 1], server.local_addr());
+    converse(&other, 1, 100, || 100);
+    // And who waits comes in again.
+    wait_until("there is a token", || {
+        let stream = connect(server.local_addr());
+        (&stream).write_all(b"?").unwrap();
+        let mut answer = [0];
+        (&stream).read_exact(&mut answer).is_ok() && answer == *b"?"
+    });
+    drop(streams);
     script.log.stop_and_check(server);
 }

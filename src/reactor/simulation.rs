@@ -128,6 +128,7 @@ fn config(dice: &mut Dice) -> Config {
         accept_budget: dice.pick(&[1, 3, 64]),
         connections_max: dice.chance(4).then(|| dice.up_to(6) as usize),
         connections_per_address: dice.chance(4).then(|| dice.up_to(6) as usize),
+        accept_rate_per_address: dice.chance(4).then(|| dice.pick(&[1, 2, 5])),
         selector: if dice.chance(5) { Selector::Spin(Duration::from_micros(dice.up_to(30))) } else { Selector::Epoll },
         stop_timeout: Duration::from_millis(dice.pick(&[0, 20, 3_000, 40_000])),
         ..Config::default()

@@ -107,6 +107,8 @@ pub(crate) struct Account {
     pub(crate) eof: bool,
     /// The handler was told that there is no room for it.
     refused: bool,
+    /// When it was let in by those who look how many come.
+    admitted_at: Option<Duration>,
     /// It asked for the end in one way or another; no function must be called again but the last.
     pub(crate) over: bool,
     /// When the turn began in which it did.

@@ -8,6 +8,8 @@ use crate::reason::Refusal;
 
 /// Where connections come from: one address of IPv4, and two networks of IPv6 in which no address comes twice.
 const HOUSEHOLDS: usize = 3;
+/// The loop has looked at its clock a moment before.
+const A_MOMENT: Duration = Duration::from_millis(1);
 
 pub(super) fn address_of(n: usize) -> Peer {
     let (host, port) = (n as u16, n as u16 + 1);
@@ -28,10 +30,27 @@ impl World {
 
     /// The handler is asked about `n`, which has a seat from now on.
     pub(crate) fn check_seat(&mut self, n: usize) {
+        self.check_pace(n);
         let (all, near) = self.seated(n);
         let (most, of_each) = (self.config.connections_max, self.config.connections_per_address);
         self.expect(most.is_none_or(|most| all < most), || format!("{n} is one more than {all}"));
         self.expect(of_each.is_none_or(|most| near < most), || format!("{n} is one more than {near} from its address"));
+    }
+
+    /// How many from where `n` comes from have been let in within a second.
+    fn of_late(&self, n: usize) -> usize {
+        let since = self.now.saturating_sub(Duration::from_secs(1) + A_MOMENT);
+        let admitted = |wire: &Wire| wire.account.admitted_at.is_some_and(|admitted_at| admitted_at >= since);
+        let near = |&(other, wire): &(usize, &Wire)| other % HOUSEHOLDS == n % HOUSEHOLDS && admitted(wire);
+        self.wires.iter().enumerate().filter(near).count()
+    }
+
+    /// `n` has not come too soon. A second lets in as many as the bucket holds, and as many as come into it.
+    fn check_pace(&mut self, n: usize) {
+        let Some(rate) = self.config.accept_rate_per_address else { return };
+        self.wires[n].account.admitted_at = Some(self.now);
+        let late = self.of_late(n);
+        self.expect(late <= 2 * rate, || format!("{n} is one of {late} within a second, where {rate} are allowed"));
     }
 
     /// Whom the handler was never asked about has found no seat.
@@ -48,10 +67,16 @@ impl World {
         let account = &mut self.wires[n].account;
         let again = std::mem::replace(&mut account.refused, true) || account.id.is_some();
         self.expect(!again, || format!("{n} is refused twice, or after the handler was asked"));
+        // Who finds no seat has taken his token all the same.
+        if why != Refusal::AcceptRate {
+            self.check_pace(n);
+        }
         let (all, near) = self.seated(n);
         let full = match why {
             Refusal::ConnectionsMax => self.config.connections_max.is_some_and(|most| all >= most),
             Refusal::ConnectionsPerAddress => self.config.connections_per_address.is_some_and(|most| near >= most),
+            // A bucket that is empty has been emptied within the last second.
+            Refusal::AcceptRate => self.config.accept_rate_per_address.is_some_and(|rate| self.of_late(n) >= rate),
         };
         self.expect(full, || format!("{n} is refused by {why:?} for {all} others, {near} from its address"));
     }
