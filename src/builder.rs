@@ -317,6 +317,39 @@ impl<P> Builder<P> {
         self
     }
 
+    /// How long somebody who has come may take for his first message, from when he was accepted: an absolute deadline, which bytes
+    /// that trickle do not move. Default: `None`; 10 s are common where strangers come. At least 1 ms; kept to 10 ms.
+    ///
+    /// The message is there when the handler first takes input: a handler that leaves what is not whole need do nothing.
+    /// One that takes pieces into its session calls [`Client::set_timeout`] in `handle_incoming` instead, and takes that back when
+    /// the message is whole. For this deadline is the client's own timer: setting another, or `None`, takes its place. When it
+    /// is over `handle_timeout` is called, which may still send a word; unless it objects, the connection is closed with
+    /// [`FirstMessageTimedOut`](crate::CloseReason::FirstMessageTimedOut). Who is called from here has none.
+    ///
+    /// Costs 16 bytes for each connection and a look at the clock in each turn while anybody is awaited, two looks at the clock
+    /// for each connection, and the shortest way through its first turn.
+    pub fn first_message_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.config.limits.first_message_timeout = timeout;
+        self
+    }
+
+    /// How long a peer may take nothing of what waits for it, until the connection ends with
+    /// [`WriteTimedOut`](crate::CloseReason::WriteTimedOut) and the peer sees a reset. Default: `None`; 30 s are common. At least
+    /// 1 ms; kept to 10 ms, and to 1.5 times as long.
+    ///
+    /// It counts from when bytes last left the queue, and begins anew when the peer has acknowledged some in the second half of
+    /// it: a slow reader stays as long as it makes room for one segment in that time, some 100 bytes a second at 30 s, and 4 KB on
+    /// the loopback. [`user_timeout`](Builder::user_timeout) does much the same at no cost, and so there is no default; but a small
+    /// one ends those, too, whose packets get lost for a while with nothing waiting here. `user_timeout` should be longer than this.
+    ///
+    /// Costs nothing as long as nothing waits; for each that something waits for, a look at the clock and two at its socket (ioctl)
+    /// in that time, and while there is one, a look at the clock in each turn; 16 bytes for each connection, once there has been
+    /// one.
+    pub fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.config.limits.write_timeout = timeout;
+        self
+    }
+
     /// The most connections that a shard accepts in one turn of its loop, before it serves those that it has. Default: 64.
     /// More let a storm of new clients starve the old ones; fewer make the new ones wait.
     pub fn accept_budget(mut self, connections: usize) -> Self {

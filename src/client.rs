@@ -214,7 +214,8 @@ impl<'a> Client<'a> {
     }
 
     /// Calls [`handle_timeout`](crate::Handler::handle_timeout) once, so long after the handler returns (rounded up to 10
-    /// ms, 100 days at most), in place of a timer that was set before. `None` takes it back.
+    /// ms, 100 days at most), in place of a timer that was set before, or of what is left of
+    /// [`first_message_timeout`](crate::Builder::first_message_timeout). `None` takes it back.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         match timeout {
             Some(timeout) => {

@@ -128,6 +128,8 @@ pub(crate) struct Limits {
     pub(crate) overflow: Overflow,
     pub(crate) read_budget: usize,
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) first_message_timeout: Option<Duration>,
+    pub(crate) write_timeout: Option<Duration>,
 }
 
 impl Default for Config {
@@ -171,6 +173,8 @@ impl Default for Limits {
             overflow: Overflow::Close,
             read_budget: 64 << 10,
             idle_timeout: None,
+            first_message_timeout: None,
+            write_timeout: None,
         }
     }
 }
@@ -227,8 +231,13 @@ impl Config {
         count("output_low", limits.output_low(), 0, limits.output_max - 1)?;
         count("output_max_shard", limits.output_max_shard.unwrap_or(2), 2, SHARD_BYTES_MAX)?;
         count("read_budget", limits.read_budget, 1, BYTES_MAX)?;
-        if let Some(timeout) = limits.idle_timeout {
-            span("idle_timeout", timeout, Duration::from_millis(1), TIMEOUT_MAX)?;
+        let timeouts = [
+            ("idle_timeout", limits.idle_timeout),
+            ("first_message_timeout", limits.first_message_timeout),
+            ("write_timeout", limits.write_timeout),
+        ];
+        for (knob, timeout) in timeouts {
+            timeout.map_or(Ok(()), |timeout| span(knob, timeout, Duration::from_millis(1), TIMEOUT_MAX))?;
         }
         span("stop_timeout", self.stop_timeout, Duration::ZERO, TIMEOUT_MAX)?;
         self.check_keepalive()?;

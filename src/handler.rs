@@ -93,7 +93,8 @@ pub trait Handler {
         false
     }
 
-    /// The client's own timer ran out, or nothing went either way for [`idle_timeout`](crate::Builder::idle_timeout).
+    /// The client's own timer ran out, or the time for its [first message](crate::Builder::first_message_timeout), or nothing went
+    /// either way for [`idle_timeout`](crate::Builder::idle_timeout).
     /// False, the default, closes; true keeps the connection, for another idle time if that was what ran out.
     fn handle_timeout(&mut self, client: &mut Client<'_>, session: &mut Self::Session) -> bool {
         let _ = (client, session);

@@ -53,6 +53,13 @@ pub(crate) enum Bug {
     IdleEarly,
     /// Events are activity, even if they bring nothing.
     IdleLate,
+    /// A byte that trickles is taken for the first message.
+    FirstMessageTrickles,
+    /// Who takes nothing has half the time to take something, or three times as much.
+    WriteTimeoutEarly,
+    WriteTimeoutLate,
+    /// What the peer acknowledges does not count.
+    WriteTimeoutBlind,
     /// A stop takes half the time that it has, or twice.
     StopEarly,
     StopLate,
@@ -122,7 +129,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 56] = [
+    pub(crate) const ALL: [Bug; 60] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -147,6 +154,10 @@ impl Bug {
         Bug::TimerLate,
         Bug::IdleEarly,
         Bug::IdleLate,
+        Bug::FirstMessageTrickles,
+        Bug::WriteTimeoutEarly,
+        Bug::WriteTimeoutLate,
+        Bug::WriteTimeoutBlind,
         Bug::StopEarly,
         Bug::StopLate,
         Bug::DrainEarly,

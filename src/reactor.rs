@@ -348,7 +348,8 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             return self.turn_away(stream, &address, why);
         }
         let key = self.table.next_key();
-        let connection = Connection::new(stream, address, self.desk.tick as u32);
+        let mut connection = Connection::new(stream, address, self.desk.tick as u32);
+        connection.expect_message(&self.desk.limits);
         // Kept here, so that a session outlives whatever goes wrong after the handler has given it.
         let mut resident = Resident { connection, session: None, generation: key.generation };
         self.desk.counters.serves(key);

@@ -48,6 +48,10 @@ pub enum CloseReason {
     Disconnected,
     /// The server stopped.
     Stopped,
+    /// It had said no whole message when its [`first_message_timeout`](crate::Builder::first_message_timeout) was over.
+    FirstMessageTimedOut,
+    /// It took none of what waited for it during [`write_timeout`](crate::Builder::write_timeout). The peer sees a reset.
+    WriteTimedOut,
     /// Any other error of the socket; the number is its errno, see errno(3).
     Failed(i32),
 }
@@ -55,7 +59,7 @@ pub enum CloseReason {
 impl CloseReason {
     /// Every reason once, in the order in which statistics list them; `Failed` and
     /// `ConnectFailed` stand for all errnos.
-    pub const ALL: [CloseReason; 17] = [
+    pub const ALL: [CloseReason; 19] = [
         CloseReason::Finished,
         CloseReason::PeerClosed,
         CloseReason::Reset,
@@ -73,6 +77,8 @@ impl CloseReason {
         CloseReason::ConnectRefused,
         CloseReason::ConnectTimedOut,
         CloseReason::ConnectFailed(0),
+        CloseReason::FirstMessageTimedOut,
+        CloseReason::WriteTimedOut,
     ];
 
     /// What an error of the connection's socket means for the connection.
@@ -113,6 +119,8 @@ impl CloseReason {
             CloseReason::ConnectRefused => 14,
             CloseReason::ConnectTimedOut => 15,
             CloseReason::ConnectFailed(_) => 16,
+            CloseReason::FirstMessageTimedOut => 17,
+            CloseReason::WriteTimedOut => 18,
         }
     }
 
@@ -132,6 +140,8 @@ impl CloseReason {
             CloseReason::ConnectRefused => "connect_refused",
             CloseReason::ConnectTimedOut => "connect_timed_out",
             CloseReason::ConnectFailed(_) => "connect_failed",
+            CloseReason::FirstMessageTimedOut => "first_message_timed_out",
+            CloseReason::WriteTimedOut => "write_timed_out",
             CloseReason::Idle => "idle",
             CloseReason::Expired => "expired",
             CloseReason::InputFull => "input_full",

@@ -88,6 +88,9 @@ impl<S> Connection<S> {
             Err(error) => return Err(CloseReason::of_attempt(&error)),
         }
         self.active_at = turn.now;
+        if self.queued() > 0 {
+            self.begin_to_wait(turn.limits);
+        }
         Ok(true)
     }
 }

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(test)]
 use super::READABLE;
 use super::{
-    ARMED, BLOCKED, CONNECTING, CUT, Connection, EOF, PAUSED, PRESSED, RESUMED, SHUTS, TIMER, TIMER_NEW, Turn,
+    ARMED, BLOCKED, CONNECTING, CUT, Connection, EOF, FIRST, PAUSED, PRESSED, RESUMED, SHUTS, TIMER, TIMER_NEW, Turn,
 };
 use crate::buffer::Buffer;
 use crate::client::Client;
@@ -101,6 +101,7 @@ impl<S> Connection<S> {
         let mut client = Client::new(input, key, &self.address, &mut line, turn.slate);
         let result = catch_unwind(AssertUnwindSafe(|| act(&mut client)));
         let (rest, broken) = (client.input_left(), line.broken);
+        self.consumed(input.len() - rest);
         let stirred = turn.counters.bytes_out() != bytes_out;
         #[cfg(test)]
         let stirred = Bug::IdleEarly.instead(stirred, false);
@@ -232,7 +233,7 @@ impl<S> Connection<S> {
         if slate.has(slate::TIMER) {
             self.start_timer(slate.timeout_ticks);
         } else if slate.has(slate::NO_TIMER) {
-            self.clear(TIMER | TIMER_NEW);
+            self.clear(TIMER | TIMER_NEW | FIRST);
         }
         if slate.has(slate::FINISH) {
             self.set(SHUTS);
@@ -281,6 +282,9 @@ impl<S> Connection<S> {
         let low = Bug::WritableAlways.instead(low, 0);
         if output.len() > low {
             self.set(PRESSED);
+        }
+        if before == 0 {
+            self.begin_to_wait(turn.limits);
         }
     }
 
@@ -341,6 +345,9 @@ impl<S> Connection<S> {
         let broken = line.broken;
         if sent > 0 {
             self.active_at = turn.now;
+            if let Some(spill) = &mut self.spill {
+                spill.progress.moved(turn.now);
+            }
         }
         if let Some(reason) = broken {
             self.cut(turn, reason);

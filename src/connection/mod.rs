@@ -6,6 +6,7 @@ mod parting;
 #[cfg(test)]
 mod seen;
 mod timers;
+mod waiting;
 
 pub(crate) use hand::{drop_panic, panicked};
 
@@ -26,6 +27,7 @@ use crate::slab::Key;
 use crate::slate::Slate;
 use crate::stats::Counters;
 use crate::wheel::ticks;
+use waiting::Progress;
 
 /// A connection at rest is this and nothing more: it owns no buffer.
 pub(crate) struct Connection<S> {
@@ -45,6 +47,7 @@ pub(crate) struct Connection<S> {
 struct Spill {
     input: Buffer,
     output: Queue,
+    progress: Progress,
 }
 
 /// What a connection needs of its shard while it is served.
@@ -132,6 +135,10 @@ const STILLBORN: u32 = 1 << 17;
 /// The handler has said all that it will; and the peer knows.
 const SHUTS: u32 = 1 << 18;
 const SHUT: u32 = 1 << 19;
+/// Its first message is awaited, and its timer is the deadline.
+const FIRST: u32 = 1 << 20;
+/// Something has begun to wait to be sent, and nobody has asked yet what time it is.
+const STALLS: u32 = 1 << 21;
 /// The first bit of the [index](CloseReason::index) of the reason why it ends. Only while `FINISHING` or `CUT`.
 const ENDING: u32 = 24;
 
@@ -350,7 +357,10 @@ impl<S> Connection<S> {
     {
         let Some(session) = session else { return Ok(()) };
         self.set(READABLE);
-        self.serve_plainly(handler, session, turn, key).map(|_| ())
+        let bytes_in = turn.counters.bytes_in();
+        self.serve_plainly(handler, session, turn, key)?;
+        self.consumed((turn.counters.bytes_in() - bytes_in) as usize - self.left_over());
+        Ok(())
     }
 }
 

@@ -68,6 +68,7 @@ fn simulate(seed: u64, tracing: bool) {
         idle: config.limits.idle_timeout.is_some(),
         calls: dice.pick(&[0, 0, 3, 20]),
         overflow: config.limits.overflow,
+        first: config.limits.first_message_timeout,
     };
     let driven = dice.chance(2);
     if tracing {
@@ -117,6 +118,8 @@ fn config(dice: &mut Dice) -> Config {
         output_low: dice.chance(2).then(|| dice.below(output_max as u64) as usize),
         read_budget: dice.pick(&[1, 30, 1_000, 64 << 10]),
         idle_timeout: dice.chance(3).then(|| Duration::from_millis(dice.up_to(20_000))),
+        first_message_timeout: dice.chance(4).then(|| Duration::from_millis(dice.up_to(5_000))),
+        write_timeout: dice.chance(3).then(|| Duration::from_millis(dice.up_to(20_000))),
         output_max_shard: dice.chance(3).then(|| dice.pick(&[2, 100, 3_000, 100_000])),
         overflow: dice.pick(&[Overflow::Close, Overflow::Close, Overflow::Refuse, Overflow::Pause]),
     };

@@ -30,6 +30,8 @@ pub(super) struct Manners {
     /// Asks for the whole shard, and calls others.
     pub(super) calls: u64,
     pub(super) overflow: Overflow,
+    /// How long it waits for a first message.
+    pub(super) first: Option<Duration>,
 }
 
 /// Which of the handler's functions is called.
@@ -63,7 +65,11 @@ impl Handler for Hostile {
     fn handle_incoming(&mut self, client: &mut Client<'_>, address: &Peer) -> Option<Ticket> {
         let n = connection_of(address);
         self.world.borrow_mut().check_seat(n);
-        self.account(n, |account| account.id = Some(client.id()));
+        let (now, first) = (self.world.borrow().now, self.manners.first);
+        self.account(n, |account| {
+            account.id = Some(client.id());
+            account.expect_message(now, first);
+        });
         let kept = self.called(client, n, Call::Incoming);
         kept.then(|| {
             self.account(n, |account| account.sessions += 1);
@@ -333,7 +339,7 @@ impl Hostile {
             _ => drop(client.recv()),
         }
         let taken = before - client.peek().len();
-        self.account(n, |account| account.consumed += taken as u64);
+        self.account(n, |account| account.take(taken as u64));
     }
 
     fn talk(&mut self, client: &mut Client<'_>, n: usize) {
@@ -431,6 +437,8 @@ impl Hostile {
             CloseReason::Vanished => wire.failed || account.sent > wire.taken,
             CloseReason::Idle => self.manners.idle && account.over,
             CloseReason::Expired => account.expired,
+            CloseReason::FirstMessageTimedOut => account.expired && account.was_first,
+            CloseReason::WriteTimedOut => world.may_stall(n),
             CloseReason::InputFull => left == self.manners.input_max,
             CloseReason::OutputFull => account.broken,
             CloseReason::Aborted => account.aborted,

@@ -137,6 +137,7 @@ impl Kernel for Simulated {
             this.check_shares();
             this.check_timers(timeout);
             this.check_ticks(timeout);
+            this.check_stalls(timeout);
             if !this.woken {
                 this.check_requests(timeout);
             }

@@ -57,7 +57,13 @@ impl World {
         let reason = account.reason;
         let cut = account.broken || account.aborted || account.panicked || account.sent > self.wires[n].taken;
         self.expect(cut || reason == Some(CloseReason::InputFull), || format!("{n} is reset for nothing, {reason:?}"));
-        let patient = [CloseReason::Finished, CloseReason::PeerClosed, CloseReason::Expired, CloseReason::Stopped];
+        let patient = [
+            CloseReason::Finished,
+            CloseReason::PeerClosed,
+            CloseReason::Expired,
+            CloseReason::FirstMessageTimedOut,
+            CloseReason::Stopped,
+        ];
         let patient = reason.is_some_and(|reason| patient.contains(&reason) || reason == CloseReason::Disconnected);
         self.expect(!patient, || format!("{n} is cut off before everything was sent, {reason:?}"));
     }
