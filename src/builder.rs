@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::client::Client;
-use crate::config::{Config, Cores, Limits, Selector, ShardDeath, Steering};
+use crate::config::{Config, Cores, Limits, Overflow, Selector, ShardDeath, Steering};
 use crate::error::Error;
 use crate::handler::{Closures, Handler};
 use crate::listeners::Listeners;
@@ -230,7 +230,8 @@ impl<P> Builder<P> {
     }
 
     /// The most connections that are open at once, over all shards. Default: `None`, as many as there are descriptors.
-    /// Whoever comes beyond is accepted and closed at once, counted as
+    /// Whoever comes beyond is accepted and closed at once, told what
+    /// [`handle_refused`](Handler::handle_refused) gives and counted as
     /// [`Refused`](crate::CloseReason::Refused). Costs a shared counter, touched when a connection comes and goes.
     pub fn connections_max(mut self, connections: Option<usize>) -> Self {
         self.config.connections_max = connections;
@@ -239,10 +240,25 @@ impl<P> Builder<P> {
 
     /// The most connections that are open at once from one address, over all shards; of IPv6, from one network of 64 bits,
     /// because who has one address there has them all. Default: `None`. Whoever comes beyond is accepted and closed at
-    /// once, counted as [`Refused`](crate::CloseReason::Refused). Behind a proxy all come from one address. Costs a lock
+    /// once, told what [`handle_refused`](Handler::handle_refused) gives and counted as
+    /// [`Refused`](crate::CloseReason::Refused). Behind a proxy all come from one address. Costs a lock
     /// and a look into a table when a connection comes and goes, and about 50 bytes for each address.
     pub fn connections_per_address(mut self, connections: Option<usize>) -> Self {
         self.config.connections_per_address = connections;
+        self
+    }
+
+    /// The most connections that are accepted in a second from one address, over all shards; of IPv6, from one network of 64
+    /// bits. After a second of rest as many may come at once. Default: `None`. Whoever comes sooner is accepted and closed at
+    /// once, told what [`handle_refused`](Handler::handle_refused) gives and counted as
+    /// [`Refused`](crate::CloseReason::Refused); that does not make the others wait longer. Behind a proxy all come from one
+    /// address, and those who come to a Unix socket from none, which is not limited. Between 1 and 1,000,000.
+    ///
+    /// Costs a lock and a look into a table when a connection comes, and some 50 bytes for each address of the last two seconds,
+    /// of 65,536 addresses a second at the most: those beyond are let in without being noted. Against somebody who has so many
+    /// there is [`connections_max`](Builder::connections_max).
+    pub fn accept_rate_per_address(mut self, connections: Option<usize>) -> Self {
+        self.config.accept_rate_per_address = connections;
         self
     }
 
@@ -257,10 +273,30 @@ impl<P> Builder<P> {
 
     /// The most output, in bytes, that may wait for a connection's peer: what a peer that does not read costs. Default:
     /// 256 KiB. A message that would exceed it closes the connection with
-    /// [`OutputFull`](crate::CloseReason::OutputFull). No more is read at a time than there is room for, so an answer that
+    /// [`OutputFull`](crate::CloseReason::OutputFull), unless [`overflow`](Builder::overflow) says otherwise. No more is read at a time than there is room for, so an answer that
     /// is no longer than its question always fits. Memory is used only for what waits.
     pub fn output_max(mut self, bytes: usize) -> Self {
         self.config.limits.output_max = bytes;
+        self
+    }
+
+    /// The most output, in bytes, that may wait for all peers of a shard together. Default: `None`, `output_max` times the
+    /// connections. At least 2.
+    ///
+    /// While more than half of it waits, the low mark is zero: nothing is read from a connection as long as anything waits for
+    /// its peer. Those who read what they are sent do not notice. When all of it waits, nothing more can be made to wait, and
+    /// [`overflow`](Builder::overflow) says what becomes of a message that its socket does not take: even of an answer that is no
+    /// longer than its question. Costs an addition whenever output is queued or leaves the queue, and nothing for others. What
+    /// waits is told by [`ShardStats::output_waiting`](crate::ShardStats::output_waiting), with this limit or without.
+    pub fn output_max_shard(mut self, bytes: Option<usize>) -> Self {
+        self.config.limits.output_max_shard = bytes;
+        self
+    }
+
+    /// What becomes of a message for which there is no room under [`output_max`](Builder::output_max) or
+    /// [`output_max_shard`](Builder::output_max_shard). Default: [`Overflow::Close`].
+    pub fn overflow(mut self, then: Overflow) -> Self {
+        self.config.limits.overflow = then;
         self
     }
 
@@ -278,6 +314,39 @@ impl<P> Builder<P> {
     /// kept to 10 ms. Costs 16 bytes for each connection and a look at the clock in each turn.
     pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.config.limits.idle_timeout = timeout;
+        self
+    }
+
+    /// How long a new connection may take for its first message, from when it was accepted: an absolute deadline, which bytes
+    /// that trickle do not move. Default: `None`; 10 s are common where strangers come. At least 1 ms; kept to 10 ms.
+    ///
+    /// The message is there when the handler first takes input: a handler that leaves what is not whole need do nothing.
+    /// One that takes pieces into its session calls [`Client::set_timeout`] in `handle_incoming` instead, and takes that back when
+    /// the message is whole. For this deadline is the client's own timer: setting another, or `None`, takes its place. When it
+    /// is over `handle_timeout` is called, which may still send a word; unless it objects, the connection is closed with
+    /// [`FirstMessageTimedOut`](crate::CloseReason::FirstMessageTimedOut). Who is called from here has none.
+    ///
+    /// Costs 16 bytes for each connection and a look at the clock in each turn while anybody is awaited, two looks at the clock
+    /// for each connection, and the shortest way through its first turn.
+    pub fn first_message_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.config.limits.first_message_timeout = timeout;
+        self
+    }
+
+    /// How long a peer may take nothing of what waits for it, until the connection ends with
+    /// [`WriteTimedOut`](crate::CloseReason::WriteTimedOut) and the peer sees a reset. Default: `None`; 30 s are common. At least
+    /// 1 ms; kept to 10 ms, and to 1.5 times as long.
+    ///
+    /// It counts from when bytes last left the queue, and begins anew when the peer has acknowledged some in the second half of
+    /// it: a slow reader stays as long as it makes room for one segment in that time, some 100 bytes a second at 30 s, and 4 KB on
+    /// the loopback. [`user_timeout`](Builder::user_timeout) does much the same at no cost, and so there is no default; but a small
+    /// one ends those, too, whose packets get lost for a while with nothing waiting here. `user_timeout` should be longer than this.
+    ///
+    /// Costs nothing as long as nothing waits; for each that something waits for, a look at the clock and two at its socket (ioctl)
+    /// in that time, and while there is one, a look at the clock in each turn; 16 bytes for each connection, once there has been
+    /// one.
+    pub fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.config.limits.write_timeout = timeout;
         self
     }
 

@@ -98,8 +98,9 @@ impl<'a> Client<'a> {
     }
 
     /// Sends a whole message. True: it is on its way or queued. False: it will not arrive whole, because the connection is
-    /// broken, or because it would have made more than [`output_max`](crate::Builder::output_max) wait; in that case the
-    /// connection is reset as soon as the handler returns, with
+    /// broken, or because it would have made more than [`output_max`](crate::Builder::output_max) or
+    /// [`output_max_shard`](crate::Builder::output_max_shard) wait; in that case, unless
+    /// [`overflow`](crate::Builder::overflow) says otherwise, the connection is reset as soon as the handler returns, with
     /// [`CloseReason::OutputFull`](crate::CloseReason::OutputFull), because what follows would not be what was meant. Ask
     /// [`output_room`](Client::output_room) first where that can happen.
     ///
@@ -124,7 +125,8 @@ impl<'a> Client<'a> {
         self.slate.waiting()
     }
 
-    /// How many bytes can be sent without exceeding [`output_max`](crate::Builder::output_max), even if the socket takes
+    /// How many bytes can be sent without exceeding [`output_max`](crate::Builder::output_max) and
+    /// [`output_max_shard`](crate::Builder::output_max_shard), even if the socket takes
     /// none of them now.
     #[must_use]
     pub fn output_room(&self) -> usize {
@@ -212,7 +214,8 @@ impl<'a> Client<'a> {
     }
 
     /// Calls [`handle_timeout`](crate::Handler::handle_timeout) once, so long after the handler returns (rounded up to 10
-    /// ms, 100 days at most), in place of a timer that was set before. `None` takes it back.
+    /// ms, 100 days at most), in place of a timer that was set before, or of what is left of
+    /// [`first_message_timeout`](crate::Builder::first_message_timeout). `None` takes it back.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         match timeout {
             Some(timeout) => {

@@ -64,6 +64,27 @@ pub enum ShardDeath {
     Abort,
 }
 
+/// What becomes of a message for which there is no room: more would wait for its peer than
+/// [`output_max`](crate::Builder::output_max) allows, or on its shard than
+/// [`output_max_shard`](crate::Builder::output_max_shard) does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The connection ends with a reset, as [`OutputFull`](crate::CloseReason::OutputFull): who waits for an answer that has a
+    /// hole, or never comes, is told so at once.
+    #[default]
+    Close,
+    /// The message is refused, as a whole: [`Client::send`](crate::Client::send) returns false, and the connection goes on as
+    /// if it had not been sent. For messages that can be missed, such as the state of something that comes again. One of which
+    /// the kernel has already taken a part cannot be refused, and ends the connection: it was longer than `output_max`, or
+    /// the shard was full. Counted in [`ShardStats::refused_messages`](crate::ShardStats::refused_messages).
+    Refuse,
+    /// The message is taken all the same, and nothing is read from the connection until little enough waits. The limits are marks
+    /// then, and not walls: memory is bounded by what one call of the handler sends, where it only answers, and not at all where
+    /// it sends by itself.
+    Pause,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) host: String,
@@ -85,6 +106,7 @@ pub(crate) struct Config {
     pub(crate) tuning: Tuning,
     pub(crate) connections_max: Option<usize>,
     pub(crate) connections_per_address: Option<usize>,
+    pub(crate) accept_rate_per_address: Option<usize>,
     pub(crate) limits: Limits,
     pub(crate) accept_budget: usize,
     pub(crate) mailbox_max: usize,
@@ -102,8 +124,13 @@ pub(crate) struct Limits {
     pub(crate) output_max: usize,
     /// `None` is half of `output_max`.
     pub(crate) output_low: Option<usize>,
+    /// For all connections of a shard together.
+    pub(crate) output_max_shard: Option<usize>,
+    pub(crate) overflow: Overflow,
     pub(crate) read_budget: usize,
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) first_message_timeout: Option<Duration>,
+    pub(crate) write_timeout: Option<Duration>,
 }
 
 impl Default for Config {
@@ -126,6 +153,7 @@ impl Default for Config {
             tuning: Tuning::default(),
             connections_max: None,
             connections_per_address: None,
+            accept_rate_per_address: None,
             limits: Limits::default(),
             accept_budget: 64,
             mailbox_max: 1024,
@@ -143,8 +171,12 @@ impl Default for Limits {
             input_max: 64 << 10,
             output_max: 256 << 10,
             output_low: None,
+            output_max_shard: None,
+            overflow: Overflow::Close,
             read_budget: 64 << 10,
             idle_timeout: None,
+            first_message_timeout: None,
+            write_timeout: None,
         }
     }
 }
@@ -152,7 +184,8 @@ impl Default for Limits {
 impl Limits {
     /// How much a connection with nothing queued and nothing left over may read at once.
     pub(crate) fn plain_read(&self) -> usize {
-        self.read_budget.min(self.input_max).min(self.output_max)
+        let most = self.output_max_shard.map_or(self.output_max, |shard| shard.min(self.output_max));
+        self.read_budget.min(self.input_max).min(most)
     }
 
     #[inline]
@@ -167,6 +200,8 @@ const SHARDS_MAX: usize = 4096;
 const CONNECTIONS_MAX: usize = 1 << 30;
 /// A buffer of a gibibyte for one connection is a denial of service in waiting.
 const BYTES_MAX: usize = 1 << 30;
+/// More for one thread is no limit.
+const SHARD_BYTES_MAX: usize = 1 << 40;
 pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Config {
@@ -190,14 +225,21 @@ impl Config {
         count("shards", self.shards.unwrap_or(1), 1, SHARDS_MAX)?;
         count("connections_max", self.connections_max.unwrap_or(1), 1, CONNECTIONS_MAX)?;
         count("connections_per_address", self.connections_per_address.unwrap_or(1), 1, CONNECTIONS_MAX)?;
+        count("accept_rate_per_address", self.accept_rate_per_address.unwrap_or(1), 1, 1_000_000)?;
         count("accept_budget", self.accept_budget, 1, 1 << 20)?;
         count("mailbox_max", self.mailbox_max, 1, 1 << 24)?;
         count("input_max", limits.input_max, 1, BYTES_MAX)?;
         count("output_max", limits.output_max, 2, BYTES_MAX)?;
         count("output_low", limits.output_low(), 0, limits.output_max - 1)?;
+        count("output_max_shard", limits.output_max_shard.unwrap_or(2), 2, SHARD_BYTES_MAX)?;
         count("read_budget", limits.read_budget, 1, BYTES_MAX)?;
-        if let Some(timeout) = limits.idle_timeout {
-            span("idle_timeout", timeout, Duration::from_millis(1), TIMEOUT_MAX)?;
+        let timeouts = [
+            ("idle_timeout", limits.idle_timeout),
+            ("first_message_timeout", limits.first_message_timeout),
+            ("write_timeout", limits.write_timeout),
+        ];
+        for (knob, timeout) in timeouts {
+            timeout.map_or(Ok(()), |timeout| span(knob, timeout, Duration::from_millis(1), TIMEOUT_MAX))?;
         }
         span("stop_timeout", self.stop_timeout, Duration::ZERO, TIMEOUT_MAX)?;
         self.check_keepalive()?;

@@ -2,7 +2,7 @@
 
 use crate::client::{Client, ClientId};
 use crate::peer::Peer;
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, Refusal};
 use crate::shard::Shard;
 
 /// The protocol between a server and its program. One value per shard, made on the shard's thread and never moved from
@@ -44,6 +44,34 @@ pub trait Handler {
     /// been flushed. Nothing has been received yet.
     fn handle_incoming(&mut self, client: &mut Client<'_>, address: &Peer) -> Option<Self::Session>;
 
+    /// Somebody is kept out by a limit, before [`handle_incoming`](Handler::handle_incoming) would be asked. What this returns is
+    /// sent before the connection is closed; nothing, the default, costs nothing.
+    ///
+    /// It is sent with one send(2) that does not wait, which takes a few hundred bytes and more. What the peer has said by then is
+    /// thrown away, by one recv(2); if more comes after that, the kernel may answer it with a reset, at which some peers forget
+    /// what they have not read. Who is to be waited for is refused by `handle_incoming`.
+    ///
+    /// ```
+    /// # use esockets::{Client, Handler, Peer, Refusal};
+    /// # struct Redis;
+    /// # impl Handler for Redis {
+    /// #     type Session = ();
+    /// #     type Message = ();
+    /// #     fn handle_incoming(&mut self, _: &mut Client<'_>, _: &Peer) -> Option<()> { Some(()) }
+    /// #     fn handle_readable(&mut self, _: &mut Client<'_>, (): &mut ()) -> bool { false }
+    /// fn handle_refused(&mut self, _address: &Peer, why: Refusal) -> &[u8] {
+    ///     match why {
+    ///         Refusal::ConnectionsMax => b"-ERR max number of clients reached\r\n",
+    ///         _ => b"",
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    fn handle_refused(&mut self, address: &Peer, why: Refusal) -> &[u8] {
+        let _ = (address, why);
+        &[]
+    }
+
     /// There is input: what came in, behind what was left unconsumed last time. True keeps the connection; false
     /// disconnects it after what was sent has been flushed.
     ///
@@ -65,7 +93,8 @@ pub trait Handler {
         false
     }
 
-    /// The client's own timer ran out, or nothing went either way for [`idle_timeout`](crate::Builder::idle_timeout).
+    /// The client's own timer ran out, or the time for its [first message](crate::Builder::first_message_timeout), or nothing went
+    /// either way for [`idle_timeout`](crate::Builder::idle_timeout).
     /// False, the default, closes; true keeps the connection, for another idle time if that was what ran out.
     fn handle_timeout(&mut self, client: &mut Client<'_>, session: &mut Self::Session) -> bool {
         let _ = (client, session);

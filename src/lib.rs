@@ -34,7 +34,8 @@
 //! - Every byte that was sent goes out in order, once, or the connection ends with a reset, and with a reason that says
 //!   so. The kernel's word is the last that there is: that it took the bytes does not mean that the peer has them.
 //! - One `handle_closed` for each session that `handle_incoming` gave or [`Shard::connect`] took.
-//! - Memory for one connection is bounded by [`input_max`](Builder::input_max) and [`output_max`](Builder::output_max).
+//! - Memory for one connection is bounded by [`input_max`](Builder::input_max) and [`output_max`](Builder::output_max), and that
+//!   for the output of a shard by [`output_max_shard`](Builder::output_max_shard), if you say so.
 //! - Running out of descriptors pauses accepting, neither ends nor spins, and is over when there are some again.
 //! - A panic in a handler costs the connection in hand (where panics unwind; with `panic = "abort"` it is the process).
 //! - A shard whose loop dies is replaced by another on the same listener, unless [`shard_death`](Builder::shard_death) says
@@ -74,7 +75,7 @@
 //!
 //! From the bottom up, each file uses only files before it: `buffer` `queue` `slab` `wheel` `spin` `mailbox` are data
 //! structures that know nothing of connections; `reason` `histogram` `stats` `metrics` `peer` `address` `target` `sys`
-//! `tuning` `socket` `unix` `claim` `loan` `error` `listeners` `config` `seats` what the rest is said in; `kernel` the
+//! `tuning` `socket` `unix` `claim` `loan` `error` `listeners` `config` `seats` `pace` what the rest is said in; `kernel` the
 //! seam to the system; `slate` `client` `shard` `handler` what a program sees; `timed` and `trace` who watches;
 //! `acceptor` and `connection` the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`;
 //! `watchdog` who looks at it from beside; `remote` `life` `entrance` `server` `builder` the whole.
@@ -98,6 +99,7 @@ mod listeners;
 mod loan;
 mod mailbox;
 mod metrics;
+mod pace;
 mod peer;
 #[cfg(test)]
 mod planted;
@@ -126,14 +128,14 @@ mod wheel;
 pub use address::{Address, AddressError, LocalAddr};
 pub use builder::Builder;
 pub use client::{Client, ClientId};
-pub use config::{Cores, Selector, ShardDeath, Steering};
+pub use config::{Cores, Overflow, Selector, ShardDeath, Steering};
 pub use error::{ConnectError, Error};
 pub use handler::{Closures, Handler};
 pub use histogram::Histogram;
 pub use listeners::Listeners;
 pub use metrics::Metrics;
 pub use peer::Peer;
-pub use reason::CloseReason;
+pub use reason::{CloseReason, Refusal};
 pub use remote::{Remote, Unsent};
 pub use server::Server;
 pub use shard::{Shard, ShardInfo};

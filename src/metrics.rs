@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use crate::histogram::Histogram;
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, Refusal};
 use crate::stats::{ShardStats, Stats};
 
 /// The metrics of one server or of several, as text: `to_string` or `write!` makes it. Made by [`Stats::metrics`], or, for
@@ -83,11 +83,17 @@ impl<'a> Metrics<'a> {
 const SHORTEST_POWER: u32 = 8;
 const LONGEST_POWER: u32 = 34;
 
-type CounterFamily = (&'static str, &'static str, &'static str, fn(&ShardStats) -> u64);
+type NumberFamily = (&'static str, &'static str, &'static str, fn(&ShardStats) -> u64);
 type HistogramFamily = (&'static str, &'static str, fn(&ShardStats) -> Option<&Histogram>);
 
+/// Name, unit, help, value.
+const GAUGES: [NumberFamily; 2] = [
+    ("esockets_connections_open", "", "Connections that are open now.", ShardStats::open),
+    ("esockets_output_waiting_bytes", "bytes", "Output that waits for peers to take it.", |s| s.output_waiting),
+];
+
 /// Name without `_total`, unit, help, value.
-const COUNTERS: [CounterFamily; 11] = [
+const COUNTERS: [NumberFamily; 12] = [
     ("esockets_connections_accepted", "", "Connections taken from the kernel, refused ones included.", |s| s.accepted),
     ("esockets_connections_called", "", "Connections begun from here, failed attempts included.", |s| s.connects),
     ("esockets_received_bytes", "bytes", "Bytes received from peers.", |s| s.bytes_in),
@@ -95,6 +101,7 @@ const COUNTERS: [CounterFamily; 11] = [
     ("esockets_reads", "", "Calls of recv(2).", |s| s.reads),
     ("esockets_writes", "", "Calls of send(2).", |s| s.writes),
     ("esockets_turns", "", "Turns of the loop: calls of epoll_wait(2) and what they led to.", |s| s.turns),
+    ("esockets_messages_refused", "", "Messages that were not taken for want of room.", |s| s.refused_messages),
     ("esockets_accept_pauses", "", "Pauses of accepting, without descriptors or memory.", |s| s.accept_pauses),
     ("esockets_handler_panics", "", "Panics caught in the handler's functions.", |s| s.panics),
     ("esockets_shard_deaths", "", "Deaths of the shard's loop.", |s| s.deaths),
@@ -108,10 +115,11 @@ const HISTOGRAMS: [HistogramFamily; 2] = [
 
 impl fmt::Display for Metrics<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = "esockets_connections_open";
-        head(f, name, "gauge", "", "Connections that are open now.")?;
-        for (labels, counted) in self.shards() {
-            writeln!(f, "{name}{{{labels}}} {}", counted.open())?;
+        for (name, unit, help, value) in GAUGES {
+            head(f, name, "gauge", unit, help)?;
+            for (labels, counted) in self.shards() {
+                writeln!(f, "{name}{{{labels}}} {}", value(counted))?;
+            }
         }
         let name = "esockets_connections_closed";
         head(f, name, "counter", "", "Connections that are over, by the reason why.")?;
@@ -119,6 +127,13 @@ impl fmt::Display for Metrics<'_> {
             for reason in CloseReason::ALL {
                 let count = counted.closed(reason);
                 writeln!(f, "{name}_total{{{labels},reason=\"{}\"}} {count}", reason.name())?;
+            }
+        }
+        let name = "esockets_connections_refused";
+        head(f, name, "counter", "", "Connections that a limit kept out, by the limit.")?;
+        for (labels, counted) in self.shards() {
+            for by in Refusal::ALL {
+                writeln!(f, "{name}_total{{{labels},limit=\"{}\"}} {}", by.name(), counted.turned_away(by))?;
             }
         }
         for (name, unit, help, value) in COUNTERS {
@@ -189,6 +204,11 @@ mod tests {
         times(Counters::accept_paused);
         times(Counters::panicked);
         times(Counters::died);
+        times(|counters| counters.refused_messages(1));
+        for (index, by) in Refusal::ALL.into_iter().enumerate() {
+            (0..70 + index).for_each(|_| counters.turned_away(by));
+        }
+        counters.output_waits(9_999);
         for (index, reason) in CloseReason::ALL.into_iter().enumerate() {
             (0..=index).for_each(|_| counters.closed(reason));
         }

@@ -29,12 +29,20 @@ pub(crate) enum Bug {
     ConnectionsMax,
     /// One more of one address.
     ConnectionsPerAddress,
+    /// One more in a second.
+    AcceptRate,
     /// A network of IPv6 is as many guests as it has addresses.
     Household,
     /// What was left over does not count when more is read.
     InputMax,
     /// A byte more of output may wait.
     OutputMax,
+    /// A byte more may wait for all peers together.
+    OutputMaxShard,
+    /// What waited for somebody who is gone still counts for the shard.
+    OutputLeaks,
+    /// Who has something waiting is read, however little room the shard has.
+    ShardUnpressed,
     /// More is read than an answer has room for.
     OutputRoom,
     /// A timer does not make up for the part of a tick that is over.
@@ -45,6 +53,13 @@ pub(crate) enum Bug {
     IdleEarly,
     /// Events are activity, even if they bring nothing.
     IdleLate,
+    /// A byte that trickles is taken for the first message.
+    FirstMessageTrickles,
+    /// Who takes nothing has half the time to take something, or three times as much.
+    WriteTimeoutEarly,
+    WriteTimeoutLate,
+    /// What the peer acknowledges does not count.
+    WriteTimeoutBlind,
     /// A stop takes half the time that it has, or twice.
     StopEarly,
     StopLate,
@@ -114,7 +129,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 52] = [
+    pub(crate) const ALL: [Bug; 60] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -127,14 +142,22 @@ impl Bug {
         Bug::LostWakeUp,
         Bug::ConnectionsMax,
         Bug::ConnectionsPerAddress,
+        Bug::AcceptRate,
         Bug::Household,
         Bug::InputMax,
         Bug::OutputMax,
+        Bug::OutputMaxShard,
+        Bug::OutputLeaks,
+        Bug::ShardUnpressed,
         Bug::OutputRoom,
         Bug::TimerEarly,
         Bug::TimerLate,
         Bug::IdleEarly,
         Bug::IdleLate,
+        Bug::FirstMessageTrickles,
+        Bug::WriteTimeoutEarly,
+        Bug::WriteTimeoutLate,
+        Bug::WriteTimeoutBlind,
         Bug::StopEarly,
         Bug::StopLate,
         Bug::DrainEarly,

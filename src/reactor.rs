@@ -1,7 +1,9 @@
-//! One shard's loop: wait, note, serve, accept, messages, timers, tick. `common` is what shards share, `visitor` how a handler
-//! reaches all of a shard, `ticker` its tick, `stopping` how a loop ends, `remains` what is left of one that has died.
+//! One shard's loop: wait, note, serve, accept, messages, timers, tick. `common` is what shards share, `refusing` whom
+//! there is no room for, `visitor` how a handler reaches all of a shard, `ticker` its tick, `stopping` how a loop ends, `remains`
+//! what is left of one that has died.
 
 mod common;
+mod refusing;
 mod remains;
 mod stopping;
 mod ticker;
@@ -142,7 +144,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             tick: tick(kernel.now()),
             kernel,
             buffer: vec![0; BUFFER_MAPPED].into_boxed_slice(),
-            slate: Slate::new(shard as u32, config.limits.output_max, config.limits.output_low()),
+            slate: Slate::new(shard as u32, &config.limits),
             counters,
             told: Told::default(),
             common,
@@ -347,14 +349,12 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
 
     fn welcome(&mut self, stream: K::Stream, address: Peer, waited: bool) {
         self.desk.counters.accepted();
-        let key = self.table.next_key();
-        let connection = Connection::new(stream, address, self.desk.tick as u32);
-        if !self.desk.common.seats.take(&address) {
-            self.desk.counters.closed(CloseReason::Refused);
-            self.desk.told.refused(&address);
-            self.acceptor.relieved();
-            return self.desk.kernel.close(connection.into_stream(), false);
+        if let Err(why) = self.desk.common.admit(&address, || self.desk.kernel.now()) {
+            return self.turn_away(stream, &address, why);
         }
+        let key = self.table.next_key();
+        let mut connection = Connection::new(stream, address, self.desk.tick as u32);
+        connection.expect_message(&self.desk.limits);
         trace::opened(ClientId { shard: self.desk.shard, key }, &address);
         // Kept here, so that a session outlives whatever goes wrong after the handler has given it.
         let mut resident = Resident { connection, session: None, generation: key.generation };
@@ -540,7 +540,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         #[cfg(test)]
         if Bug::Seat.is_planted() && session.is_none() {
             // As good as never given back.
-            self.desk.common.seats.take(connection.address());
+            let _ = self.desk.common.seats.take(connection.address());
         }
         if !connection.is_called() {
             self.desk.common.seats.leave(connection.address());
@@ -551,6 +551,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         if let Some(session) = session {
             self.with_shard(Some(key), |handler, shard| handler.handle_closed_on(shard, session, id, reason));
         }
+        connection.forget_output(&mut self.desk.turn());
         let reset = reason.resets() || connection.lost_output();
         self.desk.kernel.close(connection.into_stream(), reset);
     }

@@ -27,15 +27,15 @@ pub enum CloseReason {
     /// The handler left as much unconsumed as [`input_max`](crate::Builder::input_max) allows, and the peer sent more. The
     /// peer sees a reset.
     InputFull,
-    /// The handler sent more than [`output_max`](crate::Builder::output_max) allows to wait. The peer sees a reset.
+    /// The handler sent more than [`output_max`](crate::Builder::output_max) or
+    /// [`output_max_shard`](crate::Builder::output_max_shard) allows to wait. The peer sees a reset.
     OutputFull,
     /// The handler called [`Client::abort`](crate::Client::abort). The peer sees a reset.
     Aborted,
     /// The handler panicked while it had this connection in hand, or the shard that it was on died of a panic, see
     /// [`shard_death`](crate::Builder::shard_death). The peer sees a reset.
     Panicked,
-    /// It was never served: `handle_incoming` said no, or [`connections_max`](crate::Builder::connections_max) or
-    /// [`connections_per_address`](crate::Builder::connections_per_address) was reached.
+    /// It was never served: `handle_incoming` said no, or one of the limits of [`Refusal`] was reached.
     /// There was no session, so no `handle_closed` speaks of it.
     Refused,
     /// It was called from here, see [`Shard::connect`](crate::Shard::connect), and nobody listens there (ECONNREFUSED).
@@ -48,6 +48,10 @@ pub enum CloseReason {
     Disconnected,
     /// The server stopped.
     Stopped,
+    /// It had said no whole message when its [`first_message_timeout`](crate::Builder::first_message_timeout) was over.
+    FirstMessageTimedOut,
+    /// It took none of what waited for it during [`write_timeout`](crate::Builder::write_timeout). The peer sees a reset.
+    WriteTimedOut,
     /// Any other error of the socket; the number is its errno, see errno(3).
     Failed(i32),
 }
@@ -55,7 +59,7 @@ pub enum CloseReason {
 impl CloseReason {
     /// Every reason once, in the order in which statistics list them; `Failed` and
     /// `ConnectFailed` stand for all errnos.
-    pub const ALL: [CloseReason; 17] = [
+    pub const ALL: [CloseReason; 19] = [
         CloseReason::Finished,
         CloseReason::PeerClosed,
         CloseReason::Reset,
@@ -73,6 +77,8 @@ impl CloseReason {
         CloseReason::ConnectRefused,
         CloseReason::ConnectTimedOut,
         CloseReason::ConnectFailed(0),
+        CloseReason::FirstMessageTimedOut,
+        CloseReason::WriteTimedOut,
     ];
 
     /// What an error of the connection's socket means for the connection.
@@ -113,6 +119,8 @@ impl CloseReason {
             CloseReason::ConnectRefused => 14,
             CloseReason::ConnectTimedOut => 15,
             CloseReason::ConnectFailed(_) => 16,
+            CloseReason::FirstMessageTimedOut => 17,
+            CloseReason::WriteTimedOut => 18,
         }
     }
 
@@ -132,6 +140,8 @@ impl CloseReason {
             CloseReason::ConnectRefused => "connect_refused",
             CloseReason::ConnectTimedOut => "connect_timed_out",
             CloseReason::ConnectFailed(_) => "connect_failed",
+            CloseReason::FirstMessageTimedOut => "first_message_timed_out",
+            CloseReason::WriteTimedOut => "write_timed_out",
             CloseReason::Idle => "idle",
             CloseReason::Expired => "expired",
             CloseReason::InputFull => "input_full",
@@ -154,6 +164,34 @@ impl fmt::Display for CloseReason {
                 write!(f, "could not connect: {}", io::Error::from_raw_os_error(*errno))
             }
             reason => f.write_str(reason.name()),
+        }
+    }
+}
+
+/// Which limit has kept somebody out, before the handler was asked: the knob of that name. Told to
+/// [`handle_refused`](crate::Handler::handle_refused) and counted in the [statistics](crate::ShardStats::turned_away).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// [`connections_max`](crate::Builder::connections_max): the server is full.
+    ConnectionsMax,
+    /// [`connections_per_address`](crate::Builder::connections_per_address): the address has all that it may have.
+    ConnectionsPerAddress,
+    /// [`accept_rate_per_address`](crate::Builder::accept_rate_per_address): too many have come from the address of late.
+    AcceptRate,
+}
+
+impl Refusal {
+    /// Each of them once, in the order in which statistics list them.
+    pub const ALL: [Refusal; 3] = [Refusal::ConnectionsMax, Refusal::ConnectionsPerAddress, Refusal::AcceptRate];
+
+    /// The name in the form that metrics use, which is the knob's.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Refusal::ConnectionsMax => "connections_max",
+            Refusal::ConnectionsPerAddress => "connections_per_address",
+            Refusal::AcceptRate => "accept_rate_per_address",
         }
     }
 }

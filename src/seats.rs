@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::peer::Peer;
 #[cfg(test)]
 use crate::planted::Bug;
+use crate::reason::Refusal;
 
 /// The connections that count, where they are limited.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ impl Guests {
 }
 
 /// The address by which somebody is known: of IPv6 the network, because who has one address there has 2⁶⁴.
-fn household(ip: IpAddr) -> IpAddr {
+pub(crate) fn household(ip: IpAddr) -> IpAddr {
     #[cfg(test)]
     if Bug::Household.is_planted() {
         return ip;
@@ -87,17 +88,18 @@ impl Seats {
         Seats { all, by_address }
     }
 
-    /// Takes one for `peer`; false if there is none for it.
+    /// Takes one for `peer`, if there is one for it.
     #[inline]
-    pub(crate) fn take(&self, peer: &Peer) -> bool {
+    pub(crate) fn take(&self, peer: &Peer) -> Result<(), Refusal> {
         if self.by_address.as_ref().is_some_and(|guests| !guests.take(peer)) {
-            return false;
+            return Err(Refusal::ConnectionsPerAddress);
         }
         let is_full = self.all.as_ref().is_some_and(|all| all.taken.fetch_add(1, Ordering::Relaxed) >= all.most);
         if is_full {
             self.leave(peer);
+            return Err(Refusal::ConnectionsMax);
         }
-        !is_full
+        Ok(())
     }
 
     #[inline]
@@ -127,13 +129,14 @@ mod tests {
         let peer = |ip: &str| Peer::from(std::net::SocketAddr::new(ip.parse().unwrap(), 1));
         let config = Config { connections_per_address: Some(1), ..Config::default() };
         let seats = Seats::new(&config);
-        assert!(seats.take(&peer("2001:db8::1")));
-        assert!(!seats.take(&peer("2001:db8::2")), "the same network");
-        assert!(seats.take(&peer("2001:db8:0:1::1")), "another one");
-        assert!(seats.take(&peer("10.0.0.1")) && seats.take(&peer("10.0.0.2")), "all of IPv4 are others");
+        let take = |ip: &str| seats.take(&peer(ip)).is_ok();
+        assert!(take("2001:db8::1"));
+        assert_eq!(seats.take(&peer("2001:db8::2")), Err(Refusal::ConnectionsPerAddress), "the same network");
+        assert!(take("2001:db8:0:1::1"), "another one");
+        assert!(take("10.0.0.1") && take("10.0.0.2"), "all of IPv4 are others");
         ["2001:db8::2", "2001:db8:0:1::9", "10.0.0.1", "10.0.0.2"].iter().for_each(|ip| seats.leave(&peer(ip)));
         assert_eq!(seats.taken(), (0, 0));
-        assert!((0..3).all(|_| seats.take(&Peer::unix())), "neighbours have no address to be counted by");
+        assert!((0..3).all(|_| seats.take(&Peer::unix()).is_ok()), "neighbours have no address to be counted by");
         assert_eq!(seats.taken(), (0, 0));
         seats.leave(&Peer::unix());
     }

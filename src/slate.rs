@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::config::{Limits, Overflow};
 #[cfg(test)]
 use crate::planted::Bug;
 use crate::queue::{Piece, Queue};
@@ -36,8 +37,14 @@ pub(crate) struct Slate {
     /// What earlier calls left behind for the socket to take.
     queued: usize,
     queued_max: usize,
-    /// How much may wait until the peer is waited for.
+    /// How much may wait until the peer is waited for, while the shard has room.
     low: usize,
+    /// What waits for all peers of the shard, but for what is gathered here; and how much may.
+    shard_waiting: usize,
+    shard_max: usize,
+    overflow: Overflow,
+    /// Messages that were refused in this call; only with [`REFUSED`].
+    refused: u32,
     /// What was sent in this call and has not left. It comes after all that is queued.
     gathered: Queue,
 }
@@ -67,6 +74,8 @@ pub(crate) const NO_TIMER: u16 = 1 << 5;
 pub(crate) const FINISH: u16 = 1 << 7;
 /// The whole shard, when the call is over.
 const CALL: u16 = 1 << 8;
+/// A message was not taken, and nothing of it has gone.
+pub(crate) const REFUSED: u16 = 1 << 9;
 /// Something waits to be sent, or nothing can be: what is sent now cannot go straight to the socket.
 const DETAINED: u16 = 1 << 6;
 
@@ -76,8 +85,8 @@ const DIRECT: usize = 4 << 10;
 const GATHERED_MAX: usize = 64 << 10;
 
 impl Slate {
-    /// A blank one, for a shard on which so many bytes of output may wait for one peer.
-    pub(crate) fn new(shard: u32, queued_max: usize, low: usize) -> Slate {
+    /// A blank one, for a shard on which so much output may wait.
+    pub(crate) fn new(shard: u32, limits: &Limits) -> Slate {
         let (state, gathered) = (OutputState::Open, Queue::default());
         Slate {
             marks: 0,
@@ -87,8 +96,12 @@ impl Slate {
             shard,
             timeout_ticks: 0,
             queued: 0,
-            queued_max,
-            low,
+            queued_max: limits.output_max,
+            low: limits.output_low(),
+            shard_waiting: 0,
+            shard_max: limits.output_max_shard.unwrap_or(usize::MAX),
+            overflow: limits.overflow,
+            refused: 0,
             gathered,
         }
     }
@@ -111,6 +124,7 @@ impl Slate {
     /// Makes it blank, whatever was on it.
     pub(crate) fn wipe(&mut self) {
         (self.marks, self.state, self.eof, self.queued) = (0, OutputState::Open, false, 0);
+        self.refused = 0;
         self.gathered.clear();
     }
 
@@ -161,7 +175,7 @@ impl Slate {
 
     /// Whether so much waits for a full socket that the handler will be told when it has left.
     pub(crate) fn is_high(&self) -> bool {
-        self.state == OutputState::Blocked && self.waiting() > self.low
+        self.state == OutputState::Blocked && self.waiting() > self.low()
     }
 
     /// How many bytes more may be made to wait.
@@ -169,7 +183,35 @@ impl Slate {
         let most = self.queued_max;
         #[cfg(test)]
         let most = Bug::OutputMax.instead(most, most + 1);
-        if self.is_open() { most.saturating_sub(self.waiting()) } else { 0 }
+        let shard_max = self.shard_max;
+        #[cfg(test)]
+        let shard_max = Bug::OutputMaxShard.instead(shard_max, shard_max.saturating_add(1));
+        let room = most.saturating_sub(self.waiting()).min(shard_max.saturating_sub(self.shard_waits()));
+        if self.is_open() { room } else { 0 }
+    }
+
+    /// What waits for all peers of the shard, what is gathered here included.
+    fn shard_waits(&self) -> usize {
+        self.shard_waiting + self.gathered.len()
+    }
+
+    /// How much may wait for a peer until it is waited for: nothing, when the shard has little room.
+    pub(crate) fn low(&self) -> usize {
+        let pressed = self.shard_waits() > self.shard_max / 2;
+        #[cfg(test)]
+        let pressed = pressed && !Bug::ShardUnpressed.is_planted();
+        if pressed { 0 } else { self.low }
+    }
+
+    /// What waits for one peer of the shard has changed; says what waits for all of them now.
+    pub(crate) fn shift(&mut self, before: usize, after: usize) -> usize {
+        self.shard_waiting = self.shard_waiting - before + after;
+        self.shard_waiting
+    }
+
+    /// How many messages this call has not been able to send.
+    pub(crate) fn refused(&self) -> u32 {
+        self.refused
     }
 
     /// Whether anything sent now can still arrive.
@@ -186,7 +228,7 @@ impl Slate {
             return self.queue(outlet, Piece::Own(message));
         }
         let sent = outlet.send(message);
-        sent == message.len() || self.stem(outlet, Piece::Own(&message[sent..]))
+        sent == message.len() || self.stem(outlet, Piece::Own(message), sent)
     }
 
     /// The same with a message that is kept by reference for as long as it waits. There is never a reason to wait for
@@ -196,27 +238,44 @@ impl Slate {
             return self.queue(outlet, Piece::Shared(message, 0));
         }
         let sent = outlet.send(message);
-        sent == message.len() || self.stem(outlet, Piece::Shared(message, sent))
+        sent == message.len() || self.stem(outlet, Piece::Shared(message, 0), sent)
     }
 
-    /// The socket did not take all of a message: keeps the rest.
+    /// The socket took `sent` bytes of a message, which are not all: keeps the rest.
     #[cold]
-    fn stem(&mut self, outlet: &mut dyn Outlet, rest: Piece<'_>) -> bool {
+    fn stem(&mut self, outlet: &mut dyn Outlet, message: Piece<'_>, sent: usize) -> bool {
         self.block(outlet);
-        self.queue(outlet, rest)
+        self.keep(outlet, message.skip(sent), sent > 0)
     }
 
     fn queue(&mut self, outlet: &mut dyn Outlet, mut message: Piece<'_>) -> bool {
+        let mut torn = false;
         if message.bytes().len() > self.room() {
             // Gathered bytes may be in the way only because nobody has tried to send them yet.
             self.flush(outlet);
             if matches!(self.state, OutputState::Open) && message.bytes().len() > self.room() {
-                message = message.skip(self.push_out(outlet, message.bytes()));
+                let sent = self.push_out(outlet, message.bytes());
+                (message, torn) = (message.skip(sent), sent > 0);
             }
         }
+        self.keep(outlet, message, torn)
+    }
+
+    /// Keeps what the socket has not taken of a message, which is `torn` if that is a part of it, if there is room.
+    fn keep(&mut self, outlet: &mut dyn Outlet, message: Piece<'_>, torn: bool) -> bool {
         if self.is_open() && message.bytes().len() > self.room() {
-            self.state = OutputState::Overflown;
-            self.marks |= DETAINED;
+            match self.overflow {
+                Overflow::Pause => {}
+                Overflow::Refuse if !torn => {
+                    self.marks |= REFUSED;
+                    self.refused += 1;
+                    return false;
+                }
+                Overflow::Refuse | Overflow::Close => {
+                    self.state = OutputState::Overflown;
+                    self.marks |= DETAINED;
+                }
+            }
         }
         if self.is_open() {
             self.gather(outlet, message);
@@ -301,8 +360,13 @@ mod tests {
         }
     }
 
+    fn limits(overflow: Overflow) -> Limits {
+        Limits { output_max: 100, output_low: Some(50), overflow, ..Limits::default() }
+    }
+
     fn run(room: usize, queued: usize, act: impl FnOnce(&mut Slate, &mut Pipe)) -> (Pipe, Vec<u8>, OutputState) {
-        let (mut pipe, mut slate) = (Pipe { taken: Vec::new(), room, calls: 0 }, Slate::new(0, 100, 50));
+        let (mut pipe, mut slate) =
+            (Pipe { taken: Vec::new(), room, calls: 0 }, Slate::new(0, &limits(Overflow::Close)));
         slate.prepare(OutputState::Open, queued, false);
         act(&mut slate, &mut pipe);
         let untouched = slate.waiting() == 0 && slate.state == OutputState::Open;
@@ -370,6 +434,28 @@ mod tests {
             assert!(!slate.send(pipe, &[2; 41], true), "60 + 41 is more than 100");
         });
         assert_eq!((gathered, state), (vec![1; 60], OutputState::Overflown));
+    }
+
+    /// The same with a policy, on a shard where 30 bytes of 100 are taken by others.
+    fn keep(overflow: Overflow, sizes: &[usize]) -> (Vec<bool>, usize, OutputState, u32) {
+        let mut pipe = Pipe { taken: Vec::new(), room: 20, calls: 0 };
+        let mut slate = Slate::new(0, &Limits { output_max_shard: Some(100), ..limits(overflow) });
+        assert_eq!((slate.room(), slate.low()), (100, 50));
+        slate.shift(0, 60);
+        assert_eq!((slate.shift(60, 30), slate.room()), (30, 70));
+        let taken = sizes.iter().map(|&size| slate.send(&mut pipe, &vec![1; size], true)).collect();
+        assert!(slate.low() == if slate.shard_waits() > 50 { 0 } else { 50 });
+        (taken, slate.waiting(), slate.state, slate.refused())
+    }
+
+    #[test]
+    fn a_message_that_finds_no_room_is_refused_or_taken_or_ends_the_connection() {
+        let (yes, no) = (true, false);
+        let blocked = OutputState::Blocked;
+        assert_eq!(keep(Overflow::Close, &[50, 41]), (vec![yes, no], 30, OutputState::Overflown, 0));
+        assert_eq!(keep(Overflow::Refuse, &[50, 41, 40, 1]), (vec![yes, no, yes, no], 70, blocked, 2));
+        assert_eq!(keep(Overflow::Pause, &[50, 41, 200]), (vec![yes; 3], 271, blocked, 0));
+        assert_eq!(keep(Overflow::Refuse, &[91]), (vec![no], 0, OutputState::Overflown, 0), "20 of them have gone");
     }
 
     #[test]

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 
 use crate::histogram::{Histogram, Recorder};
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, Refusal};
 use crate::slab::Key;
 
 const REASONS: usize = CloseReason::ALL.len();
+const REFUSALS: usize = Refusal::ALL.len();
 
 /// What one shard counts. Only its own thread writes, so that adding is a load and a store, without a locked instruction;
 /// a reader sees each number whole, but not all of them at one moment.
@@ -27,6 +28,10 @@ pub(crate) struct Counters {
     accept_pauses: AtomicU64,
     panics: AtomicU64,
     deaths: AtomicU64,
+    refused_messages: AtomicU64,
+    turned_away: [AtomicU64; REFUSALS],
+    /// Not a sum, but what holds now.
+    output_waiting: AtomicU64,
     /// What it is doing, for whoever watches.
     doing: AtomicU64,
     /// Counted by whoever watches.
@@ -97,6 +102,10 @@ impl Counters {
 
     pub(crate) fn closed(&self, reason: CloseReason) {
         add(&self.closed[reason.index()], 1);
+    }
+
+    pub(crate) fn turned_away(&self, why: Refusal) {
+        add(&self.turned_away[why as usize], 1);
     }
 
     #[inline]
@@ -177,12 +186,22 @@ impl Counters {
         add(&self.deaths, 1);
     }
 
+    pub(crate) fn refused_messages(&self, count: u32) {
+        add(&self.refused_messages, count.into());
+    }
+
+    /// So many bytes of output wait now.
+    pub(crate) fn output_waits(&self, bytes: usize) {
+        self.output_waiting.store(bytes as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn snapshot(&self) -> ShardStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // Ends before beginnings, so that `open` cannot fall below zero when a connection ends between two loads.
         let closed = std::array::from_fn(|index| read(&self.closed[index]));
         ShardStats {
             closed,
+            turned_away: std::array::from_fn(|index| read(&self.turned_away[index])),
             accepted: read(&self.accepted),
             connects: read(&self.connects),
             bytes_in: read(&self.bytes_in),
@@ -193,6 +212,8 @@ impl Counters {
             accept_pauses: read(&self.accept_pauses),
             panics: read(&self.panics),
             deaths: read(&self.deaths),
+            refused_messages: read(&self.refused_messages),
+            output_waiting: read(&self.output_waiting),
             stalls: read(&self.stalls),
             turn_time: self.timings().map(|timings| timings.turns.snapshot()),
             handler_time: self.timings().map(|timings| timings.calls.snapshot()),
@@ -227,6 +248,11 @@ pub struct ShardStats {
     /// How often its loop has died, of an error of epoll_wait(2) or a panic outside of the handler's functions; what becomes
     /// of it then is [`shard_death`](crate::Builder::shard_death)'s.
     pub deaths: u64,
+    /// Messages that were not taken, because there was no room for them and [`overflow`](crate::Builder::overflow) is
+    /// [`Refuse`](crate::Overflow::Refuse).
+    pub refused_messages: u64,
+    /// Bytes of output that wait now for peers to take them: what [`output_max_shard`](crate::Builder::output_max_shard) limits.
+    pub output_waiting: u64,
     /// How often the [`watchdog`](crate::Builder::watchdog) has found it held up; zero without one.
     pub stalls: u64,
     /// How long its turns took: from the moment at which epoll_wait(2) returned to the end of all that it led to. A connection
@@ -236,6 +262,7 @@ pub struct ShardStats {
     /// without [`histograms`](crate::Builder::histograms).
     pub handler_time: Option<Histogram>,
     closed: [u64; REASONS],
+    turned_away: [u64; REFUSALS],
 }
 
 impl ShardStats {
@@ -249,6 +276,12 @@ impl ShardStats {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.closed(CloseReason::Refused)
+    }
+
+    /// Connections that this limit has kept out: a part of those [refused](ShardStats::refused).
+    #[must_use]
+    pub fn turned_away(&self, by: Refusal) -> u64 {
+        self.turned_away[by as usize]
     }
 
     /// Connections that were called from here and failed to connect.
@@ -281,6 +314,8 @@ impl ShardStats {
         self.accept_pauses += other.accept_pauses;
         self.panics += other.panics;
         self.deaths += other.deaths;
+        self.refused_messages += other.refused_messages;
+        self.output_waiting += other.output_waiting;
         self.stalls += other.stalls;
         for (sum, time) in [(&mut self.turn_time, &other.turn_time), (&mut self.handler_time, &other.handler_time)] {
             match (sum.as_mut(), time) {
@@ -289,6 +324,7 @@ impl ShardStats {
                 (Some(_), None) => {}
             }
         }
+        self.turned_away.iter_mut().zip(other.turned_away).for_each(|(sum, count)| *sum += count);
         self.closed.iter_mut().zip(other.closed).for_each(|(sum, count)| *sum += count);
     }
 }
@@ -311,7 +347,8 @@ impl fmt::Display for ShardStats {
             write!(f, ", {} {}", self.closed(reason), reason.name())?;
         }
         let (pauses, panics) = ((self.accept_pauses, "accept pauses"), (self.panics, "panics"));
-        for (count, what) in [pauses, panics, (self.deaths, "deaths"), (self.stalls, "stalls")] {
+        let refused = (self.refused_messages, "messages refused");
+        for (count, what) in [pauses, panics, (self.deaths, "deaths"), (self.stalls, "stalls"), refused] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
             }

@@ -86,7 +86,9 @@ impl<H: Handler> TestClient<H> {
         TestClient::connect_to(&Server::builder(), handler)
     }
 
-    /// The same with the limits of this server: `input_max`, `output_max`, `output_low`, `read_budget`, `idle_timeout`.
+    /// The same with the limits of this server: `input_max`, `output_max`, `output_low`,
+    /// `output_max_shard`, `overflow`, `read_budget`, `idle_timeout`,
+    /// `first_message_timeout`, `write_timeout`.
     pub fn connect_to(server: &Builder, handler: H) -> TestClient<H> {
         let limits = server.limits();
         let address = Peer::from(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
@@ -95,10 +97,12 @@ impl<H: Handler> TestClient<H> {
             counters: Counters::default(),
             limits: Limits { output_low: Some(limits.output_low()), ..limits },
             buffer: vec![0; limits.read_budget],
-            slate: Slate::new(0, limits.output_max, limits.output_low()),
+            slate: Slate::new(0, &limits),
             now: 0,
         };
-        let connection = Some(Connection::new(MemoryStream, address, 0));
+        let mut connection = Connection::new(MemoryStream, address, 0);
+        connection.expect_message(&limits);
+        let connection = Some(connection);
         let mut client = TestClient { handler, connection, session: None, closed: None, desk };
         let answer = client.with(|handler, connection, _, turn| {
             connection.hand(turn, KEY, None, |client| handler.handle_incoming(client, &address))

@@ -10,7 +10,7 @@ use crate::handler::Handler;
 use crate::histogram::Recorder;
 use crate::kernel::{Event, Kernel};
 use crate::peer::Peer;
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, Refusal};
 use crate::shard::Shard;
 use crate::slab::Key;
 use crate::socket::Line;
@@ -59,6 +59,11 @@ impl<H: Handler> Handler for Timed<H> {
 
     fn handle_incoming(&mut self, client: &mut Client<'_>, address: &Peer) -> Option<H::Session> {
         self.call(|handler| handler.handle_incoming(client, address))
+    }
+
+    fn handle_refused(&mut self, address: &Peer, why: Refusal) -> &[u8] {
+        let _call = Call { recorder: &self.timings.calls, begun_at: Instant::now() };
+        self.whole.handle_refused(address, why)
     }
 
     fn handle_readable(&mut self, client: &mut Client<'_>, session: &mut H::Session) -> bool {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::client::ClientId;
 use crate::error::Error;
 use crate::peer::Peer;
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, Refusal};
 
 #[cfg(feature = "tracing")]
 const TARGET: &str = "esockets";
@@ -121,14 +121,14 @@ impl Told {
         }
     }
 
-    /// There was no seat: told of the first, the second, the fourth and so on.
+    /// A limit has kept somebody out: told of the first, the second, the fourth and so on.
     #[inline]
-    pub(crate) fn refused(&mut self, peer: &Peer) {
+    pub(crate) fn refused(&mut self, peer: &Peer, why: Refusal) {
         #[cfg(feature = "tracing")]
         {
             self.refused += 1;
             if self.refused.is_power_of_two() {
-                tracing::warn!(target: TARGET, %peer, refused = self.refused, "connections refused");
+                tracing::warn!(target: TARGET, %peer, limit = why.name(), refused = self.refused, "connections refused");
             }
         }
     }

@@ -3,13 +3,12 @@
 mod support;
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use esockets::{CloseReason, Server};
-use socket2::{Domain, Socket, Type};
 use support::{
-    Order, PATIENCE, Script, builder, bytes, connect, connect_many, converse, expect, expect_end, wait_until,
+    Order, Script, builder, bytes, connect, connect_from, connect_many, converse, expect, expect_end, wait_until,
 };
 
 const FAREWELL: usize = 100_000;
@@ -101,16 +100,6 @@ fn who_was_refused_leaves_no_seat_taken() {
     let seated = connect_many(&server, 3);
     seated.iter().for_each(|stream| converse(stream, 1, 100, || 100));
     assert_eq!(script.log.stop_and_check(server).total.accepted, 23);
-}
-
-/// A connection from another address of this machine.
-fn connect_from(source: [u8; 4], address: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
-    socket.connect(&address.into()).unwrap();
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
 }
 
 #[test]

@@ -31,6 +31,7 @@ const STOREYS: &[&str] = &[
     "listeners",
     "config",
     "seats",
+    "pace",
     "kernel",
     "slate",
     "client",

@@ -83,11 +83,14 @@ impl<S> Connection<S> {
             // It was connected, and has been reset since: what came in between is still shown.
             Err(error) if matches!(error.raw_os_error(), Some(libc::ECONNRESET | libc::EPIPE)) => {
                 self.clear(CONNECTING);
-                self.cut(CloseReason::Reset);
+                self.cut(turn, CloseReason::Reset);
             }
             Err(error) => return Err(CloseReason::of_attempt(&error)),
         }
         self.active_at = turn.now;
+        if self.queued() > 0 {
+            self.begin_to_wait(turn.limits);
+        }
         Ok(true)
     }
 }

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(test)]
 use super::READABLE;
 use super::{
-    ARMED, BLOCKED, CONNECTING, CUT, Connection, EOF, PAUSED, PRESSED, RESUMED, SHUTS, TIMER, TIMER_NEW, Turn,
+    ARMED, BLOCKED, CONNECTING, CUT, Connection, EOF, FIRST, PAUSED, PRESSED, RESUMED, SHUTS, TIMER, TIMER_NEW, Turn,
 };
 use crate::buffer::Buffer;
 use crate::client::Client;
@@ -102,6 +102,7 @@ impl<S> Connection<S> {
         let mut client = Client::new(input, key, &self.address, &mut line, turn.slate);
         let result = catch_unwind(AssertUnwindSafe(|| act(&mut client)));
         let (rest, broken) = (client.input_left(), line.broken);
+        self.consumed(input.len() - rest);
         let stirred = turn.counters.bytes_out() != bytes_out;
         #[cfg(test)]
         let stirred = Bug::IdleEarly.instead(stirred, false);
@@ -201,13 +202,16 @@ impl<S> Connection<S> {
         if turn.slate.has(slate::ABORT) {
             return Err(CloseReason::Aborted);
         }
+        if turn.slate.has(slate::REFUSED) {
+            turn.counters.refused_messages(turn.slate.refused());
+        }
         self.grant(turn.slate);
         self.send_gathered(turn, before);
         if turn.slate.state() == OutputState::Overflown {
             return Err(CloseReason::OutputFull);
         }
         if let Some(reason) = broken {
-            self.cut(reason);
+            self.cut(turn, reason);
         }
         self.tidy_spill();
         self.shut_when_flushed(turn);
@@ -230,7 +234,7 @@ impl<S> Connection<S> {
         if slate.has(slate::TIMER) {
             self.start_timer(slate.timeout_ticks);
         } else if slate.has(slate::NO_TIMER) {
-            self.clear(TIMER | TIMER_NEW);
+            self.clear(TIMER | TIMER_NEW | FIRST);
         }
         if slate.has(slate::FINISH) {
             self.set(SHUTS);
@@ -262,7 +266,7 @@ impl<S> Connection<S> {
         turn.slate.give_back(gathered);
     }
 
-    fn keep_output<K: Kernel>(&mut self, turn: &Turn<'_, K>, gathered: &mut Queue) {
+    fn keep_output<K: Kernel>(&mut self, turn: &mut Turn<'_, K>, gathered: &mut Queue) {
         if gathered.is_empty() || self.has(CUT) {
             return;
         }
@@ -271,12 +275,17 @@ impl<S> Connection<S> {
             return;
         }
         let output = &mut self.spill.get_or_insert_default().output;
+        let before = output.len();
         output.append(gathered);
-        let low = turn.limits.output_low();
+        turn.shift(before, output.len());
+        let low = turn.slate.low();
         #[cfg(test)]
         let low = Bug::WritableAlways.instead(low, 0);
         if output.len() > low {
             self.set(PRESSED);
+        }
+        if before == 0 {
+            self.begin_to_wait(turn.limits);
         }
     }
 
@@ -301,7 +310,10 @@ impl<S> Connection<S> {
             return Ok(());
         }
         let mut output = std::mem::take(&mut self.spill.get_or_insert_default().output);
+        let before = output.len();
         self.send_all(turn, &mut output);
+        let left = if self.has(CUT) { 0 } else { output.len() };
+        turn.shift(before, left);
         if !self.has(CUT) {
             self.spill.get_or_insert_default().output = output;
         }
@@ -334,9 +346,12 @@ impl<S> Connection<S> {
         let broken = line.broken;
         if sent > 0 {
             self.active_at = turn.now;
+            if let Some(spill) = &mut self.spill {
+                spill.progress.moved(turn.now);
+            }
         }
         if let Some(reason) = broken {
-            self.cut(reason);
+            self.cut(turn, reason);
         } else if sent < bytes.len() {
             self.set(BLOCKED);
         }

@@ -6,6 +6,7 @@ mod parting;
 #[cfg(test)]
 mod seen;
 mod timers;
+mod waiting;
 
 pub(crate) use hand::{drop_panic, panicked};
 
@@ -26,6 +27,7 @@ use crate::slab::Key;
 use crate::slate::Slate;
 use crate::stats::Counters;
 use crate::wheel::ticks;
+use waiting::Progress;
 
 /// A connection at rest is this and nothing more: it owns no buffer.
 pub(crate) struct Connection<S> {
@@ -45,6 +47,7 @@ pub(crate) struct Connection<S> {
 struct Spill {
     input: Buffer,
     output: Queue,
+    progress: Progress,
 }
 
 /// What a connection needs of its shard while it is served.
@@ -60,6 +63,14 @@ pub(crate) struct Turn<'a, K: Kernel> {
     pub(crate) plain_read: usize,
     /// The present tick, if anyone needs it: read only when there are timers.
     pub(crate) now: u32,
+}
+
+impl<K: Kernel> Turn<'_, K> {
+    /// What waits for a peer has changed from one length to another.
+    #[inline]
+    fn shift(&mut self, before: usize, after: usize) {
+        self.counters.output_waits(self.slate.shift(before, after));
+    }
 }
 
 /// What is to become of a connection after its turn.
@@ -124,6 +135,10 @@ const STILLBORN: u32 = 1 << 17;
 /// The handler has said all that it will; and the peer knows.
 const SHUTS: u32 = 1 << 18;
 const SHUT: u32 = 1 << 19;
+/// Its first message is awaited, and its timer is the deadline.
+const FIRST: u32 = 1 << 20;
+/// Something has begun to wait to be sent, and nobody has asked yet what time it is.
+const STALLS: u32 = 1 << 21;
 /// The first bit of the [index](CloseReason::index) of the reason why it ends. Only while `FINISHING` or `CUT`.
 const ENDING: u32 = 24;
 
@@ -244,8 +259,8 @@ impl<S> Connection<S> {
     }
 
     /// Decides that it ends at its next turn, whatever is queued: it was found broken while it was not being served.
-    pub(crate) fn end_now(&mut self, reason: CloseReason) {
-        self.cut(reason);
+    pub(crate) fn end_now<K: Kernel>(&mut self, turn: &mut Turn<'_, K>, reason: CloseReason) {
+        self.cut(turn, reason);
         self.set(FINISHING);
     }
 
@@ -261,6 +276,18 @@ impl<S> Connection<S> {
     /// Whether something that was sent never reached the kernel: an orderly end would pass off the rest as the whole.
     pub(crate) fn lost_output(&self) -> bool {
         self.has(CUT) || self.queued() > 0
+    }
+
+    /// It is closed, and what waits for its peer goes with it.
+    #[inline]
+    pub(crate) fn forget_output<K: Kernel>(&self, turn: &mut Turn<'_, K>) {
+        #[cfg(test)]
+        if Bug::OutputLeaks.is_planted() {
+            return;
+        }
+        if self.spill.is_some() {
+            turn.shift(self.queued(), 0);
+        }
     }
 
     pub(crate) fn is_finishing(&self) -> bool {
@@ -330,7 +357,10 @@ impl<S> Connection<S> {
     {
         let Some(session) = session else { return Ok(()) };
         self.set(READABLE);
-        self.serve_plainly(handler, session, turn, key).map(|_| ())
+        let bytes_in = turn.counters.bytes_in();
+        self.serve_plainly(handler, session, turn, key)?;
+        self.consumed((turn.counters.bytes_in() - bytes_in) as usize - self.left_over());
+        Ok(())
     }
 }
 
@@ -505,12 +535,16 @@ impl<S> Connection<S> {
             #[cfg(test)]
             let calls = Bug::ShardLate.instead(calls, false);
             if calls {
-                return Ok(self.call_shard(turn.limits.output_low()));
+                return Ok(self.call_shard(turn.slate.low()));
             }
             let Some(session) = session.as_mut().filter(|_| !self.has(FINISHING)) else { return self.finish(turn) };
-            let low = turn.limits.output_low();
+            let low = turn.slate.low();
             #[cfg(test)]
             let low = Bug::WritableEarly.instead(low, low.max(turn.limits.output_max / 4 * 3));
+            if !self.has(PRESSED) && self.queued() > low {
+                // Its shard has come to have little room.
+                self.set(PRESSED);
+            }
             if self.has(PRESSED) && self.queued() <= low {
                 self.clear(PRESSED);
                 #[cfg(test)]
@@ -625,7 +659,7 @@ impl<S> Connection<S> {
             };
         }
         // An answer as long as its question must fit, so no longer question is taken than there is room for.
-        let output_room = turn.limits.output_max - queued;
+        let output_room = turn.limits.output_max.saturating_sub(queued);
         #[cfg(test)]
         let output_room = Bug::OutputRoom.instead(output_room, turn.limits.output_max);
         let size = turn.buffer.len().min(*budget).min(input_room).min(output_room);
@@ -705,7 +739,10 @@ impl<S> Connection<S> {
     }
 
     /// Nothing can be sent any more. What came in before that is still there and is shown to the handler first.
-    fn cut(&mut self, reason: CloseReason) {
+    fn cut<K>(&mut self, turn: &mut Turn<'_, K>, reason: CloseReason)
+    where
+        K: Kernel,
+    {
         if !self.has(CUT) {
             // Sending found the error, so a later read may find only the end: the reason is kept from here.
             self.set_ending(reason);
@@ -713,6 +750,7 @@ impl<S> Connection<S> {
         self.set(CUT | READABLE | ENDED);
         self.clear(BLOCKED | PRESSED);
         if let Some(spill) = &mut self.spill {
+            turn.shift(spill.output.len(), 0);
             spill.output = Queue::default();
         }
         self.tidy_spill();

@@ -1,6 +1,9 @@
 //! A connection's timers: its own, its idle time, and the deadlines of its end.
 
-use super::{CONNECTING, CUT, Connection, FINISHING, FLUSH_TICKS, LINGERING, Next, STILLBORN, TIMER, TIMER_NEW, Turn};
+use super::{
+    CONNECTING, CUT, Connection, FINISHING, FIRST, FLUSH_TICKS, LINGERING, Next, STALLS, STILLBORN, TIMER, TIMER_NEW,
+    Turn,
+};
 use crate::config::Limits;
 use crate::handler::Handler;
 use crate::kernel::Kernel;
@@ -15,17 +18,21 @@ impl<S> Connection<S> {
         #[cfg(test)]
         let ticks = Bug::LingerLate.instead(ticks, if self.has(LINGERING) { 2 * ticks } else { ticks });
         self.due_at = ticks;
+        self.clear(FIRST);
         self.set(TIMER | TIMER_NEW);
     }
 
     /// Whether a timer was set that does not count yet.
     #[inline]
     pub(crate) fn has_new_timer(&self) -> bool {
-        self.has(TIMER_NEW)
+        self.has(TIMER_NEW | STALLS)
     }
 
     /// Lets a new timer count from `now` on.
     pub(crate) fn begin_timer(&mut self, now: u32) {
+        if self.has(STALLS) {
+            self.waits_since(now);
+        }
         if self.has(TIMER_NEW) {
             self.clear(TIMER_NEW);
             // One more, because part of the present tick is over: a timer may be late, but never early.
@@ -42,14 +49,19 @@ impl<S> Connection<S> {
         }
     }
 
+    fn idle_at(&self, now: u32, limits: &Limits) -> Option<u32> {
+        // While it connects it is not idle, but may be soon: it is looked at again by then.
+        let active_at = if self.has(CONNECTING) { now } else { self.active_at };
+        limits.idle_timeout.map(|timeout| active_at.wrapping_add(ticks(timeout) + 1))
+    }
+
+    fn is_due<K: Kernel>(at: Option<u32>, turn: &Turn<'_, K>) -> bool {
+        at.is_some_and(|at| at.wrapping_sub(turn.now).cast_signed() <= 0)
+    }
+
     /// In how many ticks from `now` it has to be looked at; zero if it is due.
     pub(crate) fn ticks_left(&self, now: u32, limits: &Limits) -> Option<u32> {
         let own = self.has(TIMER).then_some(self.due_at);
-        let idle = limits.idle_timeout.map(|timeout| {
-            // While it connects it is not idle, but may be soon: it is looked at again by then.
-            let active_at = if self.has(CONNECTING) { now } else { self.active_at };
-            active_at.wrapping_add(ticks(timeout) + 1)
-        });
         let attempt = (self.has(CONNECTING) && !self.has(STILLBORN)).then_some(self.active_at);
         let left = |due: u32| due.wrapping_sub(now).cast_signed().max(0).cast_unsigned();
         if self.has(FINISHING) && !self.has(LINGERING) {
@@ -58,7 +70,9 @@ impl<S> Connection<S> {
             let flush_ticks = Bug::FlushLate.instead(flush_ticks, 3 * FLUSH_TICKS);
             return Some(left(self.active_at.wrapping_add(flush_ticks)));
         }
-        own.into_iter().chain(attempt).chain(idle.filter(|_| !self.has(FINISHING))).map(left).min()
+        let stalls = self.stalls_at(limits);
+        let idle = self.idle_at(now, limits).filter(|_| !self.has(FINISHING));
+        own.into_iter().chain(attempt).chain(stalls).chain(idle).map(left).min()
     }
 
     /// Its end has taken too long, or nearly.
@@ -95,18 +109,26 @@ impl<S> Connection<S> {
         H: Handler,
     {
         let Some(session) = session.as_mut().filter(|_| !self.has(FINISHING)) else { return self.give_up(turn) };
-        let own = self.has(TIMER) && self.due_at.wrapping_sub(turn.now).cast_signed() <= 0;
+        let own = Self::is_due(self.has(TIMER).then_some(self.due_at), turn);
         if !own && self.has(CONNECTING) {
             return Next::Close(CloseReason::ConnectTimedOut);
         }
+        if Self::is_due(self.stalls_at(turn.limits), turn) {
+            let next = self.look_whether_it_stalls(turn);
+            if next != Next::Rest || !own && !Self::is_due(self.idle_at(turn.now, turn.limits), turn) {
+                return next;
+            }
+        }
+        let first = own && self.has(FIRST);
         if own {
-            self.clear(TIMER);
+            self.clear(TIMER | FIRST);
         } else {
             self.active_at = turn.now;
         }
         match self.hand(turn, key, None, |client| handler.handle_timeout(client, session)) {
             Err(reason) => return Next::Close(reason),
             Ok(true) => {}
+            Ok(false) if first => self.end(CloseReason::FirstMessageTimedOut),
             Ok(false) if own => self.end(CloseReason::Expired),
             // Nothing moved for the whole time, so what is still queued will not move either.
             Ok(false) if self.queued() > 0 => return Next::Close(CloseReason::Idle),

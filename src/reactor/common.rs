@@ -1,9 +1,12 @@
-//! What the shards of a server share: two requests to end, and the seats.
+//! What the shards of a server share: two requests to end, the seats, and the pace at which they are taken.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::pace::Pace;
+use crate::peer::Peer;
+use crate::reason::Refusal;
 use crate::seats::Seats;
 
 #[derive(Debug)]
@@ -11,6 +14,7 @@ pub(crate) struct Common {
     drain: Request,
     stop: Request,
     pub(super) seats: Seats,
+    pace: Option<Pace>,
 }
 
 /// Asks all shards for something that may take so long.
@@ -36,7 +40,21 @@ impl Request {
 
 impl Common {
     pub(crate) fn new(config: &Config) -> Common {
-        Common { drain: Request::default(), stop: Request::default(), seats: Seats::new(config) }
+        Common {
+            drain: Request::default(),
+            stop: Request::default(),
+            seats: Seats::new(config),
+            pace: Pace::new(config),
+        }
+    }
+
+    /// Takes a seat for somebody who comes at this moment, which is asked for only if it counts.
+    #[inline]
+    pub(super) fn admit(&self, peer: &Peer, now: impl FnOnce() -> Duration) -> Result<(), Refusal> {
+        if let Some(pace) = &self.pace {
+            pace.take(peer, now())?;
+        }
+        self.seats.take(peer)
     }
 
     /// Asks all shards to accept nobody any more, and to stop when all have gone, or after `timeout`.

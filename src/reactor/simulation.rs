@@ -11,6 +11,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use super::*;
+use crate::config::Overflow;
 use crate::mailbox::mailbox;
 use hostile::{Hostile, Manners};
 use meddler::Meddler;
@@ -66,6 +67,8 @@ fn simulate(seed: u64, tracing: bool) {
         input_max: config.limits.input_max as u64,
         idle: config.limits.idle_timeout.is_some(),
         calls: dice.pick(&[0, 0, 3, 20]),
+        overflow: config.limits.overflow,
+        first: config.limits.first_message_timeout,
     };
     let driven = dice.chance(2);
     if tracing {
@@ -88,7 +91,7 @@ fn simulate(seed: u64, tracing: bool) {
         world: World::new(dice, temper, config.clone(), tracing),
     };
     let world = Rc::clone(&meddler.world);
-    let handler = Hostile { world: Rc::clone(&world), dice: handler_dice, manners, caller: None };
+    let handler = Hostile { world: Rc::clone(&world), dice: handler_dice, manners, caller: None, farewell: Vec::new() };
     let meddler = Rc::new(RefCell::new(meddler));
     let hook = Rc::clone(&meddler);
     let kernel = Simulated {
@@ -115,6 +118,10 @@ fn config(dice: &mut Dice) -> Config {
         output_low: dice.chance(2).then(|| dice.below(output_max as u64) as usize),
         read_budget: dice.pick(&[1, 30, 1_000, 64 << 10]),
         idle_timeout: dice.chance(3).then(|| Duration::from_millis(dice.up_to(20_000))),
+        first_message_timeout: dice.chance(4).then(|| Duration::from_millis(dice.up_to(5_000))),
+        write_timeout: dice.chance(3).then(|| Duration::from_millis(dice.up_to(20_000))),
+        output_max_shard: dice.chance(3).then(|| dice.pick(&[2, 100, 3_000, 100_000])),
+        overflow: dice.pick(&[Overflow::Close, Overflow::Close, Overflow::Refuse, Overflow::Pause]),
     };
     Config {
         limits,
@@ -124,6 +131,7 @@ fn config(dice: &mut Dice) -> Config {
         accept_budget: dice.pick(&[1, 3, 64]),
         connections_max: dice.chance(4).then(|| dice.up_to(6) as usize),
         connections_per_address: dice.chance(4).then(|| dice.up_to(6) as usize),
+        accept_rate_per_address: dice.chance(4).then(|| dice.pick(&[1, 2, 5])),
         selector: if dice.chance(5) { Selector::Spin(Duration::from_micros(dice.up_to(30))) } else { Selector::Epoll },
         stop_timeout: Duration::from_millis(dice.pick(&[0, 20, 3_000, 40_000])),
         ..Config::default()
@@ -189,6 +197,7 @@ fn finishing_keys(reactor: &mut Subject) -> Vec<Key> {
 fn look_about(reactor: &mut Subject, world: &SharedWorld) {
     let world = &mut *world.borrow_mut();
     let (resting, limits) = (reactor.ready.is_empty(), reactor.desk.limits);
+    let walls = limits.overflow != Overflow::Pause;
     for n in 0..world.wires.len() {
         let wire = &world.wires[n];
         let Some(key) = wire.key.filter(|_| !wire.closed) else { continue };
@@ -204,7 +213,7 @@ fn look_about(reactor: &mut Subject, world: &SharedWorld) {
             (resting && wire.failed && (connection.reads() || connection.is_finishing()), "lives on after an error"),
             (live && wire.read != account.shown, "was not shown what was read"),
             (left > limits.input_max, "keeps more input than is allowed"),
-            (queued > limits.output_max, "keeps more output than is allowed"),
+            (queued > limits.output_max && walls, "keeps more output than is allowed"),
             (live && account.shown - account.consumed != left as u64, "keeps something else than was left"),
             (live && !account.broken && account.sent != wire.taken + queued as u64, "lost output"),
         ];
@@ -213,6 +222,19 @@ fn look_about(reactor: &mut Subject, world: &SharedWorld) {
                 .fail(format!("{n} {what}: readable {readable}, writable {writable}, {left} left, {queued} queued"));
         }
     }
+    check_waiting(reactor, world);
+}
+
+/// What waits for all peers together is known, and no more than it may be.
+fn check_waiting(reactor: &mut Subject, world: &mut World) {
+    let keys: Vec<Key> = (0..reactor.table.slots()).filter_map(|slot| reactor.table.key_at(slot)).collect();
+    let queued = |key: Key| reactor.table.find(key).map(|resident| resident.connection.spilled().1);
+    let waits: usize = keys.into_iter().filter_map(queued).sum();
+    let limits = &reactor.desk.limits;
+    let told = reactor.desk.counters.snapshot().output_waiting;
+    world.expect(told == waits as u64, || format!("{waits} bytes wait, and {told} are said to"));
+    let most = limits.output_max_shard.filter(|_| limits.overflow != Overflow::Pause);
+    world.expect(most.is_none_or(|most| waits <= most), || format!("{waits} bytes wait, where {most:?} may"));
 }
 
 /// Nothing is left of anything.
@@ -238,5 +260,6 @@ fn check_end(reactor: &Subject, world: &SharedWorld) {
     world.expect(told <= stats.closed_total(), || format!("{told} told, {} closed", stats.closed_total()));
     world.expect(stats.bytes_in == read, || format!("{} counted of {read} read", stats.bytes_in));
     world.expect(stats.bytes_out == taken, || format!("{} counted of {taken} taken", stats.bytes_out));
+    world.expect(stats.output_waiting == 0, || format!("{} bytes wait for nobody", stats.output_waiting));
     world.expect(stats.panics == panics, || format!("{} panics counted of {panics}", stats.panics));
 }

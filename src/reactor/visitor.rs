@@ -70,7 +70,7 @@ impl<K: Kernel, Session> Visitor<'_, K, Session> {
             Ok(true) => {}
             Ok(false) => connection.end(CloseReason::Finished),
             // It is closed in its next turn, which finds the reason.
-            Err(reason) => connection.end_now(reason),
+            Err(reason) => connection.end_now(&mut self.desk.turn(), reason),
         }
         // It is granted already.
         self.desk.slate.take_call();

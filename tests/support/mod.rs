@@ -51,6 +51,14 @@ pub(crate) fn connect_narrow(address: SocketAddr) -> TcpStream {
     patient(socket.into())
 }
 
+/// A connection from another address of this machine.
+pub(crate) fn connect_from(source: [u8; 4], address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    patient(socket.into())
+}
+
 /// A question and its answer, and the end from this side.
 pub(crate) fn ask(mut stream: &TcpStream, key: u64) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;

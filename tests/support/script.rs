@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use esockets::{Client, ClientId, CloseReason, Handler, Peer, Server, Shard, Stats};
+use esockets::{Client, ClientId, CloseReason, Handler, Peer, Refusal, Server, Shard, Stats};
 
 use super::wait_until;
 
@@ -52,6 +52,7 @@ pub(crate) struct Script {
     writable: Act,
     eof: Act,
     timeout: Act,
+    farewell: &'static [u8],
     pub(crate) log: Log,
 }
 
@@ -73,6 +74,7 @@ impl Script {
             writable: Arc::new(|_| true),
             eof: Arc::new(|_| false),
             timeout: Arc::new(|_| false),
+            farewell: b"",
             log: Log::default(),
         }
     }
@@ -102,6 +104,12 @@ impl Script {
         self
     }
 
+    /// What those hear whom a limit keeps out. At "panic" it panics.
+    pub(crate) fn farewell(mut self, farewell: &'static [u8]) -> Script {
+        self.farewell = farewell;
+        self
+    }
+
     /// Starts a server with it.
     pub(crate) fn start(&self, builder: esockets::Builder) -> Server<Order> {
         let script = self.clone();
@@ -115,6 +123,13 @@ impl Handler for Script {
 
     fn handle_incoming(&mut self, client: &mut Client<'_>, _address: &Peer) -> Option<()> {
         (self.incoming)(client).then(|| self.log.opened.lock().unwrap().push(client.id()))
+    }
+
+    fn handle_refused(&mut self, _address: &Peer, _why: Refusal) -> &[u8] {
+        if self.farewell == b"panic" {
+            super::meant();
+        }
+        self.farewell
     }
 
     fn handle_readable(&mut self, client: &mut Client<'_>, (): &mut ()) -> bool {

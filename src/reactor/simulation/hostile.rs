@@ -8,6 +8,8 @@ use super::network::kernel::connection_of;
 use super::network::{Account, Dice, SharedWorld, keyed};
 use super::*;
 use crate::client::Client;
+use crate::config::Overflow;
+use crate::reason::Refusal;
 use crate::shard::Shard;
 
 /// How badly the handler behaves; once in so many calls, or never.
@@ -27,6 +29,9 @@ pub(super) struct Manners {
     pub(super) idle: bool,
     /// Asks for the whole shard, and calls others.
     pub(super) calls: u64,
+    pub(super) overflow: Overflow,
+    /// How long it waits for a first message.
+    pub(super) first: Option<Duration>,
 }
 
 /// Which of the handler's functions is called.
@@ -47,6 +52,7 @@ pub(super) struct Hostile {
     pub(super) manners: Manners,
     /// Who has asked for the whole shard, and has to be given it before anything else is done.
     pub(super) caller: Option<ClientId>,
+    pub(super) farewell: Vec<u8>,
 }
 
 /// A session: the number of the connection that it belongs to.
@@ -59,12 +65,27 @@ impl Handler for Hostile {
     fn handle_incoming(&mut self, client: &mut Client<'_>, address: &Peer) -> Option<Ticket> {
         let n = connection_of(address);
         self.world.borrow_mut().check_seat(n);
-        self.account(n, |account| account.id = Some(client.id()));
+        let (now, first) = (self.world.borrow().now, self.manners.first);
+        self.account(n, |account| {
+            account.id = Some(client.id());
+            account.expect_message(now, first);
+        });
         let kept = self.called(client, n, Call::Incoming);
         kept.then(|| {
             self.account(n, |account| account.sessions += 1);
             Ticket(n)
         })
+    }
+
+    fn handle_refused(&mut self, address: &Peer, why: Refusal) -> &[u8] {
+        let n = connection_of(address);
+        self.world.borrow_mut().check_refused(n, why);
+        if self.dice.chance(self.manners.deadly) {
+            self.panic();
+        }
+        let count = self.dice.pick(&[0, 10, 1_000]);
+        self.farewell = (0..count).map(|at| keyed(n, true, at)).collect();
+        &self.farewell
     }
 
     fn handle_readable(&mut self, client: &mut Client<'_>, session: &mut Ticket) -> bool {
@@ -318,7 +339,7 @@ impl Hostile {
             _ => drop(client.recv()),
         }
         let taken = before - client.peek().len();
-        self.account(n, |account| account.consumed += taken as u64);
+        self.account(n, |account| account.take(taken as u64));
     }
 
     fn talk(&mut self, client: &mut Client<'_>, n: usize) {
@@ -343,11 +364,13 @@ impl Hostile {
                 }
                 written
             };
-            self.account(n, |account| {
-                account.sent += sent as u64;
-                account.broken |= whole && sent < count;
-            });
             let world = &mut *self.world.borrow_mut();
+            let wire = &mut world.wires[n];
+            let (account, taken) = (&mut wire.account, wire.taken);
+            account.sent += sent as u64;
+            // One that was refused is no loss, unless a part of it has left.
+            let refuses = self.manners.overflow == Overflow::Refuse && taken <= account.sent;
+            account.broken |= whole && sent < count && !refuses;
             // A message is taken whole or not at all.
             world.check_sent(n, client, sent, if whole && count > room { 0 } else { count.min(room) });
             if sent < count {
@@ -414,6 +437,8 @@ impl Hostile {
             CloseReason::Vanished => wire.failed || account.sent > wire.taken,
             CloseReason::Idle => self.manners.idle && account.over,
             CloseReason::Expired => account.expired,
+            CloseReason::FirstMessageTimedOut => account.expired && account.was_first,
+            CloseReason::WriteTimedOut => world.may_stall(n),
             CloseReason::InputFull => left == self.manners.input_max,
             CloseReason::OutputFull => account.broken,
             CloseReason::Aborted => account.aborted,

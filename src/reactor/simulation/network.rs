@@ -9,6 +9,7 @@ mod parting;
 mod pauses;
 mod pressure;
 mod requests;
+mod stalls;
 mod ticks;
 
 use std::cell::RefCell;
@@ -105,6 +106,10 @@ pub(crate) struct Account {
     pub(crate) paused: bool,
     pub(crate) resumed: bool,
     pub(crate) eof: bool,
+    /// The handler was told that there is no room for it.
+    refused: bool,
+    /// When it was let in by those who look how many come.
+    admitted_at: Option<Duration>,
     /// It asked for the end in one way or another; no function must be called again but the last.
     pub(crate) over: bool,
     /// When the turn began in which it did.
@@ -112,6 +117,9 @@ pub(crate) struct Account {
     pub(crate) aborted: bool,
     pub(crate) panicked: bool,
     pub(crate) expired: bool,
+    /// Its own timer is that for its first message; and was when it was told of a timeout.
+    first: bool,
+    pub(crate) was_first: bool,
     /// A message was not taken.
     pub(crate) broken: bool,
     /// Its own timer, and its idle time.
@@ -182,6 +190,9 @@ pub(crate) struct Wire {
     pub(crate) failed: bool,
     /// Waits in a row before which a timeout was overdue.
     late_waits: u32,
+    /// Since when something waits for its peer, and waits in a row that should not have been.
+    waits_since: Option<Duration>,
+    stalled_waits: u32,
     share: budgets::Share,
     /// Only of one who is called.
     pub(crate) attempt: Option<attempts::Attempt>,
@@ -232,6 +243,8 @@ impl Wire {
             pretended: false,
             failed: false,
             late_waits: 0,
+            waits_since: None,
+            stalled_waits: 0,
             share: budgets::Share::default(),
             attempt: None,
             account: Account::default(),

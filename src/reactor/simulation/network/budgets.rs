@@ -39,7 +39,7 @@ impl World {
     fn wants_reading(&self, n: usize) -> bool {
         let wire = &self.wires[n];
         // When the server stops, whoever has been read once may be done.
-        let open = !wire.account.paused && !wire.account.pressed && !self.stopping;
+        let open = !wire.account.paused && !wire.account.pressed && !self.may_be_above(n) && !self.stopping;
         wire.told > wire.read && open && self.is_served(n)
     }
 
@@ -50,7 +50,7 @@ impl World {
         wire.share.tried = true;
         wire.share.read += read;
         // What is thrown away is nobody's.
-        let (read, excused) = (wire.share.read, wire.shut);
+        let (read, excused) = (wire.share.read, wire.shut || wire.account.refused);
         self.expect(read <= budget || excused, || format!("{n} has {read} of a turn, where {budget} are allowed"));
     }
 

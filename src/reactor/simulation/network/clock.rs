@@ -40,6 +40,21 @@ impl Account {
     /// Its own timer is set anew.
     pub(crate) fn set_timer(&mut self, now: Duration, span: Option<Duration>) {
         self.timer = span.map(|span| Due::new(now, span));
+        self.first = false;
+    }
+
+    /// It has come, and has so long for its first message.
+    pub(crate) fn expect_message(&mut self, now: Duration, span: Option<Duration>) {
+        self.set_timer(now, span);
+        self.first = span.is_some();
+    }
+
+    /// The handler takes input: it has its first message.
+    pub(crate) fn take(&mut self, count: u64) {
+        self.consumed += count;
+        if self.first && count > 0 {
+            (self.timer, self.first) = (None, false);
+        }
     }
 }
 
@@ -54,6 +69,7 @@ impl World {
     pub(crate) fn check_timeout(&mut self, n: usize) {
         let (now, turn_at) = (self.now, self.turn_at);
         let account = &mut self.wires[n].account;
+        account.was_first = account.first;
         // An attempt that is over, too, is given up at the next tick.
         if let Some(due) = account.attempt.as_mut().filter(|due| due.may_be_told(now)) {
             due.until = due.until.map(|until| until.max(now.saturating_sub(due.span)));
@@ -65,7 +81,7 @@ impl World {
                 let (timer, idle) = (account.timer, account.idle);
                 self.fail(format!("{n} times out too early: {timer:?}, {idle:?}"));
             }
-            (Some(_), None) => account.timer = None,
+            (Some(_), None) => (account.timer, account.first) = (None, false),
             (None, Some(idle)) => account.idle = Some(Due::new(turn_at, idle.span)),
             (Some(own), Some(idle)) => {
                 account.timer = Some(Due { doubtful: true, ..own });

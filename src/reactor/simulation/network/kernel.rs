@@ -137,6 +137,7 @@ impl Kernel for Simulated {
             this.check_shares();
             this.check_timers(timeout);
             this.check_ticks(timeout);
+            this.check_stalls(timeout);
             if !this.woken {
                 this.check_requests(timeout);
             }
@@ -269,6 +270,7 @@ impl Kernel for Simulated {
         this.expect(!buffer.is_empty(), || format!("{n} is read into nothing, which looks like its end"));
         this.check_share(n, 0);
         this.check_untouched(n);
+        this.check_pressed(n);
         if let Some(error) = this.fails(&[libc::EINTR, libc::EAGAIN]) {
             // Whoever is told that there is nothing is owed an edge when there is.
             let wire = &mut this.wires[n];

@@ -57,7 +57,13 @@ impl World {
         let reason = account.reason;
         let cut = account.broken || account.aborted || account.panicked || account.sent > self.wires[n].taken;
         self.expect(cut || reason == Some(CloseReason::InputFull), || format!("{n} is reset for nothing, {reason:?}"));
-        let patient = [CloseReason::Finished, CloseReason::PeerClosed, CloseReason::Expired, CloseReason::Stopped];
+        let patient = [
+            CloseReason::Finished,
+            CloseReason::PeerClosed,
+            CloseReason::Expired,
+            CloseReason::FirstMessageTimedOut,
+            CloseReason::Stopped,
+        ];
         let patient = reason.is_some_and(|reason| patient.contains(&reason) || reason == CloseReason::Disconnected);
         self.expect(!patient, || format!("{n} is cut off before everything was sent, {reason:?}"));
     }
@@ -72,7 +78,12 @@ impl World {
         let waited = wire.shut && quiet_since + LINGERING <= self.now;
         // Who has been told nothing, and does not know yet that it is connected, is let go as if it were not.
         let unknown = wire.attempt.is_some_and(|attempt| !attempt.told) && wire.taken == 0;
-        let excused = unknown || wire.eof_read || waited || on_its_way == 0 && (!answered || self.stopping);
+        // And nobody who is kept out is waited for.
+        let excused = unknown
+            || wire.account.refused
+            || wire.eof_read
+            || waited
+            || on_its_way == 0 && (!answered || self.stopping);
         self.expect(excused, || format!("{n} is closed too early, {on_its_way} on their way, {reason:?}"));
     }
 

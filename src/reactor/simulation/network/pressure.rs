@@ -4,7 +4,7 @@ use super::*;
 
 impl Wire {
     /// How much of what the handler has sent no call has taken.
-    fn waiting(&self) -> u64 {
+    pub(super) fn waiting(&self) -> u64 {
         self.account.sent.saturating_sub(self.taken)
     }
 }
@@ -12,6 +12,11 @@ impl Wire {
 impl World {
     fn is_above(&self, n: usize) -> bool {
         self.wires[n].waiting() > self.config.limits.output_low() as u64
+    }
+
+    /// The same for the mark of a shard that has little room, if it can have that.
+    pub(super) fn may_be_above(&self, n: usize) -> bool {
+        self.is_above(n) || self.config.limits.output_max_shard.is_some() && self.wires[n].waiting() > 0
     }
 
     /// The handler is called.
@@ -36,7 +41,7 @@ impl World {
 
     /// The handler's call is over. What it has sent is not: the socket may take enough of it.
     pub(crate) fn press(&mut self, n: usize) {
-        let above = self.is_above(n);
+        let above = self.may_be_above(n);
         self.wires[n].account.presses |= above;
     }
 
@@ -46,11 +51,12 @@ impl World {
             let above = self.is_above(n);
             // Who is connected only after the stop has begun is flushed, and nothing more.
             let flushed = self.stopping && self.wires[n].attempt.is_some_and(|attempt| !attempt.told);
-            let owed = !above && self.is_served(n) && !flushed;
+            let may_be_above = self.may_be_above(n);
+            let owed = !may_be_above && self.is_served(n) && !flushed;
             let account = &mut self.wires[n].account;
             let missed = owed && account.pressed && !account.deferred;
             account.pressed |= above;
-            account.presses = account.pressed || account.deferred && account.presses;
+            account.presses = account.pressed || (account.deferred || may_be_above) && account.presses;
             self.expect(!missed, || format!("{n} is not told that it may write again"));
         }
     }
