@@ -7,7 +7,7 @@
 //! `stage` `places` `pipeline` `connector` `knocks` `gate` `alarm` `accept_queues` `client`; `protocol` `payload`
 //! `diagnosis` what is said, and what is wrong with it; `recorder` `times` `timeline` `series` `failure` `errno` `strange`
 //! `netstat` `live` `announcer` `progress` `view` `halt` `standstill` `server_process` what happened; `slo` `alike`
-//! `verdict` what that is worth; `interval` `shell` `report` `terminal` `compare` `results` `parts` `merge` what people
+//! `verdict` what that is worth; `interval` `shell` `report` `terminal` `compare` `documents` `results` `parts` `merge` what people
 //! and programs are told; `echo` `serve` the server, on the library beside this program. `cgroup`, `layout`, `churn`,
 //! `shard`, `routes`, `schedule`, `places`, `pipeline`, `knocks`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`,
 //! `alike`, `verdict`, `interval`, `shell`, `results`, `parts`, `view`, `report` and all of `search` but its `mod.rs` are
@@ -30,6 +30,7 @@ mod crew;
 mod demo;
 mod diagnosis;
 mod doctor;
+mod documents;
 mod echo;
 mod errno;
 mod failure;

@@ -1,11 +1,11 @@
 //! The command `merge`: the results of several machines or processes, added up to those of one load.
 
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::args::Merge;
 use crate::churn::Churn;
+use crate::documents;
 use crate::machine::Machine;
 use crate::netstat::Netstat;
 use crate::output::{Outlet, RUN};
@@ -40,9 +40,8 @@ pub(crate) fn run(arguments: &Merge) -> Result<Exit, Problem> {
 }
 
 fn read(path: &Path) -> Result<Vec<Report>, Problem> {
-    let (name, wrong) = (path.display().to_string(), |why| Problem::Machine(format!("cannot merge {why}")));
-    let text = fs::read_to_string(path).map_err(|error| wrong(format!("{name}: {error}")))?;
-    results::read(&name, &text).map_err(wrong)
+    let read = documents::text(path).and_then(|text| results::read(&path.display().to_string(), &text));
+    read.map_err(|why| Problem::Machine(format!("cannot merge {why}")))
 }
 
 /// The sum of `reports`, of which there is at least one.
@@ -232,7 +231,11 @@ mod tests {
 
     #[test]
     fn histograms_are_added_bucket_by_bucket_and_counts_one_by_one() {
-        let parts = shards(3, |index, report| report.stages[1].recorder.latency.record_n(1 << (20 + index), 100));
+        let parts = shards(3, |index, report| {
+            let recorder = &mut report.stages[1].recorder;
+            recorder.latency.record_n(1 << (20 + index), 100);
+            (recorder.due, recorder.answered) = (1100, 1100);
+        });
         let mut expected = parts[0].stages[1].recorder.latency.clone();
         parts[1..].iter().for_each(|part| expected.merge(&part.stages[1].recorder.latency));
         let whole = sum(parts).unwrap();
@@ -240,7 +243,7 @@ mod tests {
         assert_eq!(recorder.latency.encoded(), expected.encoded());
         assert_eq!(
             (recorder.due, recorder.answered, whole.plan.connections, whole.plan.threads()),
-            (3000, 3000, 30, 6)
+            (3300, 3300, 30, 6)
         );
         assert_eq!(
             (whole.machine.cores.len(), whole.resident_bytes_max()),

@@ -95,9 +95,9 @@ impl Times {
     /// # Errors
     /// A sentence: what it is instead of such a histogram.
     pub(crate) fn decoded(text: &str) -> Result<Times, String> {
-        let bytes = STANDARD.decode(text).map_err(|error| format!("a histogram is no base64: {error}"))?;
+        let bytes = STANDARD.decode(text).map_err(|error| format!("histogram is no base64: {error}"))?;
         let read = Deserializer::new().deserialize(&mut bytes.as_slice());
-        let read: Histogram<u64> = read.map_err(|error| format!("a histogram cannot be read: {error}"))?;
+        let read: Histogram<u64> = read.map_err(|error| format!("histogram cannot be read: {error}"))?;
         // Added to one of its own, which grows as needed.
         let mut times = Times::new(u64::MAX >> 1);
         times.merge(&Times { histogram: Some(read), ns_max: 0 });
