@@ -7,10 +7,10 @@
 //! `stage` `places` `pipeline` `connector` `knocks` `gate` `alarm` `accept_queues` `client`; `protocol` `payload`
 //! `diagnosis` what is said, and what is wrong with it; `recorder` `times` `timeline` `series` `failure` `errno` `strange`
 //! `netstat` `live` `announcer` `progress` `view` `halt` `standstill` `server_process` what happened; `slo` `alike`
-//! `verdict` what that is worth; `interval` `shell` `report` `terminal` `compare` `documents` `results` `parts` `merge` what people
+//! `verdict` what that is worth; `interval` `shell` `report` `terminal` `unlike` `compare` `documents` `results` `parts` `merge` what people
 //! and programs are told; `echo` `serve` the server, on the library beside this program. `cgroup`, `layout`, `churn`,
 //! `shard`, `routes`, `schedule`, `places`, `pipeline`, `knocks`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`,
-//! `alike`, `verdict`, `interval`, `shell`, `results`, `parts`, `view`, `report` and all of `search` but its `mod.rs` are
+//! `alike`, `verdict`, `interval`, `shell`, `unlike`, `results`, `parts`, `view`, `report` and all of `search` but its `mod.rs` are
 //! pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
@@ -80,6 +80,7 @@ mod terminal;
 mod timeline;
 mod times;
 mod timetable;
+mod unlike;
 mod unshared;
 mod verdict;
 mod view;

@@ -208,7 +208,7 @@ fn what_is_no_result_is_refused_and_named() {
     assert!(merged("{\"format\": 1").contains("no JSON at line 1, column 12"));
     let other = merged("{\"format\": 2, \"version\": \"9.0.0\"}");
     assert!(other.contains("format 2") && other.contains("loadgen 9.0.0 wrote it"), "{other}");
-    for command in ["merge /dev/zero"] {
+    for command in ["merge /dev/zero", "compare /dev/zero /dev/zero"] {
         let endless = loadgen(command);
         assert_eq!(endless.code, Some(1));
         assert!(endless.stderr.contains("/dev/zero: it is longer than 128 MiB"), "{}", endless.stderr);
