@@ -583,7 +583,8 @@ pub(crate) struct Output {
     /// connections, requests (due = answered + failed + unfinished), failures by kind and errno, latency percentiles,
     /// processor time; and `connections`: attempted, established, failed and lost in each second. Every number's name ends
     /// in its unit; a percentile with fewer than ten samples beyond it is null. `histogram` beside percentiles holds all
-    /// samples, as HdrHistogram's compressed V2 format in base64: add those of several runs, never their percentiles. When
+    /// samples, as HdrHistogram's compressed V2 format in base64: add those of several runs, never their percentiles;
+    /// `latency_over_time` has one for each interval. When
     /// nothing could be run it has `is_ok` false and the `problem`. A FIFO is waited for until somebody reads it.
     #[arg(long, help_heading = RESULTS, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

@@ -25,10 +25,10 @@ use crate::protocol::http::Http;
 use crate::protocol::script::Script;
 use crate::recorder::{Failures, Recorder};
 use crate::report::json::facts::{
-    FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts, VerdictFacts,
+    CourseFacts, FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts, VerdictFacts,
 };
 use crate::report::{Ending, Report, StageResult};
-use crate::results::figures::{TimesFacts, finite, moment, span};
+use crate::results::figures::{TimesFacts, course, finite, moment, span};
 use crate::routes::{PortRange, Sources, Used};
 use crate::schedule::{Arrival, Rate};
 use crate::series::{self, Series};
@@ -191,6 +191,8 @@ struct StageFacts {
     latency: TimesFacts,
     connect_time: Option<TimesFacts>,
     exchange: Option<TimesFacts>,
+    #[serde(default)]
+    latency_over_time: Option<CourseFacts>,
     reconnect: Option<TimesFacts>,
     service: Option<TimesFacts>,
     send_lag: Option<TimesFacts>,
@@ -490,6 +492,7 @@ impl StageFacts {
             latency: self.latency.times("latency")?,
             connect: times("connect_time", self.connect_time)?,
             exchange: times("exchange", self.exchange)?,
+            timeline: course("latency_over_time", self.latency_over_time, self.latency.samples)?,
             reconnect: times("reconnect", self.reconnect)?,
             service: times("service", self.service)?,
             lag: times("send_lag", self.send_lag)?,
@@ -592,6 +595,7 @@ mod tests {
     use std::io;
     use std::time::UNIX_EPOCH;
 
+    use crate::timeline::Timeline;
     /// A run of which no field is what it would be anyway.
     fn rich() -> Report {
         let mut run = run();
@@ -611,6 +615,9 @@ mod tests {
         note(&mut recorder.request_failures, Failure::new(Act::Reply, Kind::Swapped));
         note(&mut recorder.request_failures, Failure::new(Act::Reply, Kind::Status(503)));
         let reset = Failure::of(Act::Idle, &io::Error::from_raw_os_error(104));
+        recorder.timeline = Timeline::new(1_000_000_000);
+        (0..1000).for_each(|ms| recorder.timeline.record(ms * 1_000_000, u64::MAX, 1_000_000));
+        recorder.timeline.close();
         note(&mut recorder.request_failures, Failure { act: Act::Send, ..reset });
         note(&mut recorder.losses, reset);
         recorder.strange = Some(Strange::new(b"\x1b[2J\"", 0));

@@ -15,7 +15,7 @@ use crate::parts::Part;
 use crate::plan::Plan;
 use crate::recorder::{Failures, Recorder};
 use crate::report::json::facts::{
-    FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts, VerdictFacts,
+    CourseFacts, FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts, VerdictFacts,
 };
 use crate::report::percentiles::Percentiles;
 use crate::report::runs::Runs;
@@ -27,6 +27,7 @@ use crate::server_process::{Look, ServerUse};
 use crate::shard::Shard;
 use crate::slo::Outcome;
 use crate::stage::Stage;
+use crate::timeline::Timeline;
 use crate::times::Times;
 use crate::verdict::Verdict;
 
@@ -237,6 +238,9 @@ struct StageFacts {
     /// How long connects took, and from sending the request to the end of its reply; of the stage `churn`.
     connect_time: Option<PercentileFacts>,
     exchange: Option<PercentileFacts>,
+    /// The latencies over time, of stages that have a duration; null where nothing was answered, and of a sum whose parts
+    /// were not measured at the same time.
+    latency_over_time: Option<CourseFacts>,
     /// From sent (or, of the stage `churn`, from the connect's beginning) to answered; of an open loop, and of heartbeats.
     service: Option<PercentileFacts>,
     /// From due to sent; of an open loop, and of heartbeats.
@@ -309,6 +313,8 @@ impl Document<'_> {
         Document {
             format: 1,
             version: env!("CARGO_PKG_VERSION"),
+        let stages = report.stages.iter().filter(|result| result.stage.duration().is_some()).count();
+        let intervals_max = (INTERVALS_MAX / stages.max(1)).clamp(INTERVALS_OF_STAGE.0, INTERVALS_OF_STAGE.1);
             command: &report.command,
             begun_at: rfc3339(report.begun_at),
             begun_at_unix_s: unix_s(report.begun_at),
@@ -318,7 +324,7 @@ impl Document<'_> {
             is_ok: report.is_ok(),
             stages: report
                 .numbered()
-                .map(|(result, number)| stage(&report.plan, result, number.map(|(run, _)| run)))
+                .map(|(result, number)| stage(&report.plan, result, number.map(|(run, _)| run), intervals_max))
                 .collect(),
             connections: report.series().seconds().into_iter().map(second).collect(),
             server_seconds: report.server_looks.iter().map(look).collect(),
@@ -404,7 +410,7 @@ fn slo(Outcome { condition, measured, is_met }: Outcome) -> SloFacts {
     SloFacts { condition, measured, is_met }
 }
 
-fn stage(plan: &Plan, result: &StageResult, run: Option<usize>) -> StageFacts {
+fn stage(plan: &Plan, result: &StageResult, run: Option<usize>, intervals_max: usize) -> StageFacts {
     let recorder: &Recorder = &result.recorder;
     let (rate, arrival) = result.stage.arrivals().unzip();
     let churn = result.stage.churn();
@@ -448,6 +454,7 @@ fn stage(plan: &Plan, result: &StageResult, run: Option<usize>) -> StageFacts {
         exchange: churn.map(|_| percentiles(&recorder.exchange)),
         service: has_due_moments.then(|| percentiles(&recorder.service)),
         send_lag: has_due_moments.then(|| percentiles(&recorder.lag)),
+        latency_over_time: course(&recorder.timeline, intervals_max),
         generator_cpu_s: recorder.cpu_time.as_secs_f64(),
         generator_busy_part: recorder.busy_part,
         generator_waited_part: recorder.waited_part,
@@ -469,6 +476,14 @@ fn server_use(used: &ServerUse) -> UseFacts {
     UseFacts {
         cpu_s: used.cpu_time.as_secs_f64(),
         resident_bytes_max: used.most.resident_bytes,
+/// `timeline` in no more than so many intervals; `None` where nothing is in it.
+fn course(timeline: &Timeline, intervals_max: usize) -> Option<CourseFacts> {
+    let timeline = timeline.clone().within(intervals_max);
+    let histograms: Vec<_> = timeline.intervals().map(|times| times.encoded_coarsely()).collect();
+    let interval_s = timeline.interval_ns() as f64 / 1e9;
+    (!histograms.is_empty()).then_some(CourseFacts { interval_s, histograms })
+}
+
         descriptors_max: used.most.descriptors,
         threads_max: used.most.threads,
         has_own_descriptor_tables: used.most.has_own_tables,
@@ -528,6 +543,10 @@ fn percentiles(times: &Times) -> PercentileFacts {
 mod tests {
     use super::*;
     use crate::report::tests::report;
+/// Intervals in all stages together, and in one at the least and at the most: each takes half a KiB or so.
+const INTERVALS_MAX: usize = 1200;
+const INTERVALS_OF_STAGE: (usize, usize) = (15, 240);
+
 
     #[test]
     fn a_program_finds_the_numbers_under_their_names() {

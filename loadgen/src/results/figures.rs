@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
+use crate::report::json::facts::CourseFacts;
 use crate::report::percentiles::Percentiles;
+use crate::timeline::Timeline;
 use crate::times::Times;
 
 /// Times, as [`Document`](crate::report::json::Document) has them.
@@ -53,6 +55,24 @@ impl TimesFacts {
         }
         Ok(times)
     }
+}
+
+/// What was answered when, of `samples` answers in all; an empty one where that is not told.
+///
+/// # Errors
+/// A sentence that begins with the field.
+pub(super) fn course(field: &str, facts: Option<CourseFacts>, samples: u64) -> Result<Timeline, String> {
+    let Some(CourseFacts { interval_s, histograms }) = facts else { return Ok(Timeline::new(0)) };
+    let interval_ns = span(field, interval_s)?.as_nanos() as u64;
+    let none = || Times::new(u64::MAX >> 1);
+    let decoded = |text: Option<String>| text.as_deref().map(Times::decoded).transpose().map(|it| it.unwrap_or(none()));
+    let times = histograms.into_iter().map(decoded).collect::<Result<Vec<Times>, _>>();
+    let times = times.map_err(|why| format!("{field}.{why}"))?;
+    let counted: u128 = times.iter().map(|times| u128::from(times.len())).sum();
+    if counted != u128::from(samples) {
+        return Err(format!("{field} has {counted} samples, and should have {samples}"));
+    }
+    Timeline::of(interval_ns, times).map_err(|why| format!("{field}: {why}"))
 }
 
 /// A number that is no less than nothing.
@@ -121,6 +141,21 @@ mod tests {
         assert!(
             why(|it| it.max_ns = Some(2_000_000)).starts_with("latency.max_ns is 2000000, and its histogram has 1")
         );
+    }
+
+    #[test]
+    fn a_course_has_all_samples_in_intervals_that_there_are() {
+        let facts = |interval_s, histograms| Some(CourseFacts { interval_s, histograms });
+        let mut times = Times::new(u64::MAX >> 1);
+        times.record_n(1000, 3);
+        let [one, none] = [times.encoded_coarsely(), None];
+        let said = |facts| course("course", facts, 6).map_or_else(|why| why, |it| it.intervals().len().to_string());
+        assert_eq!(said(facts(0.25, vec![one.clone(), none.clone(), one.clone()])), "3");
+        assert_eq!(said(None), "0", "older results tell nothing of it");
+        assert_eq!(said(facts(0.25, vec![one.clone(), none])), "course has 3 samples, and should have 6");
+        assert!(said(facts(0.3, vec![one.clone(), one.clone()])).starts_with("course: 300000000 ns is no interval"));
+        assert!(said(facts(-1.0, vec![])).starts_with("course is -1 s"));
+        assert!(said(facts(1.0, vec![Some("x".into())])).starts_with("course.histogram is no base64"));
     }
 
     #[test]

@@ -151,12 +151,20 @@ fn section(result: &StageResult, number: Option<(usize, usize)>, axes: &Axes) ->
     .into_iter()
     .map(|(name, value)| format!("<div><strong>{value}</strong><span class=\"dim\">{name}</span></div>"))
     .collect();
-    // What was added up has no course of its own.
+    // A sum has a course of its own where its parts were measured at the same time.
     let has_course = recorder.timeline.intervals().len() > 0;
     let course = if has_course { heat(result, axes) + &throughput(result, axes) } else { String::new() };
     let charts = percentiles(recorder, axes) + &course;
     let table = table(recorder);
-    format!("<h2>{name}</h2>\n<div class=\"figures\">{figures}</div>\n<div class=\"charts\">{charts}</div>\n{table}")
+    format!(
+        "<h2>{name}</h2>\n<div class=\"figures\">{figures}</div>\n<div class=\"charts\">{charts}</div>\n{missing}{table}"
+    )
+}
+
+/// A number that is seen from afar, and what it is of.
+fn tile((name, value): (&str, String)) -> String {
+    format!("<div><strong>{value}</strong><span class=\"dim\">{name}</span></div>")
+    let missing = if has_course { "" } else { NO_COURSE };
 }
 
 fn figure(title: &str, chart: Chart) -> String {
@@ -427,6 +435,10 @@ const STYLE: &str = include_str!("style.css");
 
 /// Points of a curve for each power of ten of what lies beyond.
 const STEPS_PER_POWER: f64 = 24.0;
+/// Of a sum.
+const NO_COURSE: &str = "<p class=\"dim\">No latency over time: the parts were not measured at the same time, or one of them \
+                         does not tell.</p>\n";
+
 
 /// Connects of shorter runs are counted in tenths of a second.
 const TENTHS_END_S: f64 = 3.0;
