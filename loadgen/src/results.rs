@@ -174,6 +174,8 @@ struct StageFacts {
     connections_established: u64,
     connect_failures: Vec<FailureFacts>,
     losses: Vec<FailureFacts>,
+    #[serde(default)]
+    connections_lost: u64,
     connections_reopened: u64,
     connections_at_once_max: Option<u64>,
     requests_due: u64,
@@ -189,10 +191,10 @@ struct StageFacts {
     bytes_sent: u64,
     bytes_received: u64,
     latency: TimesFacts,
-    connect_time: Option<TimesFacts>,
-    exchange: Option<TimesFacts>,
     #[serde(default)]
     latency_over_time: Option<CourseFacts>,
+    connect_time: Option<TimesFacts>,
+    exchange: Option<TimesFacts>,
     reconnect: Option<TimesFacts>,
     service: Option<TimesFacts>,
     send_lag: Option<TimesFacts>,
@@ -479,6 +481,7 @@ impl StageFacts {
             established: self.connections_established,
             connect_failures: failures(self.connect_failures)?,
             losses,
+            lost: self.connections_lost,
             reopened: self.connections_reopened,
             at_once_max: self.connections_at_once_max.unwrap_or(0),
             due: self.requests_due,
@@ -489,10 +492,10 @@ impl StageFacts {
             unfinished: self.requests_unfinished,
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,
+            timeline: course("latency_over_time", self.latency_over_time, self.latency.samples)?,
             latency: self.latency.times("latency")?,
             connect: times("connect_time", self.connect_time)?,
             exchange: times("exchange", self.exchange)?,
-            timeline: course("latency_over_time", self.latency_over_time, self.latency.samples)?,
             reconnect: times("reconnect", self.reconnect)?,
             service: times("service", self.service)?,
             lag: times("send_lag", self.send_lag)?,
@@ -503,7 +506,7 @@ impl StageFacts {
             busy_part: self.generator_busy_part,
             waited_part: self.generator_waited_part,
             skipped: self.heartbeats_skipped,
-            // Connections lost, the course of a stage: what no results need, or have, is left as it is.
+            // What no results need, or have, is left as it is.
             ..Recorder::new(u64::MAX >> 1)
         })
     }
@@ -592,10 +595,10 @@ mod tests {
     use crate::recorder::note;
     use crate::report::json;
     use crate::report::tests::report as run;
+    use crate::timeline::Timeline;
     use std::io;
     use std::time::UNIX_EPOCH;
 
-    use crate::timeline::Timeline;
     /// A run of which no field is what it would be anyway.
     fn rich() -> Report {
         let mut run = run();
@@ -609,15 +612,16 @@ mod tests {
         open.netstat.syn_retransmits = 3;
         let recorder = &mut open.recorder;
         (recorder.due, recorder.unfinished, recorder.skipped, recorder.reopened) = (1004, 1, 5, 6);
+        recorder.lost = 4;
         (recorder.thirds, recorder.busy_part, recorder.waited_part) = ([1, 2, 3], 0.25, 0.125);
         (1..=900).for_each(|us| recorder.service.record(us * 900));
+        recorder.timeline = Timeline::new(1_000_000_000);
+        (0..1000).for_each(|ms| recorder.timeline.record(ms * 1_000_000, u64::MAX, 1_000_000));
+        recorder.timeline.close();
         recorder.lag.record_n(5_000, 900);
         note(&mut recorder.request_failures, Failure::new(Act::Reply, Kind::Swapped));
         note(&mut recorder.request_failures, Failure::new(Act::Reply, Kind::Status(503)));
         let reset = Failure::of(Act::Idle, &io::Error::from_raw_os_error(104));
-        recorder.timeline = Timeline::new(1_000_000_000);
-        (0..1000).for_each(|ms| recorder.timeline.record(ms * 1_000_000, u64::MAX, 1_000_000));
-        recorder.timeline.close();
         note(&mut recorder.request_failures, Failure { act: Act::Send, ..reset });
         note(&mut recorder.losses, reset);
         recorder.strange = Some(Strange::new(b"\x1b[2J\"", 0));

@@ -207,6 +207,9 @@ struct StageFacts {
     connect_failures: Vec<FailureFacts>,
     /// Connections that ended although no request was on its way.
     losses: Vec<FailureFacts>,
+    /// Connections that were open and are not any more, and not by the server's leave: these losses, and those that failed
+    /// with a request on its way.
+    connections_lost: u64,
     /// Connections that were opened again, because the server had closed them in the way that HTTP has for it.
     connections_reopened: u64,
     /// How long that took each time. In a closed loop it is a part of the latency of the request behind it.
@@ -235,12 +238,12 @@ struct StageFacts {
     /// From due to answered, of requests that were answered: those that were not would be above. Of the stage `connect`,
     /// how long connects took.
     latency: PercentileFacts,
-    /// How long connects took, and from sending the request to the end of its reply; of the stage `churn`.
-    connect_time: Option<PercentileFacts>,
-    exchange: Option<PercentileFacts>,
     /// The latencies over time, of stages that have a duration; null where nothing was answered, and of a sum whose parts
     /// were not measured at the same time.
     latency_over_time: Option<CourseFacts>,
+    /// How long connects took, and from sending the request to the end of its reply; of the stage `churn`.
+    connect_time: Option<PercentileFacts>,
+    exchange: Option<PercentileFacts>,
     /// From sent (or, of the stage `churn`, from the connect's beginning) to answered; of an open loop, and of heartbeats.
     service: Option<PercentileFacts>,
     /// From due to sent; of an open loop, and of heartbeats.
@@ -310,11 +313,11 @@ pub(crate) fn render_problem(command: &[String], problem: &str) -> String {
 
 impl Document<'_> {
     fn of(report: &Report) -> Document<'_> {
+        let stages = report.stages.iter().filter(|result| result.stage.duration().is_some()).count();
+        let intervals_max = (INTERVALS_MAX / stages.max(1)).clamp(INTERVALS_OF_STAGE.0, INTERVALS_OF_STAGE.1);
         Document {
             format: 1,
             version: env!("CARGO_PKG_VERSION"),
-        let stages = report.stages.iter().filter(|result| result.stage.duration().is_some()).count();
-        let intervals_max = (INTERVALS_MAX / stages.max(1)).clamp(INTERVALS_OF_STAGE.0, INTERVALS_OF_STAGE.1);
             command: &report.command,
             begun_at: rfc3339(report.begun_at),
             begun_at_unix_s: unix_s(report.begun_at),
@@ -435,6 +438,7 @@ fn stage(plan: &Plan, result: &StageResult, run: Option<usize>, intervals_max: u
         connections_established: recorder.established,
         connect_failures: failures(&recorder.connect_failures),
         losses: failures(&recorder.losses),
+        connections_lost: recorder.lost,
         connections_reopened: recorder.reopened,
         reconnect: (recorder.reopened > 0).then(|| percentiles(&recorder.reconnect)),
         connections_at_once_max: churn.map(|_| recorder.at_once_max),
@@ -450,11 +454,11 @@ fn stage(plan: &Plan, result: &StageResult, run: Option<usize>, intervals_max: u
         bytes_sent: recorder.bytes_sent,
         bytes_received: recorder.bytes_received,
         latency: percentiles(&recorder.latency),
+        latency_over_time: course(&recorder.timeline, intervals_max),
         connect_time: churn.map(|_| percentiles(&recorder.connect)),
         exchange: churn.map(|_| percentiles(&recorder.exchange)),
         service: has_due_moments.then(|| percentiles(&recorder.service)),
         send_lag: has_due_moments.then(|| percentiles(&recorder.lag)),
-        latency_over_time: course(&recorder.timeline, intervals_max),
         generator_cpu_s: recorder.cpu_time.as_secs_f64(),
         generator_busy_part: recorder.busy_part,
         generator_waited_part: recorder.waited_part,
@@ -472,10 +476,6 @@ fn stage(plan: &Plan, result: &StageResult, run: Option<usize>, intervals_max: u
     }
 }
 
-fn server_use(used: &ServerUse) -> UseFacts {
-    UseFacts {
-        cpu_s: used.cpu_time.as_secs_f64(),
-        resident_bytes_max: used.most.resident_bytes,
 /// `timeline` in no more than so many intervals; `None` where nothing is in it.
 fn course(timeline: &Timeline, intervals_max: usize) -> Option<CourseFacts> {
     let timeline = timeline.clone().within(intervals_max);
@@ -484,6 +484,10 @@ fn course(timeline: &Timeline, intervals_max: usize) -> Option<CourseFacts> {
     (!histograms.is_empty()).then_some(CourseFacts { interval_s, histograms })
 }
 
+fn server_use(used: &ServerUse) -> UseFacts {
+    UseFacts {
+        cpu_s: used.cpu_time.as_secs_f64(),
+        resident_bytes_max: used.most.resident_bytes,
         descriptors_max: used.most.descriptors,
         threads_max: used.most.threads,
         has_own_descriptor_tables: used.most.has_own_tables,
@@ -539,14 +543,14 @@ fn percentiles(times: &Times) -> PercentileFacts {
     PercentileFacts { samples, p50_ns, p90_ns, p99_ns, p99_9_ns: p999_ns, p99_99_ns: p9999_ns, max_ns, histogram }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::report::tests::report;
 /// Intervals in all stages together, and in one at the least and at the most: each takes half a KiB or so.
 const INTERVALS_MAX: usize = 1200;
 const INTERVALS_OF_STAGE: (usize, usize) = (15, 240);
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::report;
 
     #[test]
     fn a_program_finds_the_numbers_under_their_names() {

@@ -2,6 +2,7 @@
 
 mod axes;
 mod chart;
+mod hold;
 mod runs;
 pub(crate) mod search;
 mod server;
@@ -30,12 +31,13 @@ pub(crate) fn render(report: &Report) -> String {
     let page = text::render(report, usize::MAX);
     let head = page.lines().next().unwrap_or("loadgen");
     let shown = report.numbered().filter(|(it, _)| has_section(report, it));
+    let held = hold::section(report);
     let sections: String = shown.map(|(it, number)| section(it, number, &Axes::of(report, it))).collect();
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\"><meta name=\"generator\" content=\"loadgen {version}\">\
          <title>{title}</title><style>\n{STYLE}</style></head><body>\n<h1>{title}</h1>\n<p class=\"dim\">{machine}</p>\n\
-         {verdict}{runs}{sections}{server}<h2>Connections</h2>\n<div class=\"charts\">{connections}</div>\n{failures}{settings}</body></html>\n",
+         {verdict}{held}{runs}{sections}{server}<h2>Connections</h2>\n<div class=\"charts\">{connections}</div>\n{failures}{settings}</body></html>\n",
         version = env!("CARGO_PKG_VERSION"),
         title = escaped(head),
         machine = escaped(&machine(report)),
@@ -149,7 +151,7 @@ fn section(result: &StageResult, number: Option<(usize, usize)>, axes: &Axes) ->
         ("failed or unfinished", count(failed)),
     ]
     .into_iter()
-    .map(|(name, value)| format!("<div><strong>{value}</strong><span class=\"dim\">{name}</span></div>"))
+    .map(tile)
     .collect();
     // A sum has a course of its own where its parts were measured at the same time.
     let has_course = recorder.timeline.intervals().len() > 0;
@@ -164,7 +166,6 @@ fn section(result: &StageResult, number: Option<(usize, usize)>, axes: &Axes) ->
 /// A number that is seen from afar, and what it is of.
 fn tile((name, value): (&str, String)) -> String {
     format!("<div><strong>{value}</strong><span class=\"dim\">{name}</span></div>")
-    let missing = if has_course { "" } else { NO_COURSE };
 }
 
 fn figure(title: &str, chart: Chart) -> String {
@@ -187,12 +188,6 @@ fn percentiles(recorder: &Recorder, axes: &Axes) -> String {
         ]
     };
     let kinds: Vec<_> = kinds.into_iter().filter(|(_, _, times)| times.len() > 0).collect();
-    let curve = |times: &Times| -> Vec<(f64, f64)> {
-        let last = times.len() as f64;
-        let steps = (0..=(last.log10() * STEPS_PER_POWER).floor() as u32)
-            .map(|step| 10f64.powf(f64::from(step) / STEPS_PER_POWER));
-        steps.map(|beyond_in| (beyond_in, times.at_quantile(1.0 - 1.0 / beyond_in) as f64)).collect()
-    };
     let curves: Vec<_> = kinds.into_iter().map(|(class, name, times)| (class, name, curve(times))).collect();
     let (x, y) = axes.curves();
     let mut chart =
@@ -204,6 +199,14 @@ fn percentiles(recorder: &Recorder, axes: &Axes) -> String {
 }
 
 /// A power of ten without decimals.
+/// The time that all but one in so many did not exceed, over those so many.
+fn curve(times: &Times) -> Vec<(f64, f64)> {
+    let last = times.len() as f64;
+    let steps =
+        (0..=(last.log10() * STEPS_PER_POWER).floor() as u32).map(|step| 10f64.powf(f64::from(step) / STEPS_PER_POWER));
+    steps.map(|beyond_in| (beyond_in, times.at_quantile(1.0 - 1.0 / beyond_in) as f64)).collect()
+}
+
 fn plain(ns: u64) -> String {
     span(ns).replace(".00", "").replace(".0", "")
 }
