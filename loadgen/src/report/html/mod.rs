@@ -157,6 +157,7 @@ fn section(result: &StageResult, number: Option<(usize, usize)>, axes: &Axes) ->
     let has_course = recorder.timeline.intervals().len() > 0;
     let course = if has_course { heat(result, axes) + &throughput(result, axes) } else { String::new() };
     let charts = percentiles(recorder, axes) + &course;
+    let missing = if has_course { "" } else { NO_COURSE };
     let table = table(recorder);
     format!(
         "<h2>{name}</h2>\n<div class=\"figures\">{figures}</div>\n<div class=\"charts\">{charts}</div>\n{missing}{table}"
@@ -198,7 +199,6 @@ fn percentiles(recorder: &Recorder, axes: &Axes) -> String {
     figure("Latency by percentile", chart)
 }
 
-/// A power of ten without decimals.
 /// The time that all but one in so many did not exceed, over those so many.
 fn curve(times: &Times) -> Vec<(f64, f64)> {
     let last = times.len() as f64;
@@ -207,6 +207,7 @@ fn curve(times: &Times) -> Vec<(f64, f64)> {
     steps.map(|beyond_in| (beyond_in, times.at_quantile(1.0 - 1.0 / beyond_in) as f64)).collect()
 }
 
+/// A power of ten without decimals.
 fn plain(ns: u64) -> String {
     span(ns).replace(".00", "").replace(".0", "")
 }
@@ -434,14 +435,14 @@ fn settings(report: &Report) -> String {
     format!("<h2>Settings</h2>\n<table class=\"settings\"><tbody>{rows}</tbody></table>\n")
 }
 
-const STYLE: &str = include_str!("style.css");
-
-/// Points of a curve for each power of ten of what lies beyond.
-const STEPS_PER_POWER: f64 = 24.0;
 /// Of a sum.
 const NO_COURSE: &str = "<p class=\"dim\">No latency over time: the parts were not measured at the same time, or one of them \
                          does not tell.</p>\n";
 
+const STYLE: &str = include_str!("style.css");
+
+/// Points of a curve for each power of ten of what lies beyond.
+const STEPS_PER_POWER: f64 = 24.0;
 
 /// Connects of shorter runs are counted in tenths of a second.
 const TENTHS_END_S: f64 = 3.0;
