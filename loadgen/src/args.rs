@@ -140,8 +140,8 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Compare the results in two JSON files: is the difference real, or chance?
     ///
-    /// Each file is one `--json` of `rr` or `open`, best with `--runs 5`: without several runs nobody can tell chance from
-    /// change, and the exit code is 4. The change of the means stands with its 95 % confidence interval, by Welch's t. Exit code
+    /// Each file is one `--json` of `rr`, `open` or `churn`, best with `--runs 5`: without several runs nobody can tell chance
+    /// from change, and the exit code is 4. The server may be another one, the load has to be the same (see --unlike). The change of the means stands with its 95 % confidence interval, by Welch's t. Exit code
     /// 5: something is worse, really and by more than the tolerance.
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(Compare),
@@ -188,6 +188,12 @@ pub(crate) struct Compare {
     /// Results from after it, or of the other server
     #[arg(value_name = "B.json")]
     pub(crate) after: PathBuf,
+    /// Judge although the loads differ: it is meant
+    ///
+    /// Without it results of another kind of loop, -c, -R, -s, --pipeline, protocol, path, or a duration twice as long are
+    /// shown beside each other, but not judged, and the exit code is 4.
+    #[arg(long)]
+    pub(crate) unlike: bool,
     /// By how many percent a figure may be worse
     #[arg(long, value_name = "PERCENT", default_value = "2", value_parser = parse_percent)]
     pub(crate) tolerance: f64,
@@ -514,6 +520,7 @@ Example:
   loadgen rr 127.0.0.1:1234 -c 100 -d 5s --runs 5 --json before.json
   loadgen rr 127.0.0.1:1234 -c 100 -d 5s --runs 5 --json after.json
   loadgen compare before.json after.json --json=difference.json
+  loadgen compare --unlike c20.json c100.json           what do more connections cost?
 
 The interval is Welch's for the difference of the logarithms: a change is a ratio, and a fall has no end below -100 %.";
 
@@ -576,7 +583,8 @@ pub(crate) struct Output {
     /// connections, requests (due = answered + failed + unfinished), failures by kind and errno, latency percentiles,
     /// processor time; and `connections`: attempted, established, failed and lost in each second. Every number's name ends
     /// in its unit; a percentile with fewer than ten samples beyond it is null. `histogram` beside percentiles holds all
-    /// samples, as HdrHistogram's compressed V2 format in base64: add those of several runs, never their percentiles. When
+    /// samples, as HdrHistogram's compressed V2 format in base64: add those of several runs, never their percentiles;
+    /// `latency_over_time` has one for each interval. When
     /// nothing could be run it has `is_ok` false and the `problem`. A FIFO is waited for until somebody reads it.
     #[arg(long, help_heading = RESULTS, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -705,7 +713,7 @@ another pace in the last third than in the first. VALID otherwise. Runs of less 
 Exit code: 0 all is well; 1 the run failed, was interrupted before it had done all its stages (what there was until \
 then is reported), or is impossible on this machine or with that server; 2 the arguments alone make it impossible; \
 3 a condition of --slo was not kept to; 4 nothing failed, but the verdict is SUSPECT, or there were too few samples (of `compare`: runs) to \
-judge a condition of --slo; 5 `compare` found something that \
+judge a condition of --slo, or `compare` was given different loads; 5 `compare` found something that \
 is really worse. The first that holds of 2, 1, \
 3, 4 is the code. The demonstration shows its verdict and does not end with 4; an interrupted `serve` has done what it \
 was asked: 0.

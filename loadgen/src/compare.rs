@@ -1,38 +1,98 @@
 //! The command `compare`: what differs between the results of two files, and whether that is more than chance.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Write, stdout};
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::args::Compare;
+use crate::documents;
 use crate::interval::Sample;
+use crate::moment::rfc3339_seconds;
 use crate::problem::Problem;
-use crate::quantity::{rate_text, span};
-use crate::report::Exit;
+use crate::quantity::{count, counted, rate_text, span};
+use crate::report::paragraph::paragraph;
+use crate::report::percentiles::Percentiles;
+use crate::report::{Exit, Report, StageResult};
+use crate::results;
+use crate::terminal::report_columns;
+use crate::unlike::{self, Difference};
+use crate::verdict::Verdict;
 
 /// Compares two files of results and writes what it found. Returns whether the second is worse.
 ///
 /// # Errors
 /// A file that cannot be read, or has no results that can be compared.
 pub(crate) fn run(arguments: &Compare) -> Result<Exit, Problem> {
-    let (before, after) = (Results::read(&arguments.before)?, Results::read(&arguments.after)?);
-    let differences = before.differences(&after)?;
-    let (before, after) = (before.runs, after.runs);
-    let figures: Vec<Figure> =
+    let (before, after) = (read(&arguments.before)?, read(&arguments.after)?);
+    let differences = unlike::loads(&before, &after);
+    let is_judged = differences.is_empty() || arguments.unlike;
+    let mut figures: Vec<Figure> =
         MEASURES.iter().filter_map(|measure| Figure::new(measure, &before, &after, arguments.tolerance)).collect();
+    if !is_judged {
+        figures.iter_mut().for_each(|figure| figure.finding = Finding::NotJudged);
+    }
+    let files = [File::of(&arguments.before, &before), File::of(&arguments.after, &after)];
     let is_worse = figures.iter().any(|figure| figure.finding == Finding::Worse);
-    let comparison = Comparison { runs: [before.len(), after.len()], is_worse, figures: &figures, notes: &differences };
+    let comparison = Comparison {
+        version: env!("CARGO_PKG_VERSION"),
+        command: crate::command_line(),
+        notes: notes(&files, &unlike::circumstances(&before, &after)),
+        runs: files.each_ref().map(|file| file.runs),
+        files,
+        is_judged,
+        differences,
+        is_worse,
+        figures,
+    };
     write(&comparison, arguments.json.as_deref())?;
-    let is_judged = figures.iter().any(|figure| figure.finding != Finding::Unknown);
-    Ok(match (is_worse, is_judged) {
+    let is_told = comparison.figures.iter().any(|it| !matches!(it.finding, Finding::Unknown | Finding::NotJudged));
+    Ok(match (is_worse, is_told) {
         (true, _) => Exit::Worse,
         (false, true) => Exit::Ok,
         // A script is not to take for a yes what nobody can tell.
         (false, false) => Exit::Suspect,
     })
+}
+
+/// The one result in the file at `path`.
+fn read(path: &Path) -> Result<Report, Problem> {
+    let wrong = |why: String| Problem::Machine(format!("cannot compare {why}"));
+    let name = path.display().to_string();
+    let mut reports = documents::text(path).and_then(|text| results::read(&name, &text)).map_err(wrong)?.into_iter();
+    let why = match (reports.next(), reports.len()) {
+        (Some(report), 0) if !report.is_ok() => "that run failed or was broken off: what it measured is no result",
+        (Some(report), 0) => {
+            let kinds: BTreeSet<&str> = report.measured().map(|result| result.stage.name()).collect();
+            match kinds.len() {
+                0 => "it has no closed loop, no open loop and no churn",
+                1 => return Ok(report),
+                _ => "it has both closed and open loops: compare results of one kind",
+            }
+        }
+        _ => {
+            "it has several results: parts of one load are added up by `loadgen merge`, and others need files of their own"
+        }
+    };
+    Err(wrong(format!("{name}: {why}")))
+}
+
+/// What a reader should know of `files`, whose loads may be the same.
+fn notes(files: &[File; 2], circumstances: &[Difference]) -> Vec<String> {
+    let mut notes: Vec<String> =
+        circumstances.iter().map(|it| format!("Not the server, but it may tell: {}.", it.words())).collect();
+    let suspects = files.iter().filter(|file| file.verdict == "suspect");
+    notes.extend(
+        suspects.map(|file| format!("The verdict on {} was SUSPECT: it may be loadgen that differs.", file.name)),
+    );
+    if let least @ ..RUNS_ADVISED = files[0].runs.min(files[1].runs) {
+        notes.push(format!(
+            "{RUNS_ADVISED} runs of each (--runs {RUNS_ADVISED}) tell small changes from chance; {least} hardly do."
+        ));
+    }
+    notes
 }
 
 /// Writes the text, and the JSON to `json`: `-` is standard output, in the text's place.
@@ -44,9 +104,9 @@ fn write(comparison: &Comparison, json: Option<&Path>) -> Result<(), Problem> {
         Some(path) => {
             let unwritten = |error| Problem::Output { name: path.display().to_string(), error };
             fs::write(path, rendered()).map_err(unwritten)?;
-            page(comparison)
+            page(comparison, report_columns())
         }
-        None => page(comparison),
+        None => page(comparison, report_columns()),
     };
     match stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -56,21 +116,33 @@ fn write(comparison: &Comparison, json: Option<&Path>) -> Result<(), Problem> {
     }
 }
 
-/// What can be compared: a name, where it stands in a stage's results, whether more of it is better.
+/// What can be compared: a name, what it is of a run, whether more of it is better.
 struct Measure {
     name: &'static str,
-    path: &'static str,
+    of: fn(&StageResult) -> Option<f64>,
     more_is_better: bool,
 }
 
+impl Measure {
+    const fn time(name: &'static str, of: fn(&StageResult) -> Option<f64>) -> Measure {
+        Measure { name, of, more_is_better: false }
+    }
+}
+
 const MEASURES: [Measure; 6] = [
-    Measure { name: "answers/s", path: "/answered_per_s", more_is_better: true },
-    Measure { name: "p50", path: "/latency/p50_ns", more_is_better: false },
-    Measure { name: "p90", path: "/latency/p90_ns", more_is_better: false },
-    Measure { name: "p99", path: "/latency/p99_ns", more_is_better: false },
-    Measure { name: "p99.9", path: "/latency/p99_9_ns", more_is_better: false },
-    Measure { name: "max", path: "/latency/max_ns", more_is_better: false },
+    Measure { name: "answers/s", of: |run| Some(run.recorder.answered_per_s()), more_is_better: true },
+    Measure::time("p50", |run| time(run, "p50")),
+    Measure::time("p90", |run| time(run, "p90")),
+    Measure::time("p99", |run| time(run, "p99")),
+    Measure::time("p99.9", |run| time(run, "p99.9")),
+    Measure::time("max", |run| time(run, "max")),
 ];
+
+/// One of the percentiles of `run`, in nanoseconds; `None` where it has too few samples.
+fn time(run: &StageResult, name: &str) -> Option<f64> {
+    let rows = Percentiles::of(&run.recorder.latency).rows();
+    rows.into_iter().find(|(row, _)| *row == name)?.1.map(|ns| ns as f64)
+}
 
 /// One measure of both files.
 #[derive(Debug, Serialize)]
@@ -91,6 +163,8 @@ struct Figure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Finding {
+    /// The loads are not the same, and that is not said to be meant.
+    NotJudged,
     /// Too few runs to tell chance from change.
     Unknown,
     /// Chance alone makes such differences.
@@ -105,10 +179,10 @@ enum Finding {
 
 impl Figure {
     /// `None` where one of the files does not have it in each of its runs, or nothing of it.
-    fn new(measure: &Measure, before: &[Value], after: &[Value], tolerance_percent: f64) -> Option<Figure> {
-        let sample = |runs: &[Value]| {
-            let value = |run: &Value| run.pointer(measure.path)?.as_f64().filter(|value| *value > 0.0);
-            let logarithms: Option<Vec<f64>> = runs.iter().map(|run| value(run).map(f64::ln)).collect();
+    fn new(measure: &Measure, before: &Report, after: &Report, tolerance_percent: f64) -> Option<Figure> {
+        let sample = |report: &Report| {
+            let value = |run: &StageResult| (measure.of)(run).filter(|value| *value > 0.0);
+            let logarithms: Option<Vec<f64>> = report.measured().map(|run| value(run).map(f64::ln)).collect();
             logarithms.map(Sample::new)
         };
         let (before, after) = (sample(before)?, sample(after)?);
@@ -132,127 +206,152 @@ impl Figure {
         })
     }
 
-    fn shown(&self, value: f64) -> String {
-        if self.name == "answers/s" { rate_text(value) } else { span(value as u64) }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Comparison<'a> {
-    /// How many runs each file has.
-    runs: [usize; 2],
-    is_worse: bool,
-    figures: &'a [Figure],
-    /// What makes the comparison something else than it seems.
-    notes: &'a [String],
-}
-
-fn page(comparison: &Comparison) -> String {
-    let Comparison { runs: [before, after], figures, notes, .. } = *comparison;
-    let mut text =
-        format!("{before} runs against {after}; geometric means, and their change with its 95 % interval\n\n");
-    text += &format!("  {:<10}{:>12}{:>12}{:>10}  {:<22}\n", "", "before", "after", "change", "95 % interval");
-    for figure in figures {
-        let range = figure.change_percent_range.map(|[low, high]| format!("{low:+.1} % to {high:+.1} %"));
-        let words = match figure.finding {
+    /// Its line in the table.
+    fn row(&self) -> [String; 6] {
+        let range = self.change_percent_range.map(|[low, high]| format!("{} to {}", percent(low), percent(high)));
+        let words = match self.finding {
+            Finding::NotJudged => "not judged",
             Finding::Unknown => "fewer than two runs: no telling",
             Finding::NoDifference => "no difference beyond chance",
             Finding::Tolerable => "real, within the tolerance",
             Finding::Better => "BETTER",
             Finding::Worse => "WORSE",
         };
-        text += &format!(
-            "  {:<10}{:>12}{:>12}{:>10}  {:<22}{words}\n",
-            figure.name,
-            figure.shown(figure.before),
-            figure.shown(figure.after),
-            format!("{:+.1} %", figure.change_percent),
-            range.unwrap_or_else(|| "-".to_owned())
-        );
+        [
+            self.name.to_owned(),
+            self.shown(self.before),
+            self.shown(self.after),
+            percent(self.change_percent),
+            range.unwrap_or_else(|| "-".to_owned()),
+            words.to_owned(),
+        ]
     }
-    text += &notes.iter().map(|note| format!("\n! {note}\n")).collect::<String>();
-    if before.min(after) < RUNS_ADVISED {
-        text += &format!(
-            "\n! {RUNS_ADVISED} runs of each (--runs {RUNS_ADVISED}) tell small changes from chance; fewer hardly do.\n"
-        );
+
+    fn shown(&self, value: f64) -> String {
+        if self.name == "answers/s" { rate_text(value) } else { span(value as u64) }
     }
-    text
 }
 
-/// The results in a file, as far as they are compared.
-struct Results {
+/// `+3.1 %`; of ten times and more without a decimal.
+fn percent(percent: f64) -> String {
+    if percent.abs() < 1000.0 { format!("{percent:+.1} %") } else { format!("+{} %", count(percent as u64)) }
+}
+
+/// A file that was compared.
+#[derive(Debug, Serialize)]
+struct File {
     name: String,
-    plan: Value,
-    is_suspect: bool,
-    /// The measured stages.
-    runs: Vec<Value>,
+    /// The server.
+    target: String,
+    /// The command line that measured it.
+    command: Vec<String>,
+    begun_at: String,
+    /// Of loadgen.
+    version: String,
+    machine: MachineFacts,
+    /// How many runs it has.
+    runs: usize,
+    /// As in its results.
+    verdict: &'static str,
 }
 
-impl Results {
-    fn read(path: &Path) -> Result<Results, Problem> {
-        let wrong = |why: String| Problem::Machine(format!("cannot compare {}: {why}", path.display()));
-        let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-        let mut results: Value =
-            serde_json::from_str(&text).map_err(|error| wrong(format!("it is no JSON: {error}")))?;
-        if results["format"] != 1 || !results["stages"].is_array() {
-            return Err(wrong("it has no results of `loadgen --json`".to_owned()));
-        }
-        if results["is_ok"] == false {
-            return Err(wrong("that run failed or was broken off: what it measured is no result".to_owned()));
-        }
-        let stages = results["stages"].take();
-        let is_run = |stage: &&Value| {
-            matches!(stage["stage"].as_str(), Some("closed" | "open" | "churn")) && stage["is_warmup"] != true
-        };
-        let runs: Vec<Value> = stages.as_array().into_iter().flatten().filter(is_run).cloned().collect();
-        let first = runs.first().ok_or_else(|| wrong("it has no closed and no open loop".to_owned()))?;
-        if runs.iter().any(|run| run["stage"] != first["stage"]) {
-            return Err(wrong("it has both closed and open loops: compare results of one kind".to_owned()));
-        }
-        let is_suspect = results["verdict"]["verdict"] == "suspect";
-        Ok(Results { name: path.display().to_string(), plan: results["plan"].take(), is_suspect, runs })
-    }
+/// Where it was measured from.
+#[derive(Debug, Serialize)]
+struct MachineFacts {
+    cores: usize,
+    processor: String,
+    kernel: String,
+}
 
-    /// What else is not the same, in sentences.
-    fn differences(&self, other: &Results) -> Result<Vec<String>, Problem> {
-        if self.runs[0]["stage"] != other.runs[0]["stage"] {
-            let sentence = format!(
-                "cannot compare: one of {} and {} is a closed loop, the other an open one",
-                self.name, other.name
-            );
-            return Err(Problem::Machine(sentence));
+impl File {
+    fn of(path: &Path, report: &Report) -> File {
+        let machine = &report.machine;
+        File {
+            name: path.display().to_string(),
+            target: report.plan.name.clone(),
+            command: report.command.clone(),
+            begun_at: rfc3339_seconds(report.begun_at),
+            version: report.parts.first().map_or_else(String::new, |part| part.version.clone()),
+            machine: MachineFacts {
+                cores: machine.cores.len(),
+                processor: machine.processor.clone(),
+                kernel: machine.kernel.clone(),
+            },
+            runs: report.measured().count(),
+            verdict: Verdict::of(report).name(),
         }
-        let planned = |field| (field, &self.plan[field], &other.plan[field]);
-        let rate = "rate_target_per_s";
-        let load = ["protocol", "send", "expect", "message_bytes"].map(planned).into_iter();
-        let mut load = load.chain([(rate, &self.runs[0][rate], &other.runs[0][rate])]);
-        if let Some((field, mine, theirs)) = load.find(|(_, mine, theirs)| mine != theirs) {
-            let sentence = format!(
-                "cannot compare {} and {}: they are of different loads, {field} was {mine}, then {theirs}",
-                self.name, other.name
-            );
-            return Err(Problem::Machine(sentence));
-        }
-        let mut told: Vec<String> = ["connections", "threads", "duration_s"]
-            .map(planned)
-            .into_iter()
-            .filter(|(_, mine, theirs)| mine != theirs)
-            .map(|(field, mine, theirs)| format!("The loads differ: {field} was {mine}, then {theirs}."))
-            .collect();
-        let [mine, theirs] = [self, other].map(|results| results.plan["pipeline"].as_u64().unwrap_or(1));
-        if mine != theirs {
-            told.push(format!(
-                "The loads differ: pipeline was {mine}, then {theirs} requests at once on a connection, each of which waits \
-                 for those before it."
-            ));
-        }
-        let suspects = [self, other].into_iter().filter(|results| results.is_suspect);
-        told.extend(
-            suspects
-                .map(|results| format!("The verdict on {} was SUSPECT: it may be loadgen that differs.", results.name)),
-        );
-        Ok(told)
     }
+}
+
+/// All that was found.
+#[derive(Debug, Serialize)]
+struct Comparison {
+    /// The version of loadgen that compared.
+    version: &'static str,
+    /// Its command line.
+    command: Vec<String>,
+    /// The first, and the second.
+    files: [File; 2],
+    /// How many runs each file has.
+    runs: [usize; 2],
+    /// Whether figures were judged: they are not where the loads differ and nobody said that this is meant.
+    is_judged: bool,
+    /// In what the loads differ.
+    differences: Vec<Difference>,
+    is_worse: bool,
+    figures: Vec<Figure>,
+    /// What makes the comparison something else than it seems.
+    notes: Vec<String>,
+}
+
+/// It in lines of at most `columns`, but for its tables.
+fn page(comparison: &Comparison, columns: usize) -> String {
+    let names = ["before", "after"].into_iter().zip(&comparison.files);
+    let files = names.map(|(when, file)| {
+        let (runs, version) = (counted(file.runs as u64, "run"), format!("loadgen {}", file.version));
+        let verdict = if file.verdict == "suspect" { "SUSPECT" } else { "" };
+        [
+            when.to_owned(),
+            file.name.clone(),
+            file.target.clone(),
+            runs,
+            file.begun_at.clone(),
+            version,
+            verdict.to_owned(),
+        ]
+    });
+    let mut text = table(files.collect(), &[1, 2, 4, 5, 6]) + "\n";
+    text += "Geometric means over the runs, and their change with its 95 % interval\n\n";
+    let mut rows = vec![["", "before", "after", "change", "95 % interval", ""].map(str::to_owned)];
+    rows.extend(comparison.figures.iter().map(Figure::row));
+    text += &table(rows, &[4, 5]);
+    if !comparison.differences.is_empty() {
+        let lead = match comparison.is_judged {
+            true => {
+                "The loads differ, as was said to be meant (--unlike): the change is that of the load and the server together."
+            }
+            false => {
+                "NOT JUDGED: the loads differ, so nobody can tell whether it is the server that does. Measure both with the \
+                 same options, or add --unlike if the difference is what you want to know about."
+            }
+        };
+        text += &format!("\n{}", paragraph("!", lead, columns));
+        text += &comparison.differences.iter().map(|it| paragraph("  -", &it.words(), columns)).collect::<String>();
+    }
+    text + &comparison.notes.iter().map(|note| format!("\n{}", paragraph("!", note, columns))).collect::<String>()
+}
+
+/// Rows below each other, their columns as wide as they have to be; those of `left` begin with their words, others end.
+fn table<const N: usize>(rows: Vec<[String; N]>, left: &[usize]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let line = |row: &[String; N]| {
+        let cells = row.iter().enumerate().map(|(column, cell)| match width(column) {
+            width if column == 0 || left.contains(&column) => format!("  {cell:<width$}"),
+            width => format!("  {cell:>width$}"),
+        });
+        cells.collect::<String>().trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
 }
 
 /// With five the interval is two and a half times as narrow as with two.
@@ -261,13 +360,28 @@ const RUNS_ADVISED: usize = 5;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::report::tests::report;
+
+    /// A report with a run for each rate, whose latencies are as many microseconds.
+    fn runs(rates: &[f64]) -> Report {
+        let mut report = report();
+        let run = report.stages.remove(1);
+        report.stages.extend(rates.iter().map(|rate| {
+            let mut run = run.clone();
+            (run.recorder.answered_in_window, run.recorder.window_ns) = (10, (1e10 / rate) as u64);
+            run.recorder.latency = crate::times::Times::new(u64::MAX >> 1);
+            run.recorder.latency.record_n((*rate * 1000.0) as u64, 30);
+            run
+        }));
+        report
+    }
+
+    fn figure(index: usize, before: &[f64], after: &[f64]) -> Figure {
+        Figure::new(&MEASURES[index], &runs(before), &runs(after), 2.0).unwrap()
+    }
 
     fn finding(before: &[f64], after: &[f64], index: usize) -> Finding {
-        let runs = |values: &[f64]| -> Vec<Value> {
-            values.iter().map(|value| json!({ "answered_per_s": value, "latency": { "p50_ns": value } })).collect()
-        };
-        Figure::new(&MEASURES[index], &runs(before), &runs(after), 2.0).unwrap().finding
+        figure(index, before, after).finding
     }
 
     #[test]
@@ -283,19 +397,26 @@ mod tests {
 
     #[test]
     fn what_not_all_runs_have_is_left_out() {
-        let some = [json!({ "latency": { "p99_9_ns": null } })];
-        assert!(Figure::new(&MEASURES[4], &some, &some, 2.0).is_none());
+        assert!(Figure::new(&MEASURES[4], &runs(&[100.0]), &runs(&[100.0]), 2.0).is_none(), "30 samples have no p99.9");
     }
 
     #[test]
     fn no_interval_ends_below_nothing() {
-        let runs = |values: &[f64]| values.iter().map(|value| json!({ "answered_per_s": value })).collect::<Vec<_>>();
-        let figure =
-            Figure::new(&MEASURES[0], &runs(&[100.0, 900.0, 100.0]), &runs(&[10.0, 200.0, 20.0]), 2.0).unwrap();
-        let [low, high] = figure.change_percent_range.unwrap();
-        assert!(low > -100.0 && low < figure.change_percent && figure.change_percent < high, "{low} to {high}");
-        assert_eq!(figure.finding, Finding::NoDifference);
-        let half = Figure::new(&MEASURES[0], &runs(&[100.0; 2]), &runs(&[50.0; 2]), 2.0).unwrap();
-        assert!((half.change_percent + 50.0).abs() < 1e-9 && (half.before - 100.0).abs() < 1e-9);
+        let wide = figure(0, &[100.0, 900.0, 100.0], &[10.0, 200.0, 20.0]);
+        let [low, high] = wide.change_percent_range.unwrap();
+        assert!(low > -100.0 && low < wide.change_percent && wide.change_percent < high, "{low} to {high}");
+        assert_eq!(wide.finding, Finding::NoDifference);
+        let half = figure(0, &[100.0; 2], &[50.0; 2]);
+        assert!((half.change_percent + 50.0).abs() < 1e-4 && (half.before - 100.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_they_have_to_be() {
+        let rows = [figure(0, &[100.0; 2], &[101.0; 2]).row(), figure(0, &[1.0, 9.0], &[1e6, 3e8]).row()];
+        let table = table(rows.to_vec(), &[4, 5]);
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(lines[1].contains(" %  -100.0 % to +"), "{table}");
+        let words = ["real, within", "no difference"];
+        assert_eq!(lines[0].find(words[0]).unwrap(), lines[1].find(words[1]).unwrap(), "{table}");
     }
 }

@@ -60,6 +60,23 @@ impl Layout {
         self.shards.map_or(by_workers, |_| by_workers.max(shards_limit(connections, None)))
     }
 
+    /// How many descriptors `connections` take, and what for, where `limit` is too low for that.
+    pub(crate) fn need(&self, connections: u64, limit: u64) -> String {
+        let tables = match (self.shards, self.threads) {
+            (Some(_), _) => " in the table of each thread, the server's as well".to_owned(),
+            (None, threads @ 2..) => format!(" in the table of each of {} threads", count(threads as u64)),
+            (None, _) => String::new(),
+        };
+        let needed = self.limit_needed(connections);
+        let whose = if tables.is_empty() { "connections" } else { "its connections" };
+        format!(
+            "{} are needed{tables}, {} for {whose} and {RESERVE} for loadgen itself, but the limit (`ulimit -n`) is {}",
+            count(needed),
+            count(needed.saturating_sub(RESERVE)),
+            count(limit)
+        )
+    }
+
     /// The sums that `connections` come down to, one for each side, for people.
     pub(crate) fn sums(&self, connections: u64, limit: u64) -> Vec<String> {
         if !self.own_tables {

@@ -1,16 +1,16 @@
 //! `loadgen`: opens very many connections and measures latency at scale, against any server.
 //!
-//! In reading order: `args` `target` `address` `listen_address` `source_list` `quantity` `moment` what is asked for;
+//! In reading order: `args` `tips` `target` `address` `listen_address` `source_list` `quantity` `moment` what is asked for;
 //! `machine` `cgroup` `layout` `plan` `churn` `shard` `routes` `schedule` `preflight` `doctor` what will be run, and
 //! whether it fits; `load` `search` `demo` `timetable` `run` `crew` one run, from its first stage to its report (in
 //! `search`, `bracket` which rate to try next, `trial` and `found` what that came to); `worker` one thread's loop, with
 //! `stage` `places` `pipeline` `connector` `knocks` `gate` `alarm` `accept_queues` `client`; `protocol` `payload`
 //! `diagnosis` what is said, and what is wrong with it; `recorder` `times` `timeline` `series` `failure` `errno` `strange`
 //! `netstat` `live` `announcer` `progress` `view` `halt` `standstill` `server_process` what happened; `slo` `alike`
-//! `verdict` what that is worth; `interval` `shell` `report` `terminal` `compare` `results` `parts` `merge` what people
-//! and programs are told; `echo` `serve` the server, on the library beside this program. `cgroup`, `layout`, `churn`,
+//! `verdict` what that is worth; `interval` `shell` `report` `terminal` `unlike` `compare` `documents` `results` `parts` `merge` what people
+//! and programs are told; `echo` `serve` the server, on the library beside this program. `tips`, `cgroup`, `layout`, `churn`,
 //! `shard`, `routes`, `schedule`, `places`, `pipeline`, `knocks`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`,
-//! `alike`, `verdict`, `interval`, `shell`, `results`, `parts`, `view`, `report` and all of `search` but its `mod.rs` are
+//! `alike`, `verdict`, `interval`, `shell`, `unlike`, `results`, `parts`, `view`, `report` and all of `search` but its `mod.rs` are
 //! pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
 #![deny(unsafe_code)]
 
@@ -30,6 +30,7 @@ mod crew;
 mod demo;
 mod diagnosis;
 mod doctor;
+mod documents;
 mod echo;
 mod errno;
 mod failure;
@@ -79,6 +80,8 @@ mod terminal;
 mod timeline;
 mod times;
 mod timetable;
+mod tips;
+mod unlike;
 mod unshared;
 mod verdict;
 mod view;
@@ -87,8 +90,7 @@ mod worker;
 use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
 use crate::announcer::Announcer;
 use crate::args::{Aimed, Args, Command, Held, Output};
@@ -96,12 +98,11 @@ use crate::problem::Problem;
 use crate::report::Exit;
 use crate::report::paragraph::paragraph;
 use crate::stage::Stage;
-use crate::target::Target;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => refuse(&error),
+        Err(error) => refuse(error),
     };
     let output = args.output().cloned();
     match obey(args) {
@@ -129,31 +130,22 @@ fn said(problem: &Problem) -> String {
 
 /// Says what is wrong with the arguments, or what was asked about them, and ends. Arguments that make no sense may still
 /// say that a script waits for JSON.
-fn refuse(error: &clap::Error) -> ! {
+fn refuse(mut error: clap::Error) -> ! {
     let command = command_line();
+    let tip = tips::tip(&error, command.get(1..).unwrap_or_default());
+    if tip.is_some() {
+        tips::PROPOSALS.into_iter().for_each(|proposal| drop(error.remove(proposal)));
+    }
     let wants_json =
         command.windows(2).any(|pair| pair == ["--json", "-"]) || command.iter().any(|it| it == "--json=-");
     if wants_json && error.use_stderr() {
         let output = Output { json: Some("-".into()), ..Output::default() };
         output::write_problem(&output, &command, error.to_string().trim_end());
     }
-    if let Some(tip) = tip(error.kind(), &command) {
-        let _ = stderr().write_all(tip.as_bytes());
+    if let Some(tip) = tip {
+        let _ = stderr().write_all(format!("{tip}\n\n").as_bytes());
     }
     error.exit()
-}
-
-/// What to say to somebody who gave a target but no command, as other tools have it: which one is for the user to choose.
-fn tip(kind: ErrorKind, command: &[String]) -> Option<String> {
-    let arguments = command.get(1..)?;
-    let is_command = |word: &String| Args::command().get_subcommands().any(|it| it.get_name() == word);
-    let is_strange = matches!(kind, ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
-    if !is_strange || arguments.iter().any(is_command) {
-        return None;
-    }
-    arguments.iter().find(|word| word.parse::<Target>().is_ok())?;
-    let all = shell::typed(arguments);
-    Some(format!("tip: to measure it: `loadgen rr {all}`, or `loadgen open {all} -R 1k`\n\n"))
 }
 
 /// The arguments, the program's name included. They need not be UTF-8: a file's name, for one.

@@ -1,11 +1,11 @@
 //! The command `merge`: the results of several machines or processes, added up to those of one load.
 
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::args::Merge;
 use crate::churn::Churn;
+use crate::documents;
 use crate::machine::Machine;
 use crate::netstat::Netstat;
 use crate::output::{Outlet, RUN};
@@ -17,6 +17,7 @@ use crate::results::{self, SECONDS_MAX};
 use crate::schedule::Rate;
 use crate::signals::Signals;
 use crate::stage::Stage;
+use crate::timeline::Timeline;
 
 /// Adds the results in the files up and writes them as those of a run. Returns what they are worth.
 ///
@@ -25,7 +26,7 @@ use crate::stage::Stage;
 pub(crate) fn run(arguments: &Merge) -> Result<Exit, Problem> {
     let output = &arguments.output;
     if output.hlog.is_some() || output.csv.is_some() {
-        let sentence = "merge has no --hlog and no --csv: JSON does not tell how latencies lay over time; give the runs \
+        let sentence = "merge has no --hlog and no --csv: JSON tells only to 1 % how latencies lay over time; give the runs \
                         themselves --hlog, whose logs HdrHistogram's tools join";
         return Err(Problem::Usage(sentence.to_owned()));
     }
@@ -40,9 +41,8 @@ pub(crate) fn run(arguments: &Merge) -> Result<Exit, Problem> {
 }
 
 fn read(path: &Path) -> Result<Vec<Report>, Problem> {
-    let (name, wrong) = (path.display().to_string(), |why| Problem::Machine(format!("cannot merge {why}")));
-    let text = fs::read_to_string(path).map_err(|error| wrong(format!("{name}: {error}")))?;
-    results::read(&name, &text).map_err(wrong)
+    let read = documents::text(path).and_then(|text| results::read(&path.display().to_string(), &text));
+    read.map_err(|why| Problem::Machine(format!("cannot merge {why}")))
 }
 
 /// The sum of `reports`, of which there is at least one.
@@ -63,6 +63,7 @@ fn sum(mut reports: Vec<Report>) -> Result<Report, String> {
     if let Some(why) = refusal(&parts) {
         return Err(why);
     }
+    line_up(&mut reports);
     let mut reports = reports.into_iter();
     let mut whole = reports.next().ok_or("there are no results")?;
     let mut seen = vec![(whole.machine.boot_id.clone(), netstats(&whole))];
@@ -94,6 +95,29 @@ fn count_from(report: &mut Report, begun_at: SystemTime) {
         result.recorder.series = series.later_by(later.as_secs_f64().round() as u64);
     }
 }
+
+/// Lets the courses of each stage count from when its first window opened. Where windows did not open together, or one part
+/// tells nothing of its course, there is none: a picture of what was not one load would show what never was.
+fn line_up(reports: &mut [Report]) {
+    for index in 0..reports.iter().map(|report| report.stages.len()).min().unwrap_or(0) {
+        let results = || reports.iter().map(|report| &report.stages[index]);
+        let Some(first_at) = results().map(|it| it.window_begin_at).min() else { return };
+        let late_ns =
+            |it: &StageResult| it.window_begin_at.duration_since(first_at).unwrap_or_default().as_nanos() as u64;
+        let longest_ns = results().map(|it| it.recorder.window_ns).max().unwrap_or(0);
+        let is_told = |it: &StageResult| it.recorder.timeline.intervals().len() > 0 || it.recorder.answered == 0;
+        let is_one = results().all(|it| is_told(it) && late_ns(it) <= longest_ns / APART_MAX);
+        for result in reports.iter_mut().map(|report| &mut report.stages[index]) {
+            let course = std::mem::replace(&mut result.recorder.timeline, Timeline::new(0));
+            if is_one {
+                result.recorder.timeline = course.later_by(late_ns(result));
+            }
+        }
+    }
+}
+
+/// Windows that open later than this part of them are not open together.
+const APART_MAX: u64 = 20;
 
 /// What must be the same for sums to mean something.
 fn are_alike(whole: &Report, part: &Report) -> Result<(), String> {
@@ -232,7 +256,11 @@ mod tests {
 
     #[test]
     fn histograms_are_added_bucket_by_bucket_and_counts_one_by_one() {
-        let parts = shards(3, |index, report| report.stages[1].recorder.latency.record_n(1 << (20 + index), 100));
+        let parts = shards(3, |index, report| {
+            let recorder = &mut report.stages[1].recorder;
+            recorder.latency.record_n(1 << (20 + index), 100);
+            (recorder.due, recorder.answered) = (1100, 1100);
+        });
         let mut expected = parts[0].stages[1].recorder.latency.clone();
         parts[1..].iter().for_each(|part| expected.merge(&part.stages[1].recorder.latency));
         let whole = sum(parts).unwrap();
@@ -240,7 +268,7 @@ mod tests {
         assert_eq!(recorder.latency.encoded(), expected.encoded());
         assert_eq!(
             (recorder.due, recorder.answered, whole.plan.connections, whole.plan.threads()),
-            (3000, 3000, 30, 6)
+            (3300, 3300, 30, 6)
         );
         assert_eq!(
             (whole.machine.cores.len(), whole.resident_bytes_max()),
@@ -248,6 +276,33 @@ mod tests {
             "one machine, three processes"
         );
         assert!(hgrm::render(&whole).contains("Total count    =         3300]"));
+    }
+
+    #[test]
+    fn what_was_answered_when_is_added_where_it_was_at_the_same_time() {
+        let counted = |late_ms: u64, change: fn(u64, &mut Report)| {
+            let parts = shards(2, |index, report| {
+                let open = &mut report.stages[1];
+                open.window_begin_at += Duration::from_millis(late_ms * index);
+                open.recorder.window_ns = 10_000_000_000;
+                open.recorder.answered_in_window = 1000;
+                open.recorder.timeline = Timeline::new(10_000_000_000);
+                (0..1000).for_each(|n| open.recorder.timeline.record(n * 1_000_000, u64::MAX, 1_000_000));
+                open.recorder.timeline.close();
+                change(index, report);
+            });
+            let whole = sum(parts).unwrap();
+            whole.stages[1].recorder.timeline.intervals().map(|times| times.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(counted(0, |_, _| ()), [500; 4]);
+        assert_eq!(counted(250, |_, _| ()), [250, 500, 500, 500, 250], "each at its own time");
+        assert_eq!(counted(501, |_, _| ()), [0; 0], "not one load");
+        let untold = |index, report: &mut Report| {
+            if index == 1 {
+                report.stages[1].recorder.timeline = Timeline::new(0);
+            }
+        };
+        assert_eq!(counted(0, untold), [0; 0], "a half would look like the whole");
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Display for Shortage {
             let connections = counted(self.connections, "connection");
             write!(f, "out of {} for {connections}: {}", finding.thing, finding.sum)?;
             if let Some(fits) = finding.fits {
-                write!(f, "; {} would fit", count(fits))?;
+                write!(f, "; {} would fit", if fits > 0 { count(fits) } else { "none".to_owned() })?;
             }
             write!(f, ".\nFor more: {}", finding.remedy)?;
             match finding.fits {
@@ -137,7 +137,11 @@ fn graded(thing: &'static str, plan: &Plan, fits: u64, sum: String, remedy: Stri
 /// RLIMIT_NOFILE, see getrlimit(2): of each table.
 fn descriptors(plan: &Plan, machine: &Machine) -> Finding {
     let (layout, limit, connections) = (plan.layout, machine.descriptors_max, plan.connections);
-    let sum = layout.sums(connections, limit).join("; ");
+    let mut sum = layout.sums(connections, limit).join("; ");
+    if layout.fits(limit) < connections {
+        sum =
+            layout.need(connections, limit) + &if layout.fits(limit) > 0 { format!(": {sum}") } else { String::new() };
+    }
     let mut remedy = more_descriptors(layout.limit_needed(connections), "this shell", machine);
     let threads = layout::workers_for(connections, limit);
     let more = Layout { threads, ..layout };
@@ -462,7 +466,20 @@ mod tests {
         assert_eq!(check(&of(19_936), &machine()), Ok(()));
         assert_eq!(short(&of(19_937), &machine()), [("descriptors", Some(19_936))]);
         let sentence = check(&of(19_937), &machine()).unwrap_err().to_string();
-        for wanted in ["--nofile=20001", "19,936 would fit", "--threads 2", "-c 19936"] {
+        let few = Machine { descriptors_max: 20, ..machine() };
+        let layout = Layout { threads: 50, shards: None, own_tables: true };
+        let said = check(&Plan { layout, ..plan("127.0.0.1:1 -c 50").unwrap() }, &few).unwrap_err().to_string();
+        let wanted = "out of descriptors for 50 connections: 65 are needed in the table of each of 50 threads, 1 for its \
+                      connections and 64 for loadgen itself, but the limit (`ulimit -n`) is 20; none would fit.\nFor more: \
+                      `sudo prlimit --pid $$ --nofile=65` in this shell";
+        assert!(said.starts_with(wanted), "{said}");
+        for wanted in [
+            "20,001 are needed, 19,937 for connections",
+            "--nofile=20001",
+            "19,936 would fit",
+            "--threads 2",
+            "-c 19936",
+        ] {
             assert!(sentence.contains(wanted), "no '{wanted}' in {sentence}");
         }
     }

@@ -1,15 +1,19 @@
 //! Results that `--json` wrote, read again into what reports are made from. No clock, no socket.
 
+mod figures;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
-use serde_json::{Deserializer, Value};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::address::Address;
 use crate::cgroup::Cgroup;
 use crate::churn::{Churn, Close};
+use crate::documents::objects;
 use crate::failure::{Act, Failure, Kind};
 use crate::layout::Layout;
 use crate::machine::{Machine, System};
@@ -21,9 +25,10 @@ use crate::protocol::http::Http;
 use crate::protocol::script::Script;
 use crate::recorder::{Failures, Recorder};
 use crate::report::json::facts::{
-    FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts, VerdictFacts,
+    CourseFacts, FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts, VerdictFacts,
 };
 use crate::report::{Ending, Report, StageResult};
+use crate::results::figures::{TimesFacts, course, finite, moment, span};
 use crate::routes::{PortRange, Sources, Used};
 use crate::schedule::{Arrival, Rate};
 use crate::series::{self, Series};
@@ -49,51 +54,56 @@ pub(crate) fn read(name: &str, text: &str) -> Result<Vec<Report>, String> {
     documents.into_iter().enumerate().map(named).collect()
 }
 
-fn objects(text: &str) -> Result<Vec<Value>, String> {
-    let (mut found, mut rest) = (Vec::new(), text);
-    loop {
-        rest = rest.trim_start();
-        if !rest.starts_with('{') {
-            match rest.find("\n{") {
-                Some(at) => rest = &rest[at + 1..],
-                None if found.is_empty() => return Err("it has no JSON object".to_owned()),
-                None => return Ok(found),
-            }
+fn report(name: &str, document: &RawValue) -> Result<Report, String> {
+    let head: BTreeMap<String, &RawValue> = parsed(document)?;
+    let of = |field: &str| head.get(field).map_or(Value::Null, |raw| parsed(raw).unwrap_or_default());
+    let (version, format) = (of("version"), of("format"));
+    let version = version.as_str().unwrap_or("unknown");
+    match format.as_u64() {
+        Some(FORMAT) => {}
+        Some(other) => {
+            return Err(format!(
+                "its results have format {other}, and this loadgen, {}, reads format {FORMAT}: loadgen {version} wrote it, \
+                 which can read it",
+                env!("CARGO_PKG_VERSION")
+            ));
         }
-        let mut values = Deserializer::from_str(rest).into_iter();
-        match values.next() {
-            Some(Ok(value)) => found.push(value),
-            Some(Err(error)) => return Err(format!("it is no JSON: {error}")),
-            None => return Ok(found),
-        }
-        rest = &rest[values.byte_offset()..];
+        None => return Err("it has no results of `loadgen --json`".to_owned()),
     }
-}
-
-fn report(name: &str, document: Value) -> Result<Report, String> {
-    if document["format"] != 1 {
-        return Err("it has no results of `loadgen --json`".to_owned());
-    }
-    if let Some(problem) = document["problem"].as_str() {
+    if let Some(problem) = of("problem").as_str() {
         return Err(format!("nothing was run: {problem}"));
     }
-    if document.get("answer_per_s").is_some() {
-        let sentence = "it is that of a search, and searches cannot be added up: each chose rates of its own. Instead measure \
-                        one rate together, with `loadgen open -R RATE --shard i/n`, and merge those results with --slo; then \
-                        the next rate";
+    if head.contains_key("answer_per_s") {
+        let sentence = "it is that of a search, and searches can be neither added up nor compared: each chose rates of its own. \
+                        Instead measure one rate: together, with `loadgen open -R RATE --shard i/n`, and merge those results \
+                        with --slo, then the next rate; or with `loadgen open -R RATE --runs 5`, and compare those";
         return Err(sentence.to_owned());
     }
-    if document["plan"]["server_inside"] == true {
-        return Err("its server was a part of it: results of different servers are not one".to_owned());
-    }
-    if document.get("begun_at_unix_s").is_none() {
+    if of("plan")["server_inside"] == true {
         return Err(
-            "it does not say when it was measured: another version of loadgen wrote it, measure again".to_owned()
+            "its server was a part of it: such results can be neither added up nor compared, as the server is another one each time"
+                .to_owned(),
         );
     }
-    let file: File =
-        serde_json::from_value(document).map_err(|error| format!("a field is not as it should be: {error}"))?;
-    file.report(name)
+    if !head.contains_key("begun_at_unix_s") {
+        return Err(format!(
+            "it does not say when it was measured: another version of loadgen wrote it ({version}), measure again"
+        ));
+    }
+    parsed::<File>(document)?.report(name).map_err(|why| format!("its field {why}"))
+}
+
+/// `document` as a `T`; if it is none, the sentence names the field.
+fn parsed<'a, T: Deserialize<'a>>(document: &'a RawValue) -> Result<T, String> {
+    let mut deserializer = serde_json::Deserializer::from_str(document.get());
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let whole = error.inner().to_string();
+        let why = whole.split(" at line ").next().unwrap_or(&whole);
+        match error.path().iter().next() {
+            Some(_) => format!("its field {} is not as it should be: {why}", error.path()),
+            None => format!("a field is not as it should be: {why}"),
+        }
+    })
 }
 
 /// What of [`Document`](crate::report::json::Document) is read: its fields say what they are.
@@ -164,6 +174,8 @@ struct StageFacts {
     connections_established: u64,
     connect_failures: Vec<FailureFacts>,
     losses: Vec<FailureFacts>,
+    #[serde(default)]
+    connections_lost: u64,
     connections_reopened: u64,
     connections_at_once_max: Option<u64>,
     requests_due: u64,
@@ -175,9 +187,12 @@ struct StageFacts {
     request_failures_by_target: Vec<TargetFacts>,
     first_bytes: Option<String>,
     standstill_s: f64,
+    answered_per_s: f64,
     bytes_sent: u64,
     bytes_received: u64,
     latency: TimesFacts,
+    #[serde(default)]
+    latency_over_time: Option<CourseFacts>,
     connect_time: Option<TimesFacts>,
     exchange: Option<TimesFacts>,
     reconnect: Option<TimesFacts>,
@@ -193,30 +208,26 @@ struct StageFacts {
     kernel: KernelFacts,
 }
 
-#[derive(Debug, Deserialize)]
-struct TimesFacts {
-    samples: u64,
-    histogram: Option<String>,
-}
-
 impl File {
     fn report(self, name: &str) -> Result<Report, String> {
-        let begun_at = moment(self.begun_at_unix_s)?;
-        let duration = span(self.plan.duration_s)?;
+        let begun_at = moment("begun_at_unix_s", self.begun_at_unix_s)?;
+        let duration = span("plan.duration_s", self.plan.duration_s)?;
         let parts = if self.parts.is_empty() { vec![self.part(name)] } else { self.parts };
         let stages: Result<Vec<StageResult>, String> = self
             .stages
             .into_iter()
-            .map(|mut stage| {
+            .enumerate()
+            .map(|(index, mut stage)| {
                 let failed_at = failed_at(&self.plan.addresses, std::mem::take(&mut stage.request_failures_by_target));
-                let mut result = stage.result(begun_at, duration)?;
+                let result = stage.result(begun_at, duration);
+                let mut result = result.map_err(|why| format!("stages[{index}].{why}"))?;
                 result.recorder.failed_at = failed_at;
                 Ok(result)
             })
             .collect();
         let mut stages = stages?;
         if self.connections.iter().any(|second| second.second > SECONDS_MAX) {
-            return Err(format!("it tells of a second beyond {SECONDS_MAX}"));
+            return Err(format!("connections tells of a second beyond {SECONDS_MAX}"));
         }
         let seconds: Result<Vec<(u64, series::Part)>, String> =
             self.connections.into_iter().map(SecondFacts::second).collect();
@@ -235,13 +246,13 @@ impl File {
             plan: Plan { churn, ..self.plan.plan(duration)? },
             stages,
             ending: Ending::named(&self.ending)
-                .ok_or_else(|| format!("it ended as '{}', which is unknown", self.ending))?,
+                .ok_or_else(|| format!("ending is '{}', which is unknown", self.ending))?,
             slo: None,
             server: None,
             server_looks: self.server_seconds.into_iter().map(LookFacts::look).collect::<Result<_, _>>()?,
             resident_begin_bytes: self.resident_begin_bytes,
             parts,
-            closing_time: span(self.closing_s)?,
+            closing_time: span("closing_s", self.closing_s)?,
         })
     }
 
@@ -300,15 +311,16 @@ impl MachineFacts {
 impl PlanFacts {
     fn plan(self, duration: Duration) -> Result<Plan, String> {
         if self.connections > CONNECTIONS_MAX || self.connections_whole > CONNECTIONS_MAX {
-            return Err(format!("it has {} connections, which no machine holds", self.connections));
+            return Err(format!("plan.connections is {}, which no machine holds", self.connections));
         }
         if let Some(shard) = self.shard.filter(|shard| shard.index >= shard.count) {
-            return Err(format!("there is no shard {shard}: they are counted from 0"));
+            return Err(format!("plan.shard.index: there is no shard {shard}, for they are counted from 0"));
         }
         let protocol = self.protocol()?;
-        let targets: Vec<_> = self.addresses.iter().map(|address| Address::named(address)).collect::<Result<_, _>>()?;
+        let targets = self.addresses.iter().map(|address| Address::named(address)).collect::<Result<Vec<_>, _>>();
+        let targets = targets.map_err(|why| format!("plan.addresses has one that is none: {why}"))?;
         if targets.is_empty() {
-            return Err("it has no target".to_owned());
+            return Err("plan.addresses has no target".to_owned());
         }
         Ok(Plan {
             name: self.target,
@@ -319,8 +331,8 @@ impl PlanFacts {
             protocol,
             pipeline: self.pipeline,
             duration,
-            timeout: span(self.timeout_s)?,
-            drain: span(self.timeout_s)?,
+            timeout: span("plan.timeout_s", self.timeout_s)?,
+            drain: span("plan.timeout_s", self.timeout_s)?,
             connect_rate: self.connect_rate_per_s,
             layout: Layout { threads: self.threads, shards: None, own_tables: self.own_descriptor_tables },
             cores: Vec::new(),
@@ -336,13 +348,21 @@ impl PlanFacts {
     fn protocol(&self) -> Result<Protocol, String> {
         match (self.protocol.as_str(), &self.send, &self.expect) {
             ("echo", ..) => Ok(Protocol::Echo { size: self.message_bytes }),
-            ("script", Some(send), Some(expect)) => Ok(Protocol::Script(Arc::new(Script::new(send, expect)?))),
+            ("script", Some(send), Some(expect)) => {
+                let script = Script::new(send, expect).map_err(|why| format!("plan.expect: {why}"))?;
+                Ok(Protocol::Script(Arc::new(script)))
+            }
             ("http", ..) => {
-                let targets: Vec<Target> = self.target.split(", ").map(str::parse).collect::<Result<_, _>>()?;
+                let targets: Vec<Target> = self
+                    .target
+                    .split(", ")
+                    .map(str::parse)
+                    .collect::<Result<_, _>>()
+                    .map_err(|why| format!("plan.target: {why}"))?;
                 let paths = targets.iter().map(|target| target.path.as_deref().unwrap_or("/"));
                 Ok(Protocol::Http(Arc::new(Http::new(targets.iter().map(Target::authority).zip(paths), false))))
             }
-            _ => Err(format!("its protocol '{}' is unknown", self.protocol)),
+            _ => Err(format!("plan.protocol is '{}', which is unknown", self.protocol)),
         }
     }
 }
@@ -362,14 +382,14 @@ impl SourceFacts {
 
 impl StageFacts {
     fn result(self, begun_at: SystemTime, duration: Duration) -> Result<StageResult, String> {
-        let window_begin_at = moment(self.window_begin_unix_s)?;
+        let window_begin_at = moment("window_begin_unix_s", self.window_begin_unix_s)?;
         let used = self.server_processes.as_ref().map(UseFacts::used).transpose()?;
         Ok(StageResult {
-            stage: self.stage(if self.is_warmup { span(self.window_s)? } else { duration })?,
+            stage: self.stage(if self.is_warmup { span("window_s", self.window_s)? } else { duration })?,
             is_warmup: self.is_warmup,
             begun_after: window_begin_at.duration_since(begun_at).unwrap_or_default(),
             window_begin_at,
-            elapsed: span(self.elapsed_s)?,
+            elapsed: span("elapsed_s", self.elapsed_s)?,
             server_cpu_time: None,
             server_use: used,
             resident_bytes: self.resident_bytes,
@@ -384,7 +404,7 @@ impl StageFacts {
     }
 
     fn stage(&self, duration: Duration) -> Result<Stage, String> {
-        let unknown = || format!("its stage '{}' is unknown", self.stage);
+        let unknown = || format!("stage is '{}', which is unknown, or lacks a field", self.stage);
         let arrivals = || {
             let [from_per_s, to_per_s] = self.rate_target_range_per_s?;
             let arrival = [Arrival::Poisson, Arrival::Constant].into_iter();
@@ -395,7 +415,9 @@ impl StageFacts {
             "connect" => Stage::Connect,
             "verify" => Stage::Verify,
             "closed" => Stage::Closed { duration },
-            "hold" => Stage::Hold { duration, heartbeat: self.heartbeat_s.map(span).transpose()? },
+            "hold" => {
+                Stage::Hold { duration, heartbeat: self.heartbeat_s.map(|it| span("heartbeat_s", it)).transpose()? }
+            }
             "open" => {
                 let (rate, arrival) = arrivals().ok_or_else(unknown)?;
                 Stage::Open { duration, rate, arrival }
@@ -409,28 +431,57 @@ impl StageFacts {
         })
     }
 
-    /// Whether its counts are what they have to be: all that was due became something.
+    /// Whether its figures can be: all that was due became something, and what is a part of something is no more than that.
     fn check(&self) -> Result<(), String> {
         let failed: u128 = self.request_failures.iter().map(|failure| u128::from(failure.count)).sum();
         let became = u128::from(self.requests_answered) + failed + u128::from(self.requests_unfinished);
         if u128::from(self.requests_due) != became {
+            return Err(format!("requests_due is {}, and {became} of them became something", self.requests_due));
+        }
+        let thirds: u128 = self.answered_in_thirds.iter().map(|third| u128::from(*third)).sum();
+        let parts = [
+            ("requests_answered_in_window", self.requests_answered_in_window.into(), self.requests_answered),
+            ("answered_in_thirds", thirds, self.requests_answered_in_window),
+            ("connections_established", self.connections_established.into(), self.connections_attempted),
+        ];
+        if let Some((field, part, whole)) = parts.into_iter().find(|(_, part, whole)| *part > u128::from(*whole)) {
+            return Err(format!("{field} is {part}, which is a part of {whole}"));
+        }
+        let latencies = self.latency.samples;
+        if !matches!(self.stage.as_str(), "connect") && latencies != self.requests_answered {
+            return Err(format!("latency.samples is {latencies}, and {} were answered", self.requests_answered));
+        }
+        let per_s = if self.window_s > 0.0 { self.requests_answered_in_window as f64 / self.window_s } else { 0.0 };
+        if (self.answered_per_s - per_s).abs() > per_s * ROUNDING {
             return Err(format!(
-                "its stage '{}' had {} requests due, and {became} of them became something",
-                self.stage, self.requests_due
+                "answered_per_s is {}, and its answers and its window make {per_s}",
+                self.answered_per_s
             ));
+        }
+        let [from_per_s, to_per_s] = self.rate_target_range_per_s.unwrap_or_default();
+        for (field, number) in [
+            ("rate_target_range_per_s", from_per_s),
+            ("rate_target_range_per_s", to_per_s),
+            ("generator_busy_part", self.generator_busy_part),
+            ("generator_waited_part", self.generator_waited_part),
+        ] {
+            finite(field, number)?;
         }
         Ok(())
     }
 
     fn recorder(self) -> Result<Recorder, String> {
         self.check()?;
-        let times = |facts: Option<TimesFacts>| facts.map_or_else(|| Ok(Times::new(u64::MAX >> 1)), TimesFacts::times);
+        let times = |field, facts: Option<TimesFacts>| {
+            facts.map_or_else(|| Ok(Times::new(u64::MAX >> 1)), |facts| facts.times(field))
+        };
         let losses = failures(self.losses)?;
         Ok(Recorder {
             attempted: self.connections_attempted,
             established: self.connections_established,
             connect_failures: failures(self.connect_failures)?,
             losses,
+            lost: self.connections_lost,
             reopened: self.connections_reopened,
             at_once_max: self.connections_at_once_max.unwrap_or(0),
             due: self.requests_due,
@@ -441,32 +492,23 @@ impl StageFacts {
             unfinished: self.requests_unfinished,
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,
-            latency: self.latency.times()?,
-            connect: times(self.connect_time)?,
-            exchange: times(self.exchange)?,
-            reconnect: times(self.reconnect)?,
-            service: times(self.service)?,
-            lag: times(self.send_lag)?,
-            window_ns: span(self.window_s)?.as_nanos() as u64,
-            standstill_ns: span(self.standstill_s)?.as_nanos() as u64,
+            timeline: course("latency_over_time", self.latency_over_time, self.latency.samples)?,
+            latency: self.latency.times("latency")?,
+            connect: times("connect_time", self.connect_time)?,
+            exchange: times("exchange", self.exchange)?,
+            reconnect: times("reconnect", self.reconnect)?,
+            service: times("service", self.service)?,
+            lag: times("send_lag", self.send_lag)?,
+            window_ns: span("window_s", self.window_s)?.as_nanos() as u64,
+            standstill_ns: span("standstill_s", self.standstill_s)?.as_nanos() as u64,
             strange: self.first_bytes.map(Strange::of_results),
-            cpu_time: span(self.generator_cpu_s)?,
+            cpu_time: span("generator_cpu_s", self.generator_cpu_s)?,
             busy_part: self.generator_busy_part,
             waited_part: self.generator_waited_part,
             skipped: self.heartbeats_skipped,
-            // Connections lost, the course of a stage: what no results need, or have, is left as it is.
+            // What no results need, or have, is left as it is.
             ..Recorder::new(u64::MAX >> 1)
         })
-    }
-}
-
-impl TimesFacts {
-    fn times(self) -> Result<Times, String> {
-        let times = self.histogram.as_deref().map(Times::decoded).transpose()?.unwrap_or(Times::new(u64::MAX >> 1));
-        if times.len() == self.samples {
-            return Ok(times);
-        }
-        Err(format!("a histogram has {} samples, and should have {}", times.len(), self.samples))
     }
 }
 
@@ -479,9 +521,10 @@ impl UseFacts {
             threads: self.threads_max,
             has_own_tables: self.has_own_descriptor_tables,
         };
-        let moments: Vec<Duration> = self.gone_at_s.iter().map(|at| span(*at)).collect::<Result<_, _>>()?;
+        let moments: Vec<Duration> =
+            self.gone_at_s.iter().map(|at| span("server_processes.gone_at_s", *at)).collect::<Result<_, _>>()?;
         let gone = self.gone_pids.iter().copied().zip(moments).collect();
-        Ok(ServerUse { cpu_time: span(self.cpu_s)?, most, gone })
+        Ok(ServerUse { cpu_time: span("server_processes.cpu_s", self.cpu_s)?, most, gone })
     }
 }
 
@@ -490,8 +533,15 @@ impl LookFacts {
         let LookFacts { at_s, cpu_total_s, resident_bytes, descriptors, threads, generator_cpu_total_s } = self;
         // Each stage says that for itself.
         let has_own_tables = false;
-        let server = Sample { cpu_time: span(cpu_total_s)?, resident_bytes, descriptors, threads, has_own_tables };
-        Ok(Look { at: span(at_s)?, server, generator_cpu_time: span(generator_cpu_total_s)? })
+        let server = Sample {
+            cpu_time: span("server_seconds.cpu_total_s", cpu_total_s)?,
+            resident_bytes,
+            descriptors,
+            threads,
+            has_own_tables,
+        };
+        let generator_cpu_time = span("server_seconds.generator_cpu_total_s", generator_cpu_total_s)?;
+        Ok(Look { at: span("server_seconds.at_s", at_s)?, server, generator_cpu_time })
     }
 }
 
@@ -517,7 +567,7 @@ fn failed_at(addresses: &[String], list: Vec<TargetFacts>) -> BTreeMap<usize, u6
 fn failures(list: Vec<FailureFacts>) -> Result<Failures, String> {
     let failure = |facts: FailureFacts| {
         let known = Act::named(&facts.act).zip(Kind::named(&facts.kind));
-        let (act, kind) = known.ok_or_else(|| format!("its failure '{}: {}' is unknown", facts.act, facts.kind))?;
+        let (act, kind) = known.ok_or_else(|| format!("failures: '{}: {}' is unknown", facts.act, facts.kind))?;
         Ok((Failure { act, kind, errno: facts.errno }, facts.count))
     };
     list.into_iter().map(failure).collect()
@@ -528,24 +578,16 @@ pub(crate) fn one_at_a_time() -> u32 {
     1
 }
 
-/// A span of time, to the nanosecond.
-fn span(seconds: f64) -> Result<Duration, String> {
-    Duration::try_from_secs_f64(seconds).map_err(|_| format!("{seconds} s is no span of time"))
-}
-
-fn moment(unix_s: f64) -> Result<SystemTime, String> {
-    let since = span(unix_s)?;
-    // Twice as far from 1970 as we are: a clock may be wrong, but not so wrong.
-    if since > Duration::from_secs(4_000_000_000) {
-        return Err(format!("{unix_s} s since 1970 is no moment at which anything was measured"));
-    }
-    Ok(UNIX_EPOCH + since)
-}
-
 /// A hundred days and more.
 pub(crate) const SECONDS_MAX: u64 = 10_000_000;
+/// The version of the layout that is read.
+const FORMAT: u64 = 1;
+
 const CONNECTIONS_MAX: u64 = 1 << 40;
 const CORES_MAX: usize = 1 << 16;
+
+/// By which part of it a figure may differ from what it is made of.
+const ROUNDING: f64 = 1e-6;
 
 #[cfg(test)]
 mod tests {
@@ -553,7 +595,9 @@ mod tests {
     use crate::recorder::note;
     use crate::report::json;
     use crate::report::tests::report as run;
+    use crate::timeline::Timeline;
     use std::io;
+    use std::time::UNIX_EPOCH;
 
     /// A run of which no field is what it would be anyway.
     fn rich() -> Report {
@@ -568,8 +612,12 @@ mod tests {
         open.netstat.syn_retransmits = 3;
         let recorder = &mut open.recorder;
         (recorder.due, recorder.unfinished, recorder.skipped, recorder.reopened) = (1004, 1, 5, 6);
+        recorder.lost = 4;
         (recorder.thirds, recorder.busy_part, recorder.waited_part) = ([1, 2, 3], 0.25, 0.125);
         (1..=900).for_each(|us| recorder.service.record(us * 900));
+        recorder.timeline = Timeline::new(1_000_000_000);
+        (0..1000).for_each(|ms| recorder.timeline.record(ms * 1_000_000, u64::MAX, 1_000_000));
+        recorder.timeline.close();
         recorder.lag.record_n(5_000, 900);
         note(&mut recorder.request_failures, Failure::new(Act::Reply, Kind::Swapped));
         note(&mut recorder.request_failures, Failure::new(Act::Reply, Kind::Status(503)));
@@ -585,7 +633,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_and_written_again_the_same() {
         let written: Value = serde_json::from_str(&json::render(&rich())).unwrap();
-        let mut again = report("a.json", written.clone()).unwrap();
+        let mut again = read("a.json", &written.to_string()).unwrap().remove(0);
         assert_eq!(again.parts[0].name, "a.json");
         // Whose they are is all that is new.
         again.parts.clear();
@@ -606,18 +654,8 @@ mod tests {
     fn results_that_tell_of_no_pipeline_had_none() {
         let mut older: Value = serde_json::from_str(&json::render(&run())).unwrap();
         assert_eq!(older["plan"].as_object_mut().unwrap().remove("pipeline"), Some(1.into()));
-        let read = report("a.json", older).unwrap();
+        let read = read("a.json", &older.to_string()).unwrap().remove(0);
         assert_eq!((read.plan.pipeline, read.parts[0].pipeline), (1, 1));
-    }
-
-    #[test]
-    fn objects_stand_behind_each_other_and_other_lines_between_them() {
-        let found = objects("{\"a\": 1}\n{\n\"b\": {}\n}{\"c\": 3}\nloadgen: a line\n{\"d\": 4}\nthe end\n").unwrap();
-        assert_eq!(found.len(), 4);
-        assert_eq!(found[3]["d"], 4);
-        assert!(objects("loadgen: none").unwrap_err().contains("no JSON object"));
-        assert!(objects("{\"a\": 1}\n{\"b\": ").unwrap_err().contains("no JSON"));
-        assert!(objects("").is_err());
     }
 
     #[test]
@@ -627,14 +665,52 @@ mod tests {
             change(&mut value);
             read("a.json", &value.to_string()).expect_err("it was changed")
         };
-        assert!(why(|it| it["format"] = 2.into()).contains("a.json: it has no results"));
+        let format = why(|it| it["format"] = 2.into());
+        let version = env!("CARGO_PKG_VERSION");
+        assert!(format.starts_with("a.json: its results have format 2, and this loadgen, "), "{format}");
+        assert!(format.contains(&format!("reads format 1: loadgen {version} wrote it")), "{format}");
+        assert!(why(|it| it["format"] = Value::Null).contains("a.json: it has no results"));
         assert!(why(|it| it["problem"] = "no route".into()).contains("nothing was run: no route"));
         assert!(why(|it| it["plan"]["server_inside"] = true.into()).contains("its server was a part of it"));
-        assert!(why(|it| it["answer_per_s"] = Value::Null).contains("searches cannot be added up"));
+        assert!(why(|it| it["answer_per_s"] = Value::Null).contains("searches can be neither added up"));
         assert!(why(|it| drop(it.as_object_mut().unwrap().remove("begun_at_unix_s"))).contains("another version"));
-        assert!(why(|it| it["stages"][1]["stage"] = "dance".into()).contains("stage 'dance' is unknown"));
-        assert!(why(|it| it["stages"][1]["requests_due"] = (-1).into()).contains("a field is not as it should be"));
-        assert!(why(|it| it["stages"][1]["latency"]["samples"] = 9.into()).contains("1000 samples, and should have 9"));
-        assert!(why(|it| it["plan"]["timeout_s"] = (-1).into()).contains("-1 s is no span"));
+    }
+
+    #[test]
+    fn a_figure_that_cannot_be_is_named() {
+        let why = |path: &str, value: Value| {
+            let mut document: Value = serde_json::from_str(&json::render(&run())).unwrap();
+            *document.pointer_mut(path).unwrap_or_else(|| panic!("{path}")) = value;
+            read("a.json", &document.to_string()).expect_err("it was changed")
+        };
+        for (path, value, wanted) in [
+            ("/stages/1/stage", "dance".into(), "stages[1].stage is 'dance', which is unknown"),
+            ("/stages/1/requests_due", (-1).into(), "stages[1].requests_due is not as it should be: invalid value"),
+            ("/stages/1/requests_due", 7.into(), "stages[1].requests_due is 7, and 1000 of them became something"),
+            ("/stages/1/window_s", "NaN".into(), "stages[1].window_s is not as it should be: invalid type: string"),
+            ("/stages/1/window_s", (-1).into(), "stages[1].answered_per_s is 990, and"),
+            ("/stages/1/elapsed_s", (-1).into(), "stages[1].elapsed_s is -1 s, which is no span of time"),
+            ("/stages/1/generator_busy_part", (-1).into(), "stages[1].generator_busy_part is -1, which cannot be"),
+            ("/stages/1/answered_per_s", 991.into(), "stages[1].answered_per_s is 991, and its answers"),
+            ("/stages/1/requests_answered_in_window", 1001.into(), "stages[1].requests_answered_in_window is 1001"),
+            (
+                "/stages/1/answered_in_thirds/0",
+                991.into(),
+                "stages[1].answered_in_thirds is 991, which is a part of 990",
+            ),
+            ("/stages/0/connections_established", 11.into(), "stages[0].connections_established is 11"),
+            ("/stages/1/latency/samples", 9.into(), "stages[1].latency.samples is 9, and 1000 were answered"),
+            ("/stages/0/latency/samples", 9.into(), "stages[0].latency.histogram has 10 samples, and should have 9"),
+            ("/stages/1/latency/p50_ns", 1.into(), "stages[1].latency.p50_ns is 1, and its histogram has"),
+            ("/stages/1/latency/p50_ns", 1e15.into(), "stages[1].latency.p50_ns is not as it should be"),
+            ("/stages/1/latency/p50_ns", 999_999.into(), "stages[1].latency has p50_ns 999999 and p90_ns"),
+            ("/stages/1/latency/histogram", "x".into(), "stages[1].latency.histogram is no base64"),
+            ("/plan/timeout_s", (-1).into(), "plan.timeout_s is -1 s"),
+            ("/plan/seed", "x".into(), "plan.seed is not as it should be"),
+            ("/begun_at_unix_s", 1e19.into(), "begun_at_unix_s is 1"),
+        ] {
+            let said = why(path, value);
+            assert!(said.starts_with(&format!("a.json: its field {wanted}")), "{path}: {said}");
+        }
     }
 }

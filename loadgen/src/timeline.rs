@@ -77,6 +77,41 @@ impl Timeline {
         }
     }
 
+    /// What `intervals` saw, from the first on, each of them so long; closed.
+    ///
+    /// # Errors
+    /// A sentence: why there are no such intervals.
+    pub(crate) fn of(interval_ns: u64, intervals: impl IntoIterator<Item = Times>) -> Result<Timeline, String> {
+        // All of them can be added to each other: they are one as long, or two, or four.
+        let is_known = interval_ns > 0 && interval_ns.is_multiple_of(INTERVAL_NS / 4);
+        if !(is_known && (interval_ns / (INTERVAL_NS / 4)).is_power_of_two()) {
+            return Err(format!("{interval_ns} ns is no interval of 1/4, 1/2, 1, 2, 4 and so on seconds"));
+        }
+        let over: Vec<Sparse> = intervals.into_iter().take(INTERVALS_MAX + 1).map(|mut it| it.take_values()).collect();
+        match over.len() {
+            0..=INTERVALS_MAX => Ok(Timeline { interval_ns, over, ..Timeline::new(0) }),
+            _ => Err(format!("there are more than {INTERVALS_MAX} intervals")),
+        }
+    }
+
+    /// The same in no more than `most` intervals, which are as long as that takes.
+    pub(crate) fn within(mut self, most: usize) -> Timeline {
+        while self.over.len() > most.max(1) {
+            self.coarsen();
+        }
+        self
+    }
+
+    /// The same, counted from so much earlier, to the nearest interval.
+    pub(crate) fn later_by(mut self, ns: u64) -> Timeline {
+        let intervals = ns.saturating_add(self.interval_ns / 2) / self.interval_ns;
+        if !self.over.is_empty() && intervals > 0 {
+            let before = vec![Sparse::new(); intervals.min(INTERVALS_MAX as u64) as usize];
+            self.over.splice(..0, before);
+        }
+        self
+    }
+
     /// How long an interval is, in nanoseconds.
     pub(crate) fn interval_ns(&self) -> u64 {
         self.interval_ns
@@ -161,6 +196,26 @@ mod tests {
         let mut all = Timeline::new(S);
         [&one, &two].into_iter().for_each(|worker| all.merge(worker));
         assert_eq!(counts(&all), [500; 4]);
+    }
+
+    #[test]
+    fn what_was_seen_can_be_given_back_later_and_coarser() {
+        let mut timeline = Timeline::new(S);
+        (0..8).for_each(|quarter| timeline.record(quarter * S / 4, u64::MAX, 1_000));
+        timeline.close();
+        let again = Timeline::of(timeline.interval_ns(), timeline.intervals()).unwrap();
+        assert_eq!((counts(&again), again.interval_ns()), (vec![1; 8], S / 4));
+        assert_eq!(counts(&again.clone().later_by(S / 8)), [0, 1, 1, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(counts(&again.clone().later_by(S / 8 - 1)), [1; 8]);
+        let coarse = again.clone().within(3);
+        assert_eq!((counts(&coarse), coarse.interval_ns()), (vec![4, 4], S));
+        let mut sum = again;
+        sum.merge(&coarse);
+        assert_eq!((counts(&sum), sum.interval_ns()), (vec![8, 8], S));
+        for wrong in [0, 1, S / 3, 3 * S] {
+            assert!(Timeline::of(wrong, []).unwrap_err().contains("no interval"), "{wrong}");
+        }
+        assert!(Timeline::of(S, vec![Times::new(9); 1025]).unwrap_err().contains("more than 1024"));
     }
 
     #[test]

@@ -142,32 +142,29 @@ impl View<'_> {
         }
     }
 
-    /// The 99th percentile over the last seconds, its lowest and its highest.
+    /// The 99th percentile over the last seconds, on a scale from the lowest to the highest of those that are shown, and
+    /// what its lowest and its highest column stand for.
     fn sparkline(&self, columns: usize, is_utf8: bool) -> String {
-        let known = || self.p99s_ns.iter().copied().flatten();
-        let (Some(least), Some(most)) = (known().min(), known().max()) else { return String::new() };
-        let range = format!("  {} to {}", span(least), span(most));
         let head = "  p99 ";
         let room = columns.saturating_sub(head.len());
-        let fits = room >= range.len() + SPARK_COLUMNS_LEAST;
-        let shown = if fits { room - range.len() } else { room }.min(SPARK_SECONDS);
-        let from = self.p99s_ns.len().saturating_sub(shown);
-        let picture: String =
-            self.p99s_ns[from..].iter().map(|ns| ns.map_or(' ', |ns| spark(ns, least, most, is_utf8))).collect();
-        let line = format!("{head}{picture}{}", if fits { &range } else { "" });
+        let fits = room >= SCALE_COLUMNS + SPARK_COLUMNS_LEAST;
+        let seconds = if fits { room - SCALE_COLUMNS } else { room }.min(SPARK_SECONDS);
+        let shown = &self.p99s_ns[self.p99s_ns.len().saturating_sub(seconds)..];
+        let known = || shown.iter().copied().flatten();
+        let (Some(least), Some(most)) = (known().min(), known().max()) else { return String::new() };
+        // What differs by no more than it is counted to is not to look like a mountain.
+        let most = most.max((least as f64 * SCALE_LEAST) as u64);
+        let levels = if is_utf8 { LEVELS } else { LEVELS_ASCII };
+        let picture: String = shown.iter().map(|ns| ns.map_or(' ', |ns| spark(ns, least, most, levels))).collect();
+        let scale = format!("  {} {}  {} {}", levels[0], span(least), levels[levels.len() - 1], span(most));
+        let line = format!("{head}{picture}{}", if fits { &scale } else { "" });
         line.chars().take(columns).collect()
     }
 }
 
 /// One column: its height is the logarithm's, for a tail is soon ten times what it was.
-fn spark(ns: u64, least: u64, most: u64, is_utf8: bool) -> char {
-    let levels: &[char] = if is_utf8 {
-        &['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
-    } else {
-        &['_', '.', '-', '=', '+', '*', '%', '#']
-    };
-    // Less than a doubling is not to look like a mountain.
-    let height = (most.max(1) as f64 / least.max(1) as f64).ln().max(std::f64::consts::LN_2);
+fn spark(ns: u64, least: u64, most: u64, levels: &[char; 8]) -> char {
+    let height = (most.max(1) as f64 / least.max(1) as f64).ln().max(f64::MIN_POSITIVE);
     let part = (ns.max(1) as f64 / least.max(1) as f64).ln() / height;
     levels[((part * (levels.len() - 1) as f64).round() as usize).min(levels.len() - 1)]
 }
@@ -201,6 +198,14 @@ const TIMES: [&str; 3] = ["p50", "p99", "max"];
 
 /// Seconds that the picture of the tail goes back.
 pub(crate) const SPARK_SECONDS: usize = 30;
+
+/// What the scale beside it takes at the most, and by how much its upper end is above its lower one at the least: times
+/// are counted to a sixteenth.
+const SCALE_COLUMNS: usize = 26;
+const SCALE_LEAST: f64 = 1.25;
+
+const LEVELS: &[char; 8] = &['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+const LEVELS_ASCII: &[char; 8] = &['_', '.', '-', '=', '+', '*', '%', '#'];
 
 /// With less room the numbers beside it are left out.
 const SPARK_COLUMNS_LEAST: usize = 10;
@@ -239,7 +244,7 @@ mod tests {
                 "open loop at 20,000/s ██████████░░░░░░░░░░ 5.0 s of 10 s",
                 "  997 of 1,000 open · 3 FAILED",
                 "  12,345 answers/s · p50 120 us · p99 1.23 ms · max 45.6 ms",
-                "  p99 ▁▃ █  100 us to 800 us",
+                "  p99 ▁▃ █  ▁ 100 us  █ 800 us",
             ]
         );
     }
@@ -292,8 +297,22 @@ mod tests {
 
     #[test]
     fn a_tail_that_hardly_changes_is_flat_and_ascii_has_heights_too() {
-        assert!([100, 105, 110].iter().all(|ns| ['▁', '▂'].contains(&spark(*ns, 100, 110, true))));
-        assert_eq!([1, 10, 100].map(|ns| spark(ns, 1, 100, false)), ['_', '+', '#']);
+        let line = |us: &[u64], columns, is_utf8| {
+            let p99s: Vec<Option<u64>> = us.iter().map(|us| Some(us * 1000)).collect();
+            view("closed loop", &p99s, 0).sparkline(columns, is_utf8)
+        };
+        assert_eq!(line(&[100, 106, 100], 80, true), "  p99 ▁▃▁  ▁ 100 us  █ 125 us", "a step of what is counted");
+        assert_eq!(line(&[1, 10, 100], 80, false), "  p99 _+#  _ 1.00 us  # 100 us");
+        assert_eq!(line(&[100, 100, 100], 80, true), "  p99 ▁▁▁  ▁ 100 us  █ 125 us");
+    }
+
+    #[test]
+    fn the_scale_is_that_of_what_is_shown() {
+        let mut p99s = vec![Some(9_000_000_000)];
+        p99s.extend([Some(100_000), Some(200_000)].repeat(10));
+        let shown = |columns| view("closed loop", &p99s, 0).sparkline(columns, true);
+        assert!(shown(80).ends_with("  ▁ 100 us  █ 9.00 s") && shown(80).contains("█▁▁"), "{}", shown(80));
+        assert!(shown(50).ends_with("█▁█▁█  ▁ 100 us  █ 200 us"), "the peak has left the picture: {}", shown(50));
     }
 
     #[test]

@@ -40,6 +40,32 @@ fn its_command_can_be_pasted_into_a_shell() {
 }
 
 #[test]
+fn connections_that_are_held_are_counted_with_and_without_heartbeats() {
+    let server = Server::good();
+    for (more, heads) in [
+        (&[][..], ["<h2>Held</h2>"].as_slice()),
+        (&["--heartbeat", "100ms"], &["<h2>Held</h2>", "<h2>Heartbeats</h2>"]),
+    ] {
+        let (code, page) = page(&format!("hold {} -c 7 -d 400ms", server.address), more, "hold");
+        assert_eq!(code, Some(0), "{page}");
+        for wanted in heads.iter().chain(&["<strong>7</strong><span class=\"dim\">connections held", "7 of 7</strong>"])
+        {
+            assert!(page.contains(wanted), "no {wanted} in {page}");
+        }
+        assert!(page.contains("<strong>0</strong><span class=\"dim\">lost meanwhile"), "{page}");
+    }
+}
+
+#[test]
+fn several_runs_lie_over_each_other() {
+    let server = Server::good();
+    let (code, page) = page(&format!("rr {} -c 2 -d 200ms --runs 3", server.address), &[], "runs");
+    assert_eq!(code, Some(0), "{page}");
+    assert!(page.contains("<h3>Latency by percentile, all runs"), "{page}");
+    assert_eq!((page.matches("line thin").count(), page.matches("line blue bold").count()), (3, 1), "{page}");
+}
+
+#[test]
 fn connections_that_come_and_go_and_fail_are_told_apart() {
     let server = Server::good();
     let line = format!("churn {},127.0.0.1:1 -c 2 -d 300ms --threads 1", server.address);

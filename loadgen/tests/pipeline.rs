@@ -383,7 +383,7 @@ fn the_depth_stands_in_every_report() {
     assert!(!loadgen(&line(1)).stdout.contains("pipelined"), "one at a time is nothing to be told");
 
     let compared = joined(&loadgen(&format!("compare {} {}", file("1.json"), file("16.json"))).stdout);
-    let told = "! The loads differ: pipeline was 1, then 16 requests at once on a connection";
+    let told = "- the number of requests at once on a connection (--pipeline) was 1, then 16";
     assert!(compared.contains(told), "{compared}");
     assert!(!loadgen(&format!("compare {0} {0}", file("16.json"))).stdout.contains("differ"));
     let merged = loadgen(&format!("merge {} {}", file("1.json"), file("16.json")));

@@ -58,6 +58,23 @@ fn out_of_descriptors_is_said_before_anything_is_begun() {
 }
 
 #[test]
+fn a_low_limit_is_said_with_what_is_needed_and_what_for() {
+    let line = format!("ulimit -n 20; exec {} rr tcp://127.0.0.1:9 -c 50", env!("CARGO_BIN_EXE_loadgen"));
+    let output = std::process::Command::new("bash").args(["-c", &line]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for wanted in [
+        "65 are needed in the table of each of 50 threads",
+        "64 for loadgen itself",
+        "(`ulimit -n`) is 20",
+        "--nofile=65",
+    ] {
+        assert!(said.contains(wanted), "no '{wanted}' in {said}");
+    }
+    assert!(!said.contains(" × 0"), "{said}");
+}
+
+#[test]
 fn a_source_that_is_another_machines_is_named() {
     let outcome = loadgen("rr 192.0.2.1:9 --source 192.0.2.77");
     assert_eq!(outcome.code, Some(1));

@@ -208,7 +208,7 @@ fn results_of_a_search_cannot_be_added() {
     loadgen(&format!("search {} -c 2 -d 300ms --from 100 --to 100 --slo p50<10s -q --json {name}", server.address));
     let outcome = loadgen(&format!("merge {name} {name}"));
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("searches cannot be added up"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("searches can be neither added up nor compared"), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("loadgen open -R RATE --shard i/n"), "{}", outcome.stderr);
     fs::remove_file(path).unwrap();
 }

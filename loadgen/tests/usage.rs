@@ -167,6 +167,34 @@ fn a_target_without_a_command_is_told_which_there_are() {
     let tip = "`loadgen rr -t2 -c100 -d30s --latency http://127.0.0.1:1234/`";
     assert!(outcome.code == Some(2) && outcome.stderr.contains(tip), "{}", outcome.stderr);
     assert!(!loadgen("rr 127.0.0.1:1234 --no-such").stderr.contains("tip: to measure it"));
+    let outcome = loadgen("bench http://127.0.0.1:1234/ -c 5");
+    let tip = "'bench' is no command; to measure it: `loadgen rr http://127.0.0.1:1234/ -c 5`";
+    assert!(outcome.code == Some(2) && outcome.stderr.contains(tip), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("'search'"), "what clap proposes is something else: {}", outcome.stderr);
+    for line in ["rr http://127.0.0.1:1/ -H A:b", "rr http://127.0.0.1:1/ -m POST"] {
+        let outcome = loadgen(line);
+        assert!(outcome.code == Some(2) && outcome.stderr.contains("GET of a path"), "{}", outcome.stderr);
+        assert!(!outcome.stderr.contains("as a value"), "{}", outcome.stderr);
+    }
+}
+
+/// That tip can be typed: the request is sent as it stands, and its reply known by its end.
+#[test]
+fn a_request_that_is_no_get_can_be_sent_as_the_tip_says() {
+    use std::io::{Read, Write};
+    let server = Server::start(|_, mut stream| {
+        let wanted = b"POST /path HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi";
+        let mut request = vec![0; wanted.len()];
+        while stream.read_exact(&mut request).is_ok() && request == wanted {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        }
+    });
+    let told = loadgen("rr http://127.0.0.1:80/ -X POST").stderr;
+    let typed = told.lines().find(|line| line.trim_start().starts_with("loadgen rr")).unwrap();
+    let typed = typed.trim_start().replacen("loadgen", env!("CARGO_BIN_EXE_loadgen"), 1);
+    let typed = typed.replace("127.0.0.1:80", &server.address.to_string()) + " -c 2 -d 200ms -q";
+    let output = std::process::Command::new("sh").args(["-c", &typed]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{typed}: {}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::parts::Part;
 use crate::plan::Plan;
 use crate::recorder::{Failures, Recorder};
 use crate::report::json::facts::{
-    FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts, VerdictFacts,
+    CourseFacts, FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts, VerdictFacts,
 };
 use crate::report::percentiles::Percentiles;
 use crate::report::runs::Runs;
@@ -27,6 +27,7 @@ use crate::server_process::{Look, ServerUse};
 use crate::shard::Shard;
 use crate::slo::Outcome;
 use crate::stage::Stage;
+use crate::timeline::Timeline;
 use crate::times::Times;
 use crate::verdict::Verdict;
 
@@ -206,6 +207,9 @@ struct StageFacts {
     connect_failures: Vec<FailureFacts>,
     /// Connections that ended although no request was on its way.
     losses: Vec<FailureFacts>,
+    /// Connections that were open and are not any more, and not by the server's leave: these losses, and those that failed
+    /// with a request on its way.
+    connections_lost: u64,
     /// Connections that were opened again, because the server had closed them in the way that HTTP has for it.
     connections_reopened: u64,
     /// How long that took each time. In a closed loop it is a part of the latency of the request behind it.
@@ -234,6 +238,9 @@ struct StageFacts {
     /// From due to answered, of requests that were answered: those that were not would be above. Of the stage `connect`,
     /// how long connects took.
     latency: PercentileFacts,
+    /// The latencies over time, of stages that have a duration; null where nothing was answered, and of a sum whose parts
+    /// were not measured at the same time.
+    latency_over_time: Option<CourseFacts>,
     /// How long connects took, and from sending the request to the end of its reply; of the stage `churn`.
     connect_time: Option<PercentileFacts>,
     exchange: Option<PercentileFacts>,
@@ -306,6 +313,8 @@ pub(crate) fn render_problem(command: &[String], problem: &str) -> String {
 
 impl Document<'_> {
     fn of(report: &Report) -> Document<'_> {
+        let stages = report.stages.iter().filter(|result| result.stage.duration().is_some()).count();
+        let intervals_max = (INTERVALS_MAX / stages.max(1)).clamp(INTERVALS_OF_STAGE.0, INTERVALS_OF_STAGE.1);
         Document {
             format: 1,
             version: env!("CARGO_PKG_VERSION"),
@@ -318,7 +327,7 @@ impl Document<'_> {
             is_ok: report.is_ok(),
             stages: report
                 .numbered()
-                .map(|(result, number)| stage(&report.plan, result, number.map(|(run, _)| run)))
+                .map(|(result, number)| stage(&report.plan, result, number.map(|(run, _)| run), intervals_max))
                 .collect(),
             connections: report.series().seconds().into_iter().map(second).collect(),
             server_seconds: report.server_looks.iter().map(look).collect(),
@@ -404,7 +413,7 @@ fn slo(Outcome { condition, measured, is_met }: Outcome) -> SloFacts {
     SloFacts { condition, measured, is_met }
 }
 
-fn stage(plan: &Plan, result: &StageResult, run: Option<usize>) -> StageFacts {
+fn stage(plan: &Plan, result: &StageResult, run: Option<usize>, intervals_max: usize) -> StageFacts {
     let recorder: &Recorder = &result.recorder;
     let (rate, arrival) = result.stage.arrivals().unzip();
     let churn = result.stage.churn();
@@ -429,6 +438,7 @@ fn stage(plan: &Plan, result: &StageResult, run: Option<usize>) -> StageFacts {
         connections_established: recorder.established,
         connect_failures: failures(&recorder.connect_failures),
         losses: failures(&recorder.losses),
+        connections_lost: recorder.lost,
         connections_reopened: recorder.reopened,
         reconnect: (recorder.reopened > 0).then(|| percentiles(&recorder.reconnect)),
         connections_at_once_max: churn.map(|_| recorder.at_once_max),
@@ -444,6 +454,7 @@ fn stage(plan: &Plan, result: &StageResult, run: Option<usize>) -> StageFacts {
         bytes_sent: recorder.bytes_sent,
         bytes_received: recorder.bytes_received,
         latency: percentiles(&recorder.latency),
+        latency_over_time: course(&recorder.timeline, intervals_max),
         connect_time: churn.map(|_| percentiles(&recorder.connect)),
         exchange: churn.map(|_| percentiles(&recorder.exchange)),
         service: has_due_moments.then(|| percentiles(&recorder.service)),
@@ -463,6 +474,14 @@ fn stage(plan: &Plan, result: &StageResult, run: Option<usize>) -> StageFacts {
             listen_drops: result.netstat.listen_drops,
         },
     }
+}
+
+/// `timeline` in no more than so many intervals; `None` where nothing is in it.
+fn course(timeline: &Timeline, intervals_max: usize) -> Option<CourseFacts> {
+    let timeline = timeline.clone().within(intervals_max);
+    let histograms: Vec<_> = timeline.intervals().map(|times| times.encoded_coarsely()).collect();
+    let interval_s = timeline.interval_ns() as f64 / 1e9;
+    (!histograms.is_empty()).then_some(CourseFacts { interval_s, histograms })
 }
 
 fn server_use(used: &ServerUse) -> UseFacts {
@@ -523,6 +542,10 @@ fn percentiles(times: &Times) -> PercentileFacts {
     let histogram = times.encoded();
     PercentileFacts { samples, p50_ns, p90_ns, p99_ns, p99_9_ns: p999_ns, p99_99_ns: p9999_ns, max_ns, histogram }
 }
+
+/// Intervals in all stages together, and in one at the least and at the most: each takes half a KiB or so.
+const INTERVALS_MAX: usize = 1200;
+const INTERVALS_OF_STAGE: (usize, usize) = (15, 240);
 
 #[cfg(test)]
 mod tests {

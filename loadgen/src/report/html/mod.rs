@@ -2,6 +2,7 @@
 
 mod axes;
 mod chart;
+mod hold;
 mod runs;
 pub(crate) mod search;
 mod server;
@@ -30,12 +31,13 @@ pub(crate) fn render(report: &Report) -> String {
     let page = text::render(report, usize::MAX);
     let head = page.lines().next().unwrap_or("loadgen");
     let shown = report.numbered().filter(|(it, _)| has_section(report, it));
+    let held = hold::section(report);
     let sections: String = shown.map(|(it, number)| section(it, number, &Axes::of(report, it))).collect();
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\"><meta name=\"generator\" content=\"loadgen {version}\">\
          <title>{title}</title><style>\n{STYLE}</style></head><body>\n<h1>{title}</h1>\n<p class=\"dim\">{machine}</p>\n\
-         {verdict}{runs}{sections}{server}<h2>Connections</h2>\n<div class=\"charts\">{connections}</div>\n{failures}{settings}</body></html>\n",
+         {verdict}{held}{runs}{sections}{server}<h2>Connections</h2>\n<div class=\"charts\">{connections}</div>\n{failures}{settings}</body></html>\n",
         version = env!("CARGO_PKG_VERSION"),
         title = escaped(head),
         machine = escaped(&machine(report)),
@@ -149,14 +151,22 @@ fn section(result: &StageResult, number: Option<(usize, usize)>, axes: &Axes) ->
         ("failed or unfinished", count(failed)),
     ]
     .into_iter()
-    .map(|(name, value)| format!("<div><strong>{value}</strong><span class=\"dim\">{name}</span></div>"))
+    .map(tile)
     .collect();
-    // What was added up has no course of its own.
+    // A sum has a course of its own where its parts were measured at the same time.
     let has_course = recorder.timeline.intervals().len() > 0;
     let course = if has_course { heat(result, axes) + &throughput(result, axes) } else { String::new() };
     let charts = percentiles(recorder, axes) + &course;
+    let missing = if has_course { "" } else { NO_COURSE };
     let table = table(recorder);
-    format!("<h2>{name}</h2>\n<div class=\"figures\">{figures}</div>\n<div class=\"charts\">{charts}</div>\n{table}")
+    format!(
+        "<h2>{name}</h2>\n<div class=\"figures\">{figures}</div>\n<div class=\"charts\">{charts}</div>\n{missing}{table}"
+    )
+}
+
+/// A number that is seen from afar, and what it is of.
+fn tile((name, value): (&str, String)) -> String {
+    format!("<div><strong>{value}</strong><span class=\"dim\">{name}</span></div>")
 }
 
 fn figure(title: &str, chart: Chart) -> String {
@@ -179,12 +189,6 @@ fn percentiles(recorder: &Recorder, axes: &Axes) -> String {
         ]
     };
     let kinds: Vec<_> = kinds.into_iter().filter(|(_, _, times)| times.len() > 0).collect();
-    let curve = |times: &Times| -> Vec<(f64, f64)> {
-        let last = times.len() as f64;
-        let steps = (0..=(last.log10() * STEPS_PER_POWER).floor() as u32)
-            .map(|step| 10f64.powf(f64::from(step) / STEPS_PER_POWER));
-        steps.map(|beyond_in| (beyond_in, times.at_quantile(1.0 - 1.0 / beyond_in) as f64)).collect()
-    };
     let curves: Vec<_> = kinds.into_iter().map(|(class, name, times)| (class, name, curve(times))).collect();
     let (x, y) = axes.curves();
     let mut chart =
@@ -193,6 +197,14 @@ fn percentiles(recorder: &Recorder, axes: &Axes) -> String {
         chart.line(class, name, points);
     }
     figure("Latency by percentile", chart)
+}
+
+/// The time that all but one in so many did not exceed, over those so many.
+fn curve(times: &Times) -> Vec<(f64, f64)> {
+    let last = times.len() as f64;
+    let steps =
+        (0..=(last.log10() * STEPS_PER_POWER).floor() as u32).map(|step| 10f64.powf(f64::from(step) / STEPS_PER_POWER));
+    steps.map(|beyond_in| (beyond_in, times.at_quantile(1.0 - 1.0 / beyond_in) as f64)).collect()
 }
 
 /// A power of ten without decimals.
@@ -422,6 +434,10 @@ fn settings(report: &Report) -> String {
         rows.iter().map(|(name, value)| format!("<tr><td>{name}</td><td>{}</td></tr>", escaped(value))).collect();
     format!("<h2>Settings</h2>\n<table class=\"settings\"><tbody>{rows}</tbody></table>\n")
 }
+
+/// Of a sum.
+const NO_COURSE: &str = "<p class=\"dim\">No latency over time: the parts were not measured at the same time, or one of them \
+                         does not tell.</p>\n";
 
 const STYLE: &str = include_str!("style.css");
 

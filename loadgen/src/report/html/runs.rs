@@ -1,5 +1,9 @@
 //! Several runs on a page: what they say together, and each run's figures.
 
+use super::axes::Axes;
+use super::chart::Chart;
+use super::{curve, figure};
+use crate::interval::Sample;
 use crate::quantity::{rate_text, span};
 use crate::report::Report;
 use crate::report::runs::{Row, Runs};
@@ -25,9 +29,29 @@ pub(super) fn summary(report: &Report) -> String {
     }
     format!(
         "<h2>{} runs</h2>\n<div class=\"scroll\"><table class=\"runs\"><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody>\
-         </table></div>\n",
-        runs.count
+         </table></div>\n<div class=\"charts\">{}</div>\n",
+        runs.count,
+        overlaid(report)
     )
+}
+
+/// The percentiles of all runs, one over the other, and the median of them at each.
+fn overlaid(report: &Report) -> String {
+    let Some(last) = report.measured().next_back() else { return String::new() };
+    let curves: Vec<_> = report.measured().map(|run| curve(&run.recorder.latency)).collect();
+    let (x, y) = Axes::of(report, last).curves();
+    let mut chart = Chart::new("Latency by percentile, all runs", "each run, and the median of the runs", x, y);
+    for (index, points) in curves.iter().enumerate() {
+        chart.line("thin", if index == 0 { "a run" } else { "" }, points);
+    }
+    // As far as all of them reach.
+    let reach = curves.iter().map(Vec::len).min().unwrap_or(0);
+    let median = (0..reach).map(|step| {
+        let times = Sample::new(curves.iter().map(|points| points[step].1).collect());
+        (curves[0][step].0, times.median())
+    });
+    chart.line("blue bold", "median", &median.collect::<Vec<_>>());
+    figure("Latency by percentile, all runs", chart)
 }
 
 fn name(figure: &Row) -> String {
@@ -54,6 +78,7 @@ mod tests {
         assert!(table.contains("<td>median</td><td>980</td><td>500 us</td>"), "{table}");
         assert!(table.contains("<td>95 % interval of the mean, from</td><td>955</td>"), "{table}");
         assert!(table.contains("<td>95 % interval of the mean, to</td><td>1,005</td>"), "{table}");
+        assert_eq!((table.matches("line thin").count(), table.matches("line blue bold").count()), (3, 1), "{table}");
         assert!(table.contains("<td>run 3</td><td>970</td>") && table.matches("<tr").count() == 7, "{table}");
     }
 }

@@ -78,6 +78,16 @@ pub(crate) struct SecondFacts {
     pub(crate) open: u64,
 }
 
+/// What was answered when.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CourseFacts {
+    /// How long an interval is: a quarter of a second, or two, four and so on as long.
+    pub(crate) interval_s: f64,
+    /// The latencies of what was answered in each, from when the window opened: as `histogram`, but to two digits, 1 %; null
+    /// where there were none. What was answered after the window has intervals behind it.
+    pub(crate) histograms: Vec<Option<String>>,
+}
+
 /// What the kernel counted during a stage, of all programs on the machine.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct KernelFacts {

@@ -104,7 +104,7 @@ fn facts<'a>(plan: &Plan, trial: &'a Trial) -> TrialFacts<'a> {
         why: &trial.why,
         misses: &trial.misses,
         generator: &trial.generator,
-        results: stage(plan, &trial.result, None),
+        results: stage(plan, &trial.result, None, super::INTERVALS_OF_STAGE.0),
     }
 }
 
