@@ -89,8 +89,8 @@ pub(crate) enum Command {
     /// Shows the throughput that the server reaches when every client waits for it. A server that stands still is asked
     /// nothing meanwhile, so for latency at a given rate use `open`.
     ///
-    /// Where an HTTP server closes a connection behind a response, as it may say, the connection is opened again, and that
-    /// is a part of the next request's latency.
+    /// Where an HTTP server closes a connection between two responses, as it may, with or without a word, the connection is
+    /// opened again, and that is a part of the next request's latency.
     #[command(after_help = RR_EXAMPLES, mut_arg("pipeline", |it| it.hide(false)))]
     Rr(Aimed),
     /// Open loop: requests are due at a fixed rate, whether or not the server keeps up

@@ -331,7 +331,7 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, colum
     row(f, &format!("  {were}"), &format!("{} in the window of {window} + {} after it", count(within), count(after)))?;
     if recorder.reopened > 0 {
         let reopened = count(recorder.reopened);
-        let sentence = format!("{reopened} connections, which the server had closed behind a response, as it may");
+        let sentence = format!("{reopened} connections, which the server had closed between two responses, as it may");
         row(f, "  reopened", &sentence)?;
         let is_part = if matches!(result.stage, Stage::Open { .. }) { "" } else { " (a part of the latency)" };
         row(f, "  reconnect", &format!("{}{is_part}", times(&recorder.reconnect)))?;
