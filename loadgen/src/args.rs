@@ -537,7 +537,8 @@ which is about the trial that decided; --csv has a line for each trial, --hlog a
 --hgrm those latencies that the answer is about.
 
 Exit code: 0 there is an answer; 3 not even the lowest rate meets the conditions; 4 the generator gave out before the \
-server did; 1 connections failed, or it was interrupted. The others: `loadgen --help`";
+server did; 1 connections failed, replies were wrong (without err in --slo), or it was interrupted. The others: `loadgen \
+--help`";
 
 const OPEN_EXAMPLES: &str = "\
 Examples:

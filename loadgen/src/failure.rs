@@ -149,6 +149,12 @@ impl Kind {
         matches!(self, Kind::Swapped | Kind::Misplaced | Kind::Lost | Kind::Doubled | Kind::Corrupted | Kind::Surplus)
     }
 
+    /// Whether it is a reply that came and is not what it has to be: wrong bytes, or another answer than was asked for, as
+    /// an overloaded server may give.
+    pub(crate) fn is_wrong_reply(self) -> bool {
+        self.is_of_bytes() || matches!(self, Kind::Unexpected | Kind::Status(_) | Kind::Length | Kind::Malformed)
+    }
+
     /// Its name in results.
     pub(crate) fn name(self) -> Cow<'static, str> {
         match self {
