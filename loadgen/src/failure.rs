@@ -63,7 +63,7 @@ pub(crate) enum Kind {
     Unexpected,
     /// An HTTP response with this status, which is not one of success.
     Status(u16),
-    /// An HTTP response whose body is not as long as the first one's.
+    /// An HTTP response whose body is not as long as most of the first ones were.
     Length,
     /// No HTTP response.
     Malformed,
@@ -194,7 +194,7 @@ named! {
     Corrupted "corrupted"
     Surplus "surplus bytes"
     Unexpected "unexpected reply"
-    Length "another length than the first response's"
+    Length "another length than most responses"
     Malformed "no HTTP response"
     OutOfDescriptors "out of descriptors"
     OutOfPorts "out of ports"

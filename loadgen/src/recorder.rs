@@ -47,6 +47,8 @@ pub(crate) struct Recorder {
     pub(crate) thirds: [u64; 3],
     /// Requests that failed; each took its connection with it, unless its reply was whole.
     pub(crate) request_failures: Failures,
+    /// How long the bodies of responses have to be, of each destination by its index; of HTTP.
+    pub(crate) body_lens: BTreeMap<usize, u64>,
     /// Requests that were neither answered nor failed when the stage ended.
     pub(crate) unfinished: u64,
     /// Payload handed to the kernel, in bytes.
@@ -108,6 +110,7 @@ impl Recorder {
             answered_in_window: 0,
             thirds: [0; 3],
             request_failures: Failures::new(),
+            body_lens: BTreeMap::new(),
             unfinished: 0,
             bytes_sent: 0,
             bytes_received: 0,
@@ -162,6 +165,7 @@ impl Recorder {
         for (destination, count) in &other.failed_at {
             *self.failed_at.entry(*destination).or_default() += count;
         }
+        self.body_lens.extend(&other.body_lens);
         merge_failures(&mut self.losses, &other.losses);
         merge_failures(&mut self.request_failures, &other.request_failures);
         self.latency.merge(&other.latency);

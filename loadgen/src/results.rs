@@ -21,7 +21,7 @@ use crate::protocol::http::Http;
 use crate::protocol::script::Script;
 use crate::recorder::{Failures, Recorder};
 use crate::report::json::facts::{
-    FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts, VerdictFacts,
+    FailureFacts, KernelFacts, LengthFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts, VerdictFacts,
 };
 use crate::report::{Ending, Report, StageResult};
 use crate::routes::{PortRange, Sources, Used};
@@ -173,6 +173,8 @@ struct StageFacts {
     request_failures: Vec<FailureFacts>,
     #[serde(default)]
     request_failures_by_target: Vec<TargetFacts>,
+    #[serde(default)]
+    body_bytes_by_target: Vec<LengthFacts>,
     first_bytes: Option<String>,
     standstill_s: f64,
     bytes_sent: u64,
@@ -209,8 +211,9 @@ impl File {
             .into_iter()
             .map(|mut stage| {
                 let failed_at = failed_at(&self.plan.addresses, std::mem::take(&mut stage.request_failures_by_target));
+                let body_lens = body_lens(&self.plan.addresses, &stage.body_bytes_by_target);
                 let mut result = stage.result(begun_at, duration)?;
-                result.recorder.failed_at = failed_at;
+                (result.recorder.failed_at, result.recorder.body_lens) = (failed_at, body_lens);
                 Ok(result)
             })
             .collect();
@@ -273,6 +276,7 @@ impl File {
             connections: plan.connections,
             connections_whole: plan.connections_whole,
             windows: windows.collect(),
+            body_bytes: self.stages.last().map_or(Vec::new(), |stage| stage.body_bytes_by_target.clone()),
             verdict: self.verdict.verdict.clone().into_owned(),
             reasons: self.verdict.reasons.clone(),
         }
@@ -502,6 +506,12 @@ impl SecondFacts {
     }
 }
 
+/// Lengths of bodies by the index of their target among `addresses`.
+fn body_lens(addresses: &[String], list: &[LengthFacts]) -> BTreeMap<usize, u64> {
+    let index = |fact: &LengthFacts| addresses.iter().position(|address| *address == fact.address);
+    list.iter().filter_map(|fact| Some((index(fact)?, fact.bytes))).collect()
+}
+
 /// Failures by the index of their target among `addresses`.
 fn failed_at(addresses: &[String], list: Vec<TargetFacts>) -> BTreeMap<usize, u64> {
     let mut failed_at = BTreeMap::new();
@@ -569,6 +579,7 @@ mod tests {
         let recorder = &mut open.recorder;
         (recorder.due, recorder.unfinished, recorder.skipped, recorder.reopened) = (1004, 1, 5, 6);
         (recorder.thirds, recorder.busy_part, recorder.waited_part) = ([1, 2, 3], 0.25, 0.125);
+        recorder.body_lens.insert(0, 612);
         (1..=900).for_each(|us| recorder.service.record(us * 900));
         recorder.lag.record_n(5_000, 900);
         note(&mut recorder.request_failures, Failure::new(Act::Reply, Kind::Swapped));

@@ -2,6 +2,7 @@
 
 mod churn;
 mod knock;
+mod lengths;
 mod pipelined;
 mod reopen;
 
@@ -641,6 +642,7 @@ impl Worker {
         let window_ns = self.clock.now_ns().min(self.end_ns).min(over_ns).saturating_sub(self.begin_ns);
         self.recorder.window_ns = window_ns;
         self.recorder.timeline.close();
+        self.settle_lengths();
         if !matches!(self.drive, Drive::Connect(_)) {
             self.recorder.unfinished = self.pending;
         }

@@ -154,7 +154,7 @@ fn a_wrong_status_is_counted_exactly_and_its_connection_goes_on() {
 fn what_is_wrong_with_a_response_is_told_in_its_own_words() {
     type Answer = fn(usize, usize) -> Option<String>;
     let cases: [(&str, Answer); 5] = [
-        ("another length than the first response's", |_, number| Some(ok(if number == 1 { "hell" } else { "hello" }))),
+        ("another length than most responses", |_, number| Some(ok(if number == 1 { "hell" } else { "hello" }))),
         ("timed out", |_, number| Some(if number == 1 { ok("hello")[..41].to_owned() } else { ok("hello") })),
         ("closed by the server", |_, _| None),
         ("no HTTP response", |_, _| Some("SSH-2.0-OpenSSH_9.2\r\n".to_owned())),
@@ -168,6 +168,23 @@ fn what_is_wrong_with_a_response_is_told_in_its_own_words() {
         assert_eq!(failures(closed, "request_failures", kind), 2, "{kind}: {closed:#}");
         assert_eq!(failures_total(closed, "request_failures"), 2, "{kind}: {closed:#}");
         assert!(is_conserved(&results), "{kind}");
+    }
+}
+
+#[test]
+fn the_very_first_response_may_be_the_odd_one() {
+    for line in ["rr", "rr --pipeline 4", "open -R 200 --arrival constant", "churn"] {
+        let first = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let server = server(move |_, _| {
+            Some(ok(if first.swap(false, std::sync::atomic::Ordering::Relaxed) { "starting" } else { "hello" }))
+        });
+        let (command, options) = line.split_once(' ').unwrap_or((line, ""));
+        let (code, results) = measure(&format!("{command} http://{}/page?x=1 {options} -c 2 -d 300ms", server.address));
+        let measured = results["stages"].as_array().unwrap().last().unwrap();
+        let told = failures(measured, "request_failures", "another length than most responses");
+        assert_eq!((code, told, failures_total(measured, "request_failures")), (Some(1), 1, 1), "{line}: {measured:#}");
+        assert_eq!(measured["body_bytes_by_target"][0]["bytes"], 5, "{line}: {measured:#}");
+        assert!(is_conserved(&results), "{line}: {measured:#}");
     }
 }
 

@@ -15,7 +15,7 @@ use crate::parts::Part;
 use crate::plan::Plan;
 use crate::recorder::{Failures, Recorder};
 use crate::report::json::facts::{
-    FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts, VerdictFacts,
+    FailureFacts, KernelFacts, LengthFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts, VerdictFacts,
 };
 use crate::report::percentiles::Percentiles;
 use crate::report::runs::Runs;
@@ -224,6 +224,8 @@ struct StageFacts {
     request_failures: Vec<FailureFacts>,
     /// The same by target, of the stage `churn`: those without failures are left out.
     request_failures_by_target: Vec<TargetFacts>,
+    /// How many bytes the bodies of HTTP responses have to have, by target: as many as most of the first ones had.
+    body_bytes_by_target: Vec<LengthFacts>,
     /// What the server began with, escaped, where it is no echo server.
     first_bytes: Option<String>,
     /// How long the generator stood still: stopped, or without a processor.
@@ -438,6 +440,7 @@ fn stage(plan: &Plan, result: &StageResult, run: Option<usize>) -> StageFacts {
         requests_unfinished: recorder.unfinished,
         request_failures: failures(&recorder.request_failures),
         request_failures_by_target: by_target(plan, &recorder.failed_at),
+        body_bytes_by_target: lengths(plan, &recorder.body_lens),
         first_bytes: recorder.strange.as_ref().map(ToString::to_string),
         standstill_s: recorder.standstill_ns as f64 / 1e9,
         answered_per_s: recorder.answered_per_s(),
@@ -505,6 +508,13 @@ fn by_target(plan: &Plan, failed_at: &BTreeMap<usize, u64>) -> Vec<TargetFacts> 
         Some(TargetFacts { address: plan.targets.get(*destination)?.to_string(), count: *count })
     };
     failed_at.iter().filter_map(fact).collect()
+}
+
+fn lengths(plan: &Plan, body_lens: &BTreeMap<usize, u64>) -> Vec<LengthFacts> {
+    let fact = |(destination, bytes): (&usize, &u64)| {
+        Some(LengthFacts { address: plan.targets.get(*destination)?.to_string(), bytes: *bytes })
+    };
+    body_lens.iter().filter_map(fact).collect()
 }
 
 fn failures(failures: &Failures) -> Vec<FailureFacts> {
