@@ -183,6 +183,12 @@ impl Recorder {
         total(&self.connect_failures) + total(&self.losses) + total(&self.request_failures)
     }
 
+    /// Requests that have no time because they were never answered; where it was broken off, without those that were under
+    /// way, which need not have been slow.
+    pub(crate) fn missing(&self, is_broken_off: bool) -> u64 {
+        total(&self.request_failures) + if is_broken_off { 0 } else { self.unfinished }
+    }
+
     /// Answers per second of the window.
     pub(crate) fn answered_per_s(&self) -> f64 {
         if self.window_ns == 0 { 0.0 } else { self.answered_in_window as f64 * 1e9 / self.window_ns as f64 }

@@ -111,12 +111,12 @@ impl Condition {
     fn judge(&self, recorder: &Recorder, held: Option<u64>) -> Outcome {
         let times = &recorder.latency;
         let (measured, is_met) = match *self {
-            Condition::Percentile { percent, below_ns } => match Reached::of(times, missing(recorder), percent) {
+            Condition::Percentile { percent, below_ns } => match Reached::of(times, recorder.missing(false), percent) {
                 Reached::TooFew => (None, false),
                 Reached::Never => (Some(NEVER.to_owned()), false),
                 Reached::Within(ns) => (Some(apart(ns, below_ns)), ns < below_ns),
             },
-            Condition::Max { .. } if missing(recorder) > 0 => (Some(NEVER.to_owned()), false),
+            Condition::Max { .. } if recorder.missing(false) > 0 => (Some(NEVER.to_owned()), false),
             Condition::Max { below_ns } => {
                 let ns = (times.len() > 0).then(|| times.max());
                 (ns.map(|ns| apart(ns, below_ns)), ns.is_some_and(|ns| ns < below_ns))
@@ -176,11 +176,6 @@ fn apart(ns: u64, limit_ns: u64) -> String {
         true => format!("{value} {unit}"),
         false => span(ns),
     }
-}
-
-/// Requests that have no time because they were never answered.
-pub(crate) fn missing(recorder: &Recorder) -> u64 {
-    total(&recorder.request_failures) + recorder.unfinished
 }
 
 impl Display for Slo {

@@ -208,6 +208,12 @@ impl Report {
             }
             judged.push(all);
         }
+        if self.ending == Ending::Interrupted {
+            // What was under way need not have been slow, nor have failed.
+            for it in &mut judged {
+                it.due -= std::mem::take(&mut it.unfinished);
+            }
+        }
         // A connection that was never opened, or lost while others were, is a failure of each: the load was not what was
         // asked for.
         for connects in self.stages.iter().filter(|result| result.stage == Stage::Connect) {
@@ -440,6 +446,17 @@ pub(crate) mod tests {
         run.slo = Some("err<1%".parse().unwrap());
         run.ending = Ending::Interrupted;
         assert_eq!(run.exit(), Exit::Failed);
+    }
+
+    #[test]
+    fn conditions_do_not_count_what_an_interruption_left_under_way() {
+        let mut run = report();
+        run.slo = Some("p99<1s,max<1s,err<1%".parse().unwrap());
+        (run.stages[1].recorder.due, run.stages[1].recorder.unfinished) = (1100, 100);
+        let met = |run: &Report| run.slo_outcomes().iter().map(|outcome| outcome.is_met).collect::<Vec<_>>();
+        assert_eq!(met(&run), [false; 3]);
+        run.ending = Ending::Interrupted;
+        assert_eq!(met(&run), [true; 3]);
     }
 
     #[test]

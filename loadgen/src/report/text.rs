@@ -351,10 +351,7 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, colum
 
 /// What has no latency, although it was asked for.
 fn missing(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder, were: &str) -> fmt::Result {
-    let failed = crate::recorder::total(&recorder.request_failures);
-    // What an interruption left unanswered need not have been slow.
-    let unfinished = if report.ending == Ending::Interrupted { 0 } else { recorder.unfinished };
-    let missing = failed + unfinished;
+    let missing = recorder.missing(report.ending == Ending::Interrupted);
     if missing > 0 {
         let (thing, answered) = if were == "done" { ("connection", "done") } else { ("request", "answered") };
         let (things, were) = (counted(missing, thing), if missing == 1 { "was" } else { "were" });
