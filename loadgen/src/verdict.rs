@@ -234,11 +234,13 @@ fn syn_retransmits(report: &Report) -> Option<String> {
     // The kernel counts those of all programs: whose connects were all quick sent none again.
     let is_own = report.stages.iter().any(|result| {
         let recorder = &result.recorder;
-        let is_opening = result.stage == Stage::Connect || result.stage.churn().is_some();
+        let connects = match result.stage {
+            Stage::Connect => recorder.latency.max(),
+            _ => recorder.connect.max().max(recorder.reconnect.max()),
+        };
         let mut failures = recorder.connect_failures.keys().chain(recorder.request_failures.keys());
         failures.any(|failure| failure.act == Act::Connect && failure.kind == Kind::TimedOut)
-            || recorder.reconnect.max() >= RETRANSMIT_NS
-            || is_opening && recorder.latency.max() >= RETRANSMIT_NS
+            || connects >= RETRANSMIT_NS
     });
     (sent > 0 && is_own).then(|| {
         format!(
@@ -276,6 +278,7 @@ const CHANCE_DEVIATIONS: f64 = 4.0;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::churn::Churn;
     use crate::report::tests::report;
     use crate::schedule::{Arrival, Rate};
     use crate::times::Times;
@@ -387,6 +390,23 @@ mod tests {
         assert!(busy(&[0.85, 0.1, 0.9, 0.1]).starts_with("runs 1 and 3: a generating thread was busy for 85 to 90 %"));
         assert!(busy(&[0.1, 0.9]).starts_with("run 2: a generating thread was busy for 90 %"));
         assert!(busy(&[0.9, 0.9, 0.9]).starts_with("all 3 runs: a generating thread was busy for 90 %"));
+    }
+
+    #[test]
+    fn of_connections_that_come_and_go_only_the_connect_tells_of_a_syn() {
+        let churned = |connect_ns: u64| {
+            let churn = move |report: &mut Report| {
+                let duration = Duration::from_secs(3);
+                report.stages[1].stage =
+                    Stage::Churn(Churn { duration, arrivals: None, close: crate::churn::Close::Reset });
+                report.stages[1].netstat.syn_retransmits = 3;
+                report.stages[1].recorder.latency.record(5_000_000_000);
+                report.stages[1].recorder.connect.record(connect_ns);
+            };
+            reason(churn, false)
+        };
+        assert_eq!(churned(200_000), "valid", "it was the reply that took so long");
+        assert!(churned(1_010_000_000).contains("3 SYNs were sent again"));
     }
 
     #[test]
