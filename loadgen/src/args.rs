@@ -701,7 +701,7 @@ Failures: a connect that failed, a connection lost, a byte that was not the one 
 Verdict: SUSPECT, where the figures may not be the server's: less than 99 % of the rate achieved, requests sent so late \
 that it shows in the latency, a generating thread busy for more than 80 % of the time (what it spins before a request is due \
 is not counted) or ready to run without a processor for more than 20 %, a generator that stood still, SYNs sent again, \
-another pace in the last third than in the first. VALID otherwise. Runs of less than 2 s are not judged.
+another pace in the last third than in the first, too few answers for a p90 (without --slo). VALID otherwise. Runs of less than 2 s are not judged.
 
 Exit code: 0 all is well; 1 the run failed, was interrupted before it had done all its stages (what there was until \
 then is reported), or is impossible on this machine or with that server; 2 the arguments alone make it impossible; \
