@@ -235,7 +235,7 @@ pub(crate) struct Load {
     /// Measure so often: medians, 95 % intervals of the mean
     ///
     /// The runs follow each other on the same connections. Shown are, of each figure, the median over the runs, the 95 %
-    /// confidence interval of their mean, and each run's own. `compare` wants five: --runs without a number is that.
+    /// confidence interval of their (geometric) mean, and each run's own. `compare` wants five: --runs without a number is that.
     #[arg(long, help_heading = LOAD, value_name = "N", num_args = 0..=1, default_value_t = 1, default_missing_value = "5", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) runs: u16,
     /// Bytes in a message [default: 64]

@@ -153,7 +153,7 @@ struct RunsFigure {
     name: &'static str,
     /// Null where not every run has the figure.
     median: Option<f64>,
-    /// The 95 % confidence interval of the mean, by Student's t.
+    /// The 95 % confidence interval of the geometric mean: by Student's t, of the mean of the logarithms.
     mean_range: Option<[f64; 2]>,
 }
 
@@ -161,7 +161,7 @@ struct RunsFigure {
 #[derive(Debug, Serialize)]
 struct SloFacts {
     condition: String,
-    /// Null where there were too few samples to tell.
+    /// Of several runs in the worst. Null where there were too few samples to tell.
     measured: Option<String>,
     is_met: bool,
 }
@@ -402,7 +402,7 @@ fn verdict(report: &Report) -> VerdictFacts {
     VerdictFacts { verdict: verdict.name().into(), reasons: verdict.reasons().to_vec() }
 }
 
-fn slo(Outcome { condition, measured, is_met }: Outcome) -> SloFacts {
+fn slo(Outcome { condition, measured, is_met, .. }: Outcome) -> SloFacts {
     SloFacts { condition, measured, is_met }
 }
 

@@ -442,7 +442,7 @@ fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs, columns: usize) 
             Some(name) => (name.replace('_', "."), |ns| span(ns as u64)),
             None => (format!("{what}/s"), rate_text),
         };
-        let range = figure.range.map(|[low, high]| format!("{} … {}", show(low.max(0.0)), show(high)));
+        let range = figure.range.map(|[low, high]| format!("{} … {}", show(low), show(high)));
         let known = || figure.values.iter().copied().flatten();
         let (least, most) = (known().fold(f64::MAX, f64::min), known().fold(0.0, f64::max));
         let (range, median) =
