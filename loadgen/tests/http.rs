@@ -189,6 +189,18 @@ fn the_very_first_response_may_be_the_odd_one() {
 }
 
 #[test]
+fn a_server_that_switches_to_another_protocol_has_failed_at_once() {
+    let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n";
+    let server = server(move |_, _| Some(switching.to_owned()));
+    // A connection that waited for more would have its timeout, a minute, and be all that there is.
+    let (code, results) = measure(&line(&server, "-c 1 -d 300ms --timeout 60s"));
+    let closed = stage(&results, "closed");
+    let told = failures(closed, "request_failures", "HTTP status 101");
+    assert_eq!((code, failures_total(closed, "request_failures")), (Some(1), told), "{closed:#}");
+    assert!(told >= 1 && closed["connections_reopened"].as_u64() >= Some(1) && is_conserved(&results), "{closed:#}");
+}
+
+#[test]
 fn a_body_that_is_cut_off_is_truncated() {
     let server = Server::start(|_, mut stream| {
         // Sends a part of the body, and is gone.

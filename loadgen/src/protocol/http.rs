@@ -231,8 +231,8 @@ impl Partial {
             };
             taken += len - before;
             self.head = Vec::new();
-            // An interim response (RFC 9110, 15.2): the one that counts follows.
-            if !(100..200).contains(&head.status) {
+            // An interim response (RFC 9110, 15.2): the one that counts follows. Behind 101 no HTTP does.
+            if !(100..200).contains(&head.status) || head.status == SWITCHING_PROTOCOLS {
                 (self.known, self.body) = (Some(head), body);
             }
         }
@@ -325,7 +325,8 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head, Body)>, Kind> {
         content_length(words("content-length"))?
     };
     let is_kept = if is_http_10 { has("connection", "keep-alive") } else { !has("connection", "close") };
-    Ok(Some((len, Head { status, is_last: !is_kept || body == Body::UntilClose }, body)))
+    let is_last = !is_kept || body == Body::UntilClose || status == SWITCHING_PROTOCOLS;
+    Ok(Some((len, Head { status, is_last }, body)))
 }
 
 /// The body's length; until the connection's end, where there is none. Said several times, it has to be the same.
@@ -342,6 +343,9 @@ fn content_length<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Body, Ki
     }
     Ok(body)
 }
+
+/// The status after which the connection speaks another protocol (RFC 9110, 15.2.2): nobody asked for that.
+const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// Responses of one length that settle which is the right one: more than a few odd ones at the beginning.
 const VOTES: u64 = 16;
@@ -472,6 +476,8 @@ mod tests {
         for nonsense in ["SSH-2.0-OpenSSH_9.2\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "\0\0\0\0\0\0"] {
             assert_eq!(outcome(nonsense), Err(Kind::Malformed), "{nonsense}");
         }
+        let switching = outcome("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+        assert_eq!(switching.unwrap()[0].0, Response { fault: Some(Kind::Status(101)), is_last: true });
         assert_eq!(
             outcome("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap().len(),
             1
