@@ -89,8 +89,8 @@ pub(crate) enum Command {
     /// Shows the throughput that the server reaches when every client waits for it. A server that stands still is asked
     /// nothing meanwhile, so for latency at a given rate use `open`.
     ///
-    /// Where an HTTP server closes a connection behind a response, as it may say, the connection is opened again, and that
-    /// is a part of the next request's latency.
+    /// Where an HTTP server closes a connection between two responses, as it may, with or without a word, the connection is
+    /// opened again, and that is a part of the next request's latency.
     #[command(after_help = RR_EXAMPLES, mut_arg("pipeline", |it| it.hide(false)))]
     Rr(Aimed),
     /// Open loop: requests are due at a fixed rate, whether or not the server keeps up
@@ -241,7 +241,7 @@ pub(crate) struct Load {
     /// Measure so often: medians, 95 % intervals of the mean
     ///
     /// The runs follow each other on the same connections. Shown are, of each figure, the median over the runs, the 95 %
-    /// confidence interval of their mean, and each run's own. `compare` wants five: --runs without a number is that.
+    /// confidence interval of their (geometric) mean, and each run's own. `compare` wants five: --runs without a number is that.
     #[arg(long, help_heading = LOAD, value_name = "N", num_args = 0..=1, default_value_t = 1, default_missing_value = "5", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) runs: u16,
     /// Bytes in a message [default: 64]
@@ -544,7 +544,8 @@ which is about the trial that decided; --csv has a line for each trial, --hlog a
 --hgrm those latencies that the answer is about.
 
 Exit code: 0 there is an answer; 3 not even the lowest rate meets the conditions; 4 the generator gave out before the \
-server did; 1 connections failed, or it was interrupted. The others: `loadgen --help`";
+server did; 1 connections failed, replies were wrong (without err in --slo), or it was interrupted. The others: `loadgen \
+--help`";
 
 const OPEN_EXAMPLES: &str = "\
 Examples:
@@ -708,7 +709,7 @@ Failures: a connect that failed, a connection lost, a byte that was not the one 
 Verdict: SUSPECT, where the figures may not be the server's: less than 99 % of the rate achieved, requests sent so late \
 that it shows in the latency, a generating thread busy for more than 80 % of the time (what it spins before a request is due \
 is not counted) or ready to run without a processor for more than 20 %, a generator that stood still, SYNs sent again, \
-another pace in the last third than in the first. VALID otherwise. Runs of less than 2 s are not judged.
+another pace in the last third than in the first, too few answers for a p90 (without --slo). VALID otherwise. Runs of less than 2 s are not judged.
 
 Exit code: 0 all is well; 1 the run failed, was interrupted before it had done all its stages (what there was until \
 then is reported), or is impossible on this machine or with that server; 2 the arguments alone make it impossible; \

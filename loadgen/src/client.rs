@@ -163,6 +163,11 @@ impl Client {
         self.state == State::Busy && self.is_whole
     }
 
+    /// Whether a request was answered on it before the current one.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.begun > 0 || self.size > 0 && self.state == State::Idle
+    }
+
     /// Whether the server has said that it closes the connection behind the reply that has just been read.
     pub(crate) fn is_last(&self) -> bool {
         self.is_last
@@ -202,6 +207,10 @@ impl Client {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_full = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The server had closed before; whether it may have, reading tells.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe && speech.protocol.is_http() => {
+                    (self.is_full, self.is_readable) = (true, true);
+                }
                 Err(error) => return Err(Failure::of(Act::Send, &error)),
             }
         }

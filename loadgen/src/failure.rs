@@ -63,7 +63,7 @@ pub(crate) enum Kind {
     Unexpected,
     /// An HTTP response with this status, which is not one of success.
     Status(u16),
-    /// An HTTP response whose body is not as long as the first one's.
+    /// An HTTP response whose body is not as long as most of the first ones were.
     Length,
     /// No HTTP response.
     Malformed,
@@ -149,6 +149,12 @@ impl Kind {
         matches!(self, Kind::Swapped | Kind::Misplaced | Kind::Lost | Kind::Doubled | Kind::Corrupted | Kind::Surplus)
     }
 
+    /// Whether it is a reply that came and is not what it has to be: wrong bytes, or another answer than was asked for, as
+    /// an overloaded server may give.
+    pub(crate) fn is_wrong_reply(self) -> bool {
+        self.is_of_bytes() || matches!(self, Kind::Unexpected | Kind::Status(_) | Kind::Length | Kind::Malformed)
+    }
+
     /// Its name in results.
     pub(crate) fn name(self) -> Cow<'static, str> {
         match self {
@@ -188,7 +194,7 @@ named! {
     Corrupted "corrupted"
     Surplus "surplus bytes"
     Unexpected "unexpected reply"
-    Length "another length than the first response's"
+    Length "another length than most responses"
     Malformed "no HTTP response"
     OutOfDescriptors "out of descriptors"
     OutOfPorts "out of ports"

@@ -49,6 +49,16 @@ impl Sample {
         Some(Interval { low: self.mean() - half, high: self.mean() + half })
     }
 
+    /// The interval of the geometric mean, of figures that are all above zero: of the mean of their logarithms, so that it
+    /// stays above zero, too. Otherwise that of the mean.
+    pub(crate) fn interval_of_ratios(&self) -> Option<Interval> {
+        if self.values.iter().any(|value| *value <= 0.0) {
+            return self.interval();
+        }
+        let logarithms = Sample::new(self.values.iter().map(|value| value.ln()).collect());
+        logarithms.interval().map(|it| Interval { low: it.low.exp(), high: it.high.exp() })
+    }
+
     /// The interval of how much the mean of `other` is above that of this, by Welch's t, which does not assume that both
     /// vary alike. `None` where one has fewer than two runs.
     pub(crate) fn difference(&self, other: &Sample) -> Option<Interval> {
@@ -122,6 +132,16 @@ mod tests {
         assert!(close(runs.interval(), 10.04, 13.96), "{:?}", runs.interval());
         assert_eq!(sample(&[1.0, 3.0]).median(), 2.0);
         assert_eq!((sample(&[]).mean(), sample(&[]).median(), sample(&[5.0]).interval()), (0.0, 0.0, None));
+    }
+
+    #[test]
+    fn the_interval_of_ratios_never_reaches_zero() {
+        let times = sample(&[100.0, 110.0, 1000.0]);
+        assert!(times.interval().unwrap().low < 0.0);
+        // The logarithms of these are 4.605, 4.700 and 6.908: 5.404 ± 4.303 × 0.7521.
+        assert!(close(times.interval_of_ratios(), 8.74, 5658.74), "{:?}", times.interval_of_ratios());
+        assert_eq!(sample(&[0.0, 2.0]).interval_of_ratios(), sample(&[0.0, 2.0]).interval());
+        assert_eq!(sample(&[5.0]).interval_of_ratios(), None);
     }
 
     #[test]

@@ -7,11 +7,12 @@
 //! `stage` `places` `pipeline` `connector` `knocks` `gate` `alarm` `accept_queues` `client`; `protocol` `payload`
 //! `diagnosis` what is said, and what is wrong with it; `recorder` `times` `timeline` `series` `failure` `errno` `strange`
 //! `netstat` `live` `announcer` `progress` `view` `halt` `standstill` `server_process` what happened; `slo` `alike`
-//! `verdict` what that is worth; `interval` `shell` `report` `terminal` `unlike` `compare` `documents` `results` `parts` `merge` what people
+//! `verdict` what that is worth; `interval` `shell` `report` `terminal` `closed` `unlike` `compare` `documents` `results` `parts` `merge` what people
 //! and programs are told; `echo` `serve` the server, on the library beside this program. `tips`, `cgroup`, `layout`, `churn`,
 //! `shard`, `routes`, `schedule`, `places`, `pipeline`, `knocks`, `payload`, `protocol`, `diagnosis`, `recorder`, `slo`,
 //! `alike`, `verdict`, `interval`, `shell`, `unlike`, `results`, `parts`, `view`, `report` and all of `search` but its `mod.rs` are
-//! pure: no clock, no socket. `unshared` holds the only unsafe code: descriptor tables of one's own.
+//! pure: no clock, no socket. `unshared` holds the only unsafe code, descriptor tables of one's own, but for an
+//! attribute in `closed`.
 #![deny(unsafe_code)]
 
 mod accept_queues;
@@ -24,6 +25,7 @@ mod cgroup;
 mod churn;
 mod client;
 mod clock;
+mod closed;
 mod compare;
 mod connector;
 mod crew;
@@ -156,6 +158,10 @@ fn command_line() -> Vec<String> {
 /// Does what was asked; returns how it went.
 fn obey(args: Args) -> Result<Exit, Problem> {
     args.check().map_err(Problem::Usage)?;
+    // A server goes on without: its one line is for those who want it.
+    if closed::is_stdout_closed() && !matches!(args.command, Some(Command::Serve(_))) {
+        return Err(Problem::Machine(CLOSED.to_owned()));
+    }
     match args.command {
         None => demo::run(&args.output),
         Some(Command::Serve(serve)) => serve::serve(&serve),
@@ -174,3 +180,7 @@ fn obey(args: Args) -> Result<Exit, Problem> {
         Some(Command::Doctor(doctor)) => doctor::run(&doctor.held.targets, &doctor.held.load, doctor.churn()),
     }
 }
+
+/// Results that nobody can ever see are not worth a load.
+const CLOSED: &str = "standard output is closed, so that results would be lost: let it go to a file, or to /dev/null if nobody is to \
+                      see them";

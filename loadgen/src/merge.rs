@@ -156,8 +156,10 @@ fn add(whole: &mut Report, part: Report) {
     let has_same_targets = whole.plan.targets == part.plan.targets;
     for (mine, mut its) in whole.stages.iter_mut().zip(part.stages) {
         if !has_same_targets {
-            mine.recorder.failed_at.clear();
-            its.recorder.failed_at.clear();
+            for recorder in [&mut mine.recorder, &mut its.recorder] {
+                recorder.failed_at.clear();
+                recorder.body_lens.clear();
+            }
         }
         add_stage(mine, its);
     }

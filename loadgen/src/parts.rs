@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alike::{folded, list};
 use crate::quantity::span;
+use crate::report::json::facts::LengthFacts;
 use crate::results::one_at_a_time;
 use crate::shard::Shard;
 
@@ -33,6 +34,9 @@ pub(crate) struct Part {
     pub(crate) connections_whole: u64,
     /// Those of its stages that are no warm-up and have a duration, in order.
     pub(crate) windows: Vec<Window>,
+    /// How long the bodies of HTTP responses had to be, by target.
+    #[serde(default)]
+    pub(crate) body_bytes: Vec<LengthFacts>,
     /// The verdict on it alone, and the reasons for that.
     pub(crate) verdict: String,
     pub(crate) reasons: Vec<String>,
@@ -70,6 +74,7 @@ pub(crate) fn refusal(parts: &[Part]) -> Option<String> {
 pub(crate) fn doubts(parts: &[Part]) -> Vec<String> {
     let mut doubts = shards(parts);
     doubts.extend(settings(parts));
+    doubts.extend(lengths(parts));
     doubts.extend(seeds(parts));
     doubts.extend(apart(parts));
     let of_each = parts.iter().flat_map(|part| part.reasons.iter().map(|reason| (part.name.clone(), reason.clone())));
@@ -133,6 +138,20 @@ fn rate(part: &Part, window: &Window) -> String {
         (Some(_), Some([from, to])) => format!("{from}:{to}"),
         _ => String::new(),
     }
+}
+
+/// Each part judged responses by what most of its own first ones were.
+fn lengths(parts: &[Part]) -> Option<String> {
+    let all = || parts.iter().flat_map(|part| part.body_bytes.iter().map(move |it| (part, it)));
+    let first = |address: &str| all().find(|(_, it)| it.address == address);
+    let differs = |(part, it): (&Part, &LengthFacts)| {
+        let (other, one) = first(&it.address).filter(|(_, one)| one.bytes != it.bytes)?;
+        Some(format!(
+            "not the same page: the responses of {} had to have {} B at {}, and {} B at {}, where all others counted as failed",
+            it.address, one.bytes, other.name, it.bytes, part.name
+        ))
+    };
+    all().find_map(differs)
 }
 
 /// Shards have one seed, which sets their bytes and arrivals apart; loads of their own have one each.
@@ -228,6 +247,7 @@ mod tests {
             connections: 10,
             connections_whole: 30,
             windows: vec![window],
+            body_bytes: Vec::new(),
             verdict: "valid".into(),
             reasons: Vec::new(),
         }
@@ -289,6 +309,22 @@ mod tests {
             let said = doubted(change);
             assert!(said.contains(wanted) && said.lines().count() == 1, "{said}");
         }
+    }
+
+    #[test]
+    fn parts_that_got_other_pages_are_told() {
+        let got = |index, bytes: &[(&str, u64)]| {
+            let fact = |(address, bytes): &(&str, u64)| LengthFacts { address: (*address).into(), bytes: *bytes };
+            Part { body_bytes: bytes.iter().map(fact).collect(), ..part(index, 3) }
+        };
+        let alike = [got(0, &[]), got(1, &[("a", 5), ("b", 6)]), got(2, &[("b", 6)])];
+        assert_eq!(doubts(&alike), [""; 0]);
+        let said = doubts(&[got(0, &[("a", 5)]), got(1, &[("a", 5), ("b", 6)]), got(2, &[("b", 7)])]).join("\n");
+        assert!(
+            said.starts_with(
+                "not the same page: the responses of b had to have 6 B at shard 1/3, and 7 B at shard 2/3"
+            )
+        );
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub(crate) struct Recorder {
     pub(crate) thirds: [u64; 3],
     /// Requests that failed; each took its connection with it, unless its reply was whole.
     pub(crate) request_failures: Failures,
+    /// How long the bodies of responses have to be, of each destination by its index; of HTTP.
+    pub(crate) body_lens: BTreeMap<usize, u64>,
     /// Requests that were neither answered nor failed when the stage ended.
     pub(crate) unfinished: u64,
     /// Payload handed to the kernel, in bytes.
@@ -108,6 +110,7 @@ impl Recorder {
             answered_in_window: 0,
             thirds: [0; 3],
             request_failures: Failures::new(),
+            body_lens: BTreeMap::new(),
             unfinished: 0,
             bytes_sent: 0,
             bytes_received: 0,
@@ -162,6 +165,7 @@ impl Recorder {
         for (destination, count) in &other.failed_at {
             *self.failed_at.entry(*destination).or_default() += count;
         }
+        self.body_lens.extend(&other.body_lens);
         merge_failures(&mut self.losses, &other.losses);
         merge_failures(&mut self.request_failures, &other.request_failures);
         self.latency.merge(&other.latency);
@@ -177,6 +181,12 @@ impl Recorder {
     /// Failures of all sorts.
     pub(crate) fn failed(&self) -> u64 {
         total(&self.connect_failures) + total(&self.losses) + total(&self.request_failures)
+    }
+
+    /// Requests that have no time because they were never answered; where it was broken off, without those that were under
+    /// way, which need not have been slow.
+    pub(crate) fn missing(&self, is_broken_off: bool) -> u64 {
+        total(&self.request_failures) + if is_broken_off { 0 } else { self.unfinished }
     }
 
     /// Answers per second of the window.

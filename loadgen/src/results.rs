@@ -25,7 +25,8 @@ use crate::protocol::http::Http;
 use crate::protocol::script::Script;
 use crate::recorder::{Failures, Recorder};
 use crate::report::json::facts::{
-    CourseFacts, FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts, VerdictFacts,
+    CourseFacts, FailureFacts, KernelFacts, LengthFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts,
+    VerdictFacts,
 };
 use crate::report::{Ending, Report, StageResult};
 use crate::results::figures::{TimesFacts, course, finite, moment, span};
@@ -185,6 +186,8 @@ struct StageFacts {
     request_failures: Vec<FailureFacts>,
     #[serde(default)]
     request_failures_by_target: Vec<TargetFacts>,
+    #[serde(default)]
+    body_bytes_by_target: Vec<LengthFacts>,
     first_bytes: Option<String>,
     standstill_s: f64,
     answered_per_s: f64,
@@ -219,9 +222,10 @@ impl File {
             .enumerate()
             .map(|(index, mut stage)| {
                 let failed_at = failed_at(&self.plan.addresses, std::mem::take(&mut stage.request_failures_by_target));
+                let body_lens = body_lens(&self.plan.addresses, &stage.body_bytes_by_target);
                 let result = stage.result(begun_at, duration);
                 let mut result = result.map_err(|why| format!("stages[{index}].{why}"))?;
-                result.recorder.failed_at = failed_at;
+                (result.recorder.failed_at, result.recorder.body_lens) = (failed_at, body_lens);
                 Ok(result)
             })
             .collect();
@@ -284,6 +288,7 @@ impl File {
             connections: plan.connections,
             connections_whole: plan.connections_whole,
             windows: windows.collect(),
+            body_bytes: self.stages.last().map_or(Vec::new(), |stage| stage.body_bytes_by_target.clone()),
             verdict: self.verdict.verdict.clone().into_owned(),
             reasons: self.verdict.reasons.clone(),
         }
@@ -552,6 +557,12 @@ impl SecondFacts {
     }
 }
 
+/// Lengths of bodies by the index of their target among `addresses`.
+fn body_lens(addresses: &[String], list: &[LengthFacts]) -> BTreeMap<usize, u64> {
+    let index = |fact: &LengthFacts| addresses.iter().position(|address| *address == fact.address);
+    list.iter().filter_map(|fact| Some((index(fact)?, fact.bytes))).collect()
+}
+
 /// Failures by the index of their target among `addresses`.
 fn failed_at(addresses: &[String], list: Vec<TargetFacts>) -> BTreeMap<usize, u64> {
     let mut failed_at = BTreeMap::new();
@@ -614,6 +625,7 @@ mod tests {
         (recorder.due, recorder.unfinished, recorder.skipped, recorder.reopened) = (1004, 1, 5, 6);
         recorder.lost = 4;
         (recorder.thirds, recorder.busy_part, recorder.waited_part) = ([1, 2, 3], 0.25, 0.125);
+        recorder.body_lens.insert(0, 612);
         (1..=900).for_each(|us| recorder.service.record(us * 900));
         recorder.timeline = Timeline::new(1_000_000_000);
         (0..1000).for_each(|ms| recorder.timeline.record(ms * 1_000_000, u64::MAX, 1_000_000));

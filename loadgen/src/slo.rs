@@ -36,6 +36,10 @@ pub(crate) struct Outcome {
     pub(crate) measured: Option<String>,
     /// Whether it was kept to; not, where it could not be measured.
     pub(crate) is_met: bool,
+    /// How much of what is allowed was taken: beyond 1, it was missed.
+    taken: f64,
+    /// Of how many runs it was the worst; `None` where there was one.
+    pub(crate) worst_of: Option<usize>,
 }
 
 impl Outcome {
@@ -44,9 +48,19 @@ impl Outcome {
         !self.is_met && self.measured.is_some()
     }
 
-    /// What was measured, in words.
-    pub(crate) fn words(&self) -> &str {
-        self.measured.as_deref().unwrap_or("too few samples to tell")
+    /// What was measured, in words; of several runs that of the worst.
+    pub(crate) fn words(&self) -> String {
+        let measured = self.measured.as_deref().unwrap_or("too few samples to tell");
+        match self.worst_of {
+            Some(runs) => format!("{measured}, in the worst of {runs} runs"),
+            None => measured.to_owned(),
+        }
+    }
+
+    /// Whether it is worse than what became of the same condition in another run: a miss is worse than not to know.
+    pub(crate) fn is_worse_than(&self, other: &Outcome) -> bool {
+        let rank = |it: &Outcome| (it.is_missed(), !it.is_met, it.taken);
+        rank(self) > rank(other)
     }
 }
 
@@ -110,30 +124,35 @@ impl Slo {
 impl Condition {
     fn judge(&self, recorder: &Recorder, held: Option<u64>) -> Outcome {
         let times = &recorder.latency;
-        let (measured, is_met) = match *self {
-            Condition::Percentile { percent, below_ns } => match Reached::of(times, missing(recorder), percent) {
-                Reached::TooFew => (None, false),
-                Reached::Never => (Some(NEVER.to_owned()), false),
-                Reached::Within(ns) => (Some(apart(ns, below_ns)), ns < below_ns),
+        let (measured, is_met, taken) = match *self {
+            Condition::Percentile { percent, below_ns } => match Reached::of(times, recorder.missing(false), percent) {
+                Reached::TooFew => (None, false, 0.0),
+                Reached::Never => (Some(NEVER.to_owned()), false, f64::INFINITY),
+                Reached::Within(ns) => (Some(apart(ns, below_ns)), ns < below_ns, ns as f64 / below_ns as f64),
             },
-            Condition::Max { .. } if missing(recorder) > 0 => (Some(NEVER.to_owned()), false),
+            Condition::Max { .. } if recorder.missing(false) > 0 => (Some(NEVER.to_owned()), false, f64::INFINITY),
             Condition::Max { below_ns } => {
                 let ns = (times.len() > 0).then(|| times.max());
-                (ns.map(|ns| apart(ns, below_ns)), ns.is_some_and(|ns| ns < below_ns))
+                let taken = ns.unwrap_or(0) as f64 / below_ns as f64;
+                (ns.map(|ns| apart(ns, below_ns)), ns.is_some_and(|ns| ns < below_ns), taken)
             }
             Condition::Errors { below } => {
                 let part = held.map_or_else(|| error_part(recorder), |connections| lost_part(recorder, connections));
                 let digits = format!("{:.4}", part * 100.0);
                 let of = if held.is_some() { " % of the connections" } else { " %" };
-                (Some(digits.trim_end_matches('0').trim_end_matches('.').to_owned() + of), part < below)
+                (Some(digits.trim_end_matches('0').trim_end_matches('.').to_owned() + of), part < below, part / below)
             }
             Condition::Rate { above_per_s } => {
                 let rate = recorder.answered_per_s();
                 let shown = Some(rate_text(rate)).filter(|shown| *shown != rate_text(above_per_s));
-                (Some(format!("{}/s", shown.unwrap_or_else(|| rate.to_string()))), rate > above_per_s)
+                (
+                    Some(format!("{}/s", shown.unwrap_or_else(|| rate.to_string()))),
+                    rate > above_per_s,
+                    above_per_s / rate,
+                )
             }
         };
-        Outcome { condition: self.to_string(), measured, is_met }
+        Outcome { condition: self.to_string(), measured, is_met, taken, worst_of: None }
     }
 }
 
@@ -176,11 +195,6 @@ fn apart(ns: u64, limit_ns: u64) -> String {
         true => format!("{value} {unit}"),
         false => span(ns),
     }
-}
-
-/// Requests that have no time because they were never answered.
-pub(crate) fn missing(recorder: &Recorder) -> u64 {
-    total(&recorder.request_failures) + recorder.unfinished
 }
 
 impl Display for Slo {

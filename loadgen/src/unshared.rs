@@ -1,4 +1,4 @@
-//! Descriptor tables of one's own, for this program's threads; the only file of it that may hold unsafe code.
+//! Descriptor tables of one's own, for this program's threads; the only file of it that may hold unsafe code, but for an attribute in `closed`.
 #![allow(unsafe_code)]
 
 use std::io;

@@ -40,6 +40,7 @@ impl Verdict {
             [only] => reasons(only),
             many => of_runs(many),
         };
+        reasons.extend(few_samples(report, &judged));
         reasons.extend(syn_retransmits(report));
         match reasons.is_empty() {
             // Of a run that failed nobody is to read that it is valid.
@@ -51,8 +52,14 @@ impl Verdict {
 
     /// That on a sum: what its parts are to each other, and what was said of each. Who looks at the sum alone sees less.
     fn of_parts(report: &Report) -> Verdict {
-        let reasons = doubts(&report.parts);
-        let is_judged = report.weighed().next().is_some() && report.weighed().all(is_judged);
+        let mut reasons = doubts(&report.parts);
+        let judged: Vec<&StageResult> = report.weighed().collect();
+        let is_judged = !judged.is_empty() && judged.iter().all(|result| is_judged(result));
+        // What each had too few of there may be enough of together.
+        reasons.retain(|reason| !reason.contains(FEW));
+        if is_judged {
+            reasons.extend(few_samples(report, &judged));
+        }
         match reasons.is_empty() {
             false => Verdict::Suspect(reasons),
             true if is_judged && !report.is_failed() => Verdict::Valid,
@@ -229,16 +236,33 @@ fn stood_still(result: &StageResult) -> Option<String> {
     })
 }
 
+/// Who measures wants to know more than the median; who has asked for something by `--slo` is told whether there were enough
+/// for that.
+fn few_samples(report: &Report, judged: &[&StageResult]) -> Option<String> {
+    let measured = judged.iter().filter(|result| result.is_measured() && result.recorder.answered > 0);
+    let latencies: Vec<Percentiles> = measured.map(|result| Percentiles::of(&result.recorder.latency)).collect();
+    let is_few = !latencies.is_empty() && latencies.iter().all(|it| it.p90_ns.is_none());
+    let samples = latencies.iter().map(|it| it.samples).max()?;
+    let (each, rate) =
+        (if latencies.len() > 1 { " a run, at most" } else { "" }, report.measured().last()?.stage.arrivals());
+    let more = if rate.is_some() { "a longer -d, or a higher -R" } else { "a longer -d" };
+    (is_few && report.slo.is_none()).then(|| {
+        format!("{FEW} to tell more than the median: {}{each}, and a p90 takes 100 (try {more})", count(samples))
+    })
+}
+
 fn syn_retransmits(report: &Report) -> Option<String> {
     let sent: u64 = report.stages.iter().map(|result| result.netstat.syn_retransmits).sum();
     // The kernel counts those of all programs: whose connects were all quick sent none again.
     let is_own = report.stages.iter().any(|result| {
         let recorder = &result.recorder;
-        let is_opening = result.stage == Stage::Connect || result.stage.churn().is_some();
+        let connects = match result.stage {
+            Stage::Connect => recorder.latency.max(),
+            _ => recorder.connect.max().max(recorder.reconnect.max()),
+        };
         let mut failures = recorder.connect_failures.keys().chain(recorder.request_failures.keys());
         failures.any(|failure| failure.act == Act::Connect && failure.kind == Kind::TimedOut)
-            || recorder.reconnect.max() >= RETRANSMIT_NS
-            || is_opening && recorder.latency.max() >= RETRANSMIT_NS
+            || connects >= RETRANSMIT_NS
     });
     (sent > 0 && is_own).then(|| {
         format!(
@@ -247,6 +271,9 @@ fn syn_retransmits(report: &Report) -> Option<String> {
         )
     })
 }
+
+/// How the sentence begins that there are too few, in results, too.
+const FEW: &str = "too few samples";
 
 /// In less time chance, and the beginning, decide.
 pub(crate) const JUDGED_MIN: Duration = Duration::from_secs(2);
@@ -276,6 +303,7 @@ const CHANCE_DEVIATIONS: f64 = 4.0;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::churn::Churn;
     use crate::report::tests::report;
     use crate::schedule::{Arrival, Rate};
     use crate::times::Times;
@@ -387,6 +415,50 @@ mod tests {
         assert!(busy(&[0.85, 0.1, 0.9, 0.1]).starts_with("runs 1 and 3: a generating thread was busy for 85 to 90 %"));
         assert!(busy(&[0.1, 0.9]).starts_with("run 2: a generating thread was busy for 90 %"));
         assert!(busy(&[0.9, 0.9, 0.9]).starts_with("all 3 runs: a generating thread was busy for 90 %"));
+    }
+
+    #[test]
+    fn too_few_samples_for_more_than_the_median_are_a_reason_unless_conditions_ask_for_no_more() {
+        let few = |report: &mut Report| {
+            let recorder = &mut report.stages[1].recorder;
+            recorder.latency = Times::new(u64::MAX >> 1);
+            recorder.latency.record_n(1_000_000, 99);
+        };
+        let said = reason(few, true);
+        assert!(said.starts_with("too few samples to tell more than the median: 99, and a p90 takes 100"), "{said}");
+        assert!(said.contains("higher -R") && !reason(few, false).contains("-R"), "{said}");
+        let asked = |report: &mut Report| {
+            few(report);
+            report.slo = Some("p50<1s".parse().unwrap());
+        };
+        assert_eq!(reason(asked, true), "valid");
+        let one_of_two = |report: &mut Report| {
+            report.stages.push(report.stages[1].clone());
+            few(report);
+        };
+        assert_eq!(reason(one_of_two, true), "valid");
+        let both = |report: &mut Report| {
+            few(report);
+            report.stages.push(report.stages[1].clone());
+        };
+        assert!(reason(both, true).contains("99 a run, at most, and"));
+    }
+
+    #[test]
+    fn of_connections_that_come_and_go_only_the_connect_tells_of_a_syn() {
+        let churned = |connect_ns: u64| {
+            let churn = move |report: &mut Report| {
+                let duration = Duration::from_secs(3);
+                report.stages[1].stage =
+                    Stage::Churn(Churn { duration, arrivals: None, close: crate::churn::Close::Reset });
+                report.stages[1].netstat.syn_retransmits = 3;
+                report.stages[1].recorder.latency.record(5_000_000_000);
+                report.stages[1].recorder.connect.record(connect_ns);
+            };
+            reason(churn, false)
+        };
+        assert_eq!(churned(200_000), "valid", "it was the reply that took so long");
+        assert!(churned(1_010_000_000).contains("3 SYNs were sent again"));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 mod churn;
 mod knock;
+mod lengths;
 mod pipelined;
+mod reopen;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -37,6 +39,7 @@ use crate::schedule::{Arrival, Pace, Rate, Schedule};
 use crate::stage::{Arrivals, Beats, Cursor, Drive, Stage};
 use crate::standstill::Standstill;
 use crate::timeline::Timeline;
+use crate::worker::reopen::Then;
 
 /// A thread of the load generator, from its first connection to its last. Everything it uses is opened on its own
 /// thread, and with the other workers it shares only the flag that stops it.
@@ -82,8 +85,10 @@ pub(crate) struct Worker {
     spins: bool,
     /// Connects of the first stage, or requests, that are under way.
     pending: u64,
-    /// Connects that are under way because the server had closed a connection in an orderly way.
+    /// Connects that are under way because the server had closed a connection in an orderly way, and what is to follow some
+    /// of them.
     reopening: u64,
+    reopened: HashMap<u32, Then>,
     /// Connections that are open, or being opened again.
     open: u64,
     /// When the last of them was lost.
@@ -132,6 +137,7 @@ impl Worker {
             spins: false,
             pending: 0,
             reopening: 0,
+            reopened: HashMap::new(),
             open: 0,
             emptied_ns: 0,
             failed: 0,
@@ -399,12 +405,7 @@ impl Worker {
                         self.open += 1;
                         self.begin_exchange(slot, now_ns);
                     }
-                    _ => {
-                        self.reopening -= 1;
-                        self.recorder.reconnect.record(took_ns);
-                        // Whoever waits for the next reply of a closed loop waits for the new connection, too.
-                        self.go_on(slot, now_ns - took_ns, now_ns);
-                    }
+                    _ => self.note_reopened(slot, took_ns, now_ns),
                 }
             }
             // Not ended after all: its edge is still to come.
@@ -437,6 +438,7 @@ impl Worker {
                     if is_last { self.reopen(slot) } else { self.go_on(slot, now_ns, now_ns) }
                 }
             }
+            Err(failure) if self.may_close(slot, failure) => self.reopen_closed(slot, is_answered),
             Err(failure) => {
                 // A reply that was complete and right before the connection ended has been answered.
                 if is_answered && !failure.kind.is_of_bytes() {
@@ -494,38 +496,11 @@ impl Worker {
         }
     }
 
-    /// Opens a connection again that the server closes as it has said: its place is taken by a new one, from a source that
-    /// is free.
-    fn reopen(&mut self, slot: u32) {
-        let destination = self.destination(slot);
-        let source = self.share.routes.spare();
-        self.clients[slot as usize] = None;
-        self.recorder.reopened += 1;
-        let begun_ns = self.clock.now_ns();
-        let opened = self.plan.targets[destination].open(source).map_err(|error| Failure::of(Act::Connect, &error));
-        self.reopening += 1;
-        match opened.and_then(|socket| self.register(socket, slot, begun_ns)) {
-            Ok(client) => self.clients[slot as usize] = Some(client),
-            Err(failure) => {
-                self.abandon(slot, State::Connecting);
-                self.note_reopen_failure(failure);
-            }
-        }
-    }
-
-    fn note_reopen_failure(&mut self, failure: Failure) {
-        self.reopening -= 1;
-        self.open -= 1;
-        self.failed += 1;
-        self.emptied_ns = self.now_ns;
-        self.recorder.lost += 1;
-        self.recorder.series.note_lost(self.now_ns, failure);
-        note(&mut self.recorder.losses, failure);
-    }
-
     /// What a client does next that wants to since `due_ns`, and has become free.
     fn go_on(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
         match &mut self.drive {
+            // Before the window opens nobody goes on: each is asked when it does.
+            Drive::Closed(_) if now_ns < self.begin_ns => {}
             Drive::Closed(_) if self.pipeline.is_used() => self.refill(slot, due_ns, now_ns),
             Drive::Closed(_) if now_ns < self.end_ns => self.send(slot, due_ns, now_ns),
             Drive::Open(arrivals) => arrivals.note_free(slot, now_ns),
@@ -577,6 +552,7 @@ impl Worker {
                 }
             }
             if client.state() != State::Idle {
+                self.pass_over(slot);
                 continue;
             }
             if let Drive::Open(arrivals) = &mut self.drive {
@@ -666,6 +642,7 @@ impl Worker {
         let window_ns = self.clock.now_ns().min(self.end_ns).min(over_ns).saturating_sub(self.begin_ns);
         self.recorder.window_ns = window_ns;
         self.recorder.timeline.close();
+        self.settle_lengths();
         if !matches!(self.drive, Drive::Connect(_)) {
             self.recorder.unfinished = self.pending;
         }
@@ -690,6 +667,7 @@ impl Worker {
         }
         (self.pending, self.reopening) = (0, 0);
         self.pipeline.clear();
+        self.reopened.clear();
         self.tell();
         std::mem::replace(&mut self.recorder, Recorder::new(self.plan.latency_ns_max()))
     }

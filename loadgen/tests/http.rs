@@ -154,9 +154,9 @@ fn a_wrong_status_is_counted_exactly_and_its_connection_goes_on() {
 fn what_is_wrong_with_a_response_is_told_in_its_own_words() {
     type Answer = fn(usize, usize) -> Option<String>;
     let cases: [(&str, Answer); 5] = [
-        ("another length than the first response's", |_, number| Some(ok(if number == 1 { "hell" } else { "hello" }))),
+        ("another length than most responses", |_, number| Some(ok(if number == 1 { "hell" } else { "hello" }))),
         ("timed out", |_, number| Some(if number == 1 { ok("hello")[..41].to_owned() } else { ok("hello") })),
-        ("closed by the server", |_, number| (number < 2).then(|| ok("hello"))),
+        ("closed by the server", |_, _| None),
         ("no HTTP response", |_, _| Some("SSH-2.0-OpenSSH_9.2\r\n".to_owned())),
         ("surplus bytes", |_, _| Some(ok("hello") + "!")),
     ];
@@ -169,6 +169,35 @@ fn what_is_wrong_with_a_response_is_told_in_its_own_words() {
         assert_eq!(failures_total(closed, "request_failures"), 2, "{kind}: {closed:#}");
         assert!(is_conserved(&results), "{kind}");
     }
+}
+
+#[test]
+fn the_very_first_response_may_be_the_odd_one() {
+    for line in ["rr", "rr --pipeline 4", "open -R 200 --arrival constant", "churn"] {
+        let first = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let server = server(move |_, _| {
+            Some(ok(if first.swap(false, std::sync::atomic::Ordering::Relaxed) { "starting" } else { "hello" }))
+        });
+        let (command, options) = line.split_once(' ').unwrap_or((line, ""));
+        let (code, results) = measure(&format!("{command} http://{}/page?x=1 {options} -c 2 -d 300ms", server.address));
+        let measured = results["stages"].as_array().unwrap().last().unwrap();
+        let told = failures(measured, "request_failures", "another length than most responses");
+        assert_eq!((code, told, failures_total(measured, "request_failures")), (Some(1), 1, 1), "{line}: {measured:#}");
+        assert_eq!(measured["body_bytes_by_target"][0]["bytes"], 5, "{line}: {measured:#}");
+        assert!(is_conserved(&results), "{line}: {measured:#}");
+    }
+}
+
+#[test]
+fn a_server_that_switches_to_another_protocol_has_failed_at_once() {
+    let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n";
+    let server = server(move |_, _| Some(switching.to_owned()));
+    // A connection that waited for more would have its timeout, a minute, and be all that there is.
+    let (code, results) = measure(&line(&server, "-c 1 -d 300ms --timeout 60s"));
+    let closed = stage(&results, "closed");
+    let told = failures(closed, "request_failures", "HTTP status 101");
+    assert_eq!((code, failures_total(closed, "request_failures")), (Some(1), told), "{closed:#}");
+    assert!(told >= 1 && closed["connections_reopened"].as_u64() >= Some(1) && is_conserved(&results), "{closed:#}");
 }
 
 #[test]

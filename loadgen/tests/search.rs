@@ -91,6 +91,32 @@ fn a_server_that_answers_nothing_is_exit_code_3_after_two_trials() {
 }
 
 #[test]
+fn wrong_replies_are_exit_code_1_whatever_the_rate() {
+    let corrupts = Server::start(|_, stream| {
+        echo_with_fault(stream, 5, |_, message| {
+            message[20] ^= 0x10;
+            true
+        });
+    });
+    let fails = Server::start(|_, mut stream: TcpStream| {
+        let (mut request, mut seen) = ([0; 4096], 0);
+        while let Ok(1..) = stream.read(&mut request) {
+            seen += 1;
+            let status = if seen % 5 == 0 { "500 Internal Server Error" } else { "200 OK" };
+            if stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    for target in [format!("{} -s {SIZE}", corrupts.address), format!("http://{}", fails.address)] {
+        let outcome = loadgen(&format!("search {target} -c 4 -d 500ms --from 100 --to 200 --slo p50<1s -q"));
+        assert_eq!(outcome.code, Some(1), "{}", outcome.stdout);
+        let is_said = outcome.stdout.contains("FAILED: replies were wrong, which is no question of the rate");
+        assert!(is_said && !outcome.stdout.contains("lower rate"), "{}", outcome.stdout);
+    }
+}
+
+#[test]
 fn a_server_that_dies_on_the_way_is_exit_code_1() {
     let mut server = start("serve --listen 127.0.0.1:0 --shards 1");
     let line = line_with(&mut lines(server.stdout.take()), "listening on ");

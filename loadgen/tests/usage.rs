@@ -203,3 +203,33 @@ fn the_doctor_speaks_json_too() {
     assert_eq!((&findings["fits"], &findings["connections"]), (&true.into(), &10.into()));
     assert!(findings["findings"][0]["grade"] == "fits", "{findings:#}");
 }
+
+/// What a shell's words behind the program and its arguments come to: the exit code, and what stood on standard error.
+fn in_shell(line: &str, redirections: &str) -> (Option<i32>, String) {
+    let text = format!("{} {line} {redirections}", env!("CARGO_BIN_EXE_loadgen"));
+    let output = std::process::Command::new("sh").args(["-c", &text]).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_standard_output_that_is_closed_is_told_before_anything_is_sent() {
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen = std::sync::Arc::clone(&asked);
+    let server = Server::start(move |_, stream| {
+        seen.store(true, std::sync::atomic::Ordering::Relaxed);
+        support::echo(stream);
+    });
+    let line = format!("rr {} -c 2 -d 100ms -q", server.address);
+    for rest in ["", "--json -", "--json /dev/null"] {
+        let (code, said) = in_shell(&format!("{line} {rest}"), ">&-");
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("standard output is closed") && said.contains("/dev/null"), "{said}");
+    }
+    assert!(!asked.load(std::sync::atomic::Ordering::Relaxed), "no load was begun");
+    assert_eq!(in_shell("doctor -c 10", ">&-").0, Some(1));
+    // Others open /dev/null as std does.
+    for good in [">/dev/null", "1<>/dev/null", "2>&-", "<&-", "<&- 2>&- >/dev/null"] {
+        assert_eq!(in_shell("doctor -c 10", good), (Some(0), String::new()), "{good}");
+    }
+    assert_eq!(in_shell("rr 127.0.0.1:1 -q", ">&- 2>&-").0, Some(1));
+}

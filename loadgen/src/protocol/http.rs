@@ -1,6 +1,6 @@
 //! HTTP/1.1 (RFC 9112), as far as a client that sends GET and reads whole responses needs it. No socket.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -44,19 +44,52 @@ pub(crate) struct Response {
 #[derive(Debug, Default)]
 pub(crate) struct Responses {
     partial: HashMap<u32, Partial>,
-    /// Those of the run's lengths that have been asked for here.
+    /// Those of the run's lengths that are known here.
     body_lens: HashMap<usize, u64>,
+    /// Good responses that were the first ones, by destination and length, of which nobody could say whether it is right.
+    unsure: HashMap<(usize, u64), u64>,
     lengths: Arc<Lengths>,
 }
 
-/// The length of the first good response's body, of each destination: the others have the same, whoever gets them.
+/// How long the bodies of good responses have to be, of each destination, whoever gets them: as long as most of the first
+/// ones are, for the very first may be the odd one.
 #[derive(Debug, Default)]
-pub(crate) struct Lengths(Mutex<HashMap<usize, u64>>);
+pub(crate) struct Lengths(Mutex<HashMap<usize, Poll>>);
+
+/// The first responses of a destination: how many had each length, in the order in which it was first seen.
+#[derive(Debug, Default)]
+struct Poll {
+    votes: Vec<(u64, u64)>,
+    decided: Option<u64>,
+}
 
 impl Lengths {
-    fn first(&self, destination: usize, body_len: u64) -> u64 {
-        let mut lengths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *lengths.entry(destination).or_insert(body_len)
+    fn with<R>(&self, destination: usize, act: impl FnOnce(&mut Poll) -> R) -> R {
+        act(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(destination).or_default())
+    }
+}
+
+impl Poll {
+    /// One more response has this length; the right one, if that is known.
+    fn vote(&mut self, body_len: u64) -> Option<u64> {
+        if self.decided.is_none() {
+            match self.votes.iter_mut().find(|(length, _)| *length == body_len) {
+                Some((_, votes)) => *votes += 1,
+                None => self.votes.push((body_len, 1)),
+            }
+            let all: u64 = self.votes.iter().map(|(_, votes)| votes).sum();
+            if self.votes.iter().any(|(_, votes)| *votes == VOTES) || all == VOTES_MAX {
+                self.decide();
+            }
+        }
+        self.decided
+    }
+
+    /// The length that most had until now; of several, the one that was seen first.
+    fn decide(&mut self) -> Option<u64> {
+        let most = self.votes.iter().rev().max_by_key(|(_, votes)| *votes).map(|(length, _)| *length);
+        self.decided = self.decided.or(most);
+        self.decided
     }
 }
 
@@ -131,13 +164,42 @@ impl Responses {
         self.partial.remove(&slot);
     }
 
+    /// How many responses, of each destination, were not as long as they have to be, of those since the last time that nobody
+    /// could judge: now that a stage is over, what most had is right.
+    pub(crate) fn settle(&mut self) -> Vec<(usize, u64)> {
+        let mut wrong = Vec::new();
+        for ((destination, body_len), count) in std::mem::take(&mut self.unsure) {
+            let right = self.lengths.with(destination, Poll::decide);
+            self.body_lens.extend(right.map(|right| (destination, right)));
+            if right != Some(body_len) {
+                wrong.push((destination, count));
+            }
+        }
+        wrong
+    }
+
+    /// The lengths that are known here, by destination.
+    pub(crate) fn body_lens(&self) -> BTreeMap<usize, u64> {
+        self.body_lens.iter().map(|(destination, body_len)| (*destination, *body_len)).collect()
+    }
+
+    #[cold]
+    fn vote(&mut self, destination: usize, body_len: u64) -> Option<u64> {
+        let right = self.lengths.with(destination, |poll| poll.vote(body_len));
+        match right {
+            Some(right) => _ = self.body_lens.insert(destination, right),
+            None => *self.unsure.entry((destination, body_len)).or_default() += 1,
+        }
+        right
+    }
+
     fn judge(&mut self, partial: &Partial, destination: usize) -> Response {
         let head = partial.known.unwrap_or(Head { status: 0, is_last: true });
         let fault = match head.status {
             200..300 => {
-                let first = || self.lengths.first(destination, partial.body_len);
-                let first = *self.body_lens.entry(destination).or_insert_with(first);
-                (first != partial.body_len).then_some(Kind::Length)
+                let known = self.body_lens.get(&destination).copied();
+                let right = known.or_else(|| self.vote(destination, partial.body_len));
+                right.filter(|right| *right != partial.body_len).map(|_| Kind::Length)
             }
             status => Some(Kind::Status(status)),
         };
@@ -169,8 +231,8 @@ impl Partial {
             };
             taken += len - before;
             self.head = Vec::new();
-            // An interim response (RFC 9110, 15.2): the one that counts follows.
-            if !(100..200).contains(&head.status) {
+            // An interim response (RFC 9110, 15.2): the one that counts follows. Behind 101 no HTTP does.
+            if !(100..200).contains(&head.status) || head.status == SWITCHING_PROTOCOLS {
                 (self.known, self.body) = (Some(head), body);
             }
         }
@@ -263,7 +325,8 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head, Body)>, Kind> {
         content_length(words("content-length"))?
     };
     let is_kept = if is_http_10 { has("connection", "keep-alive") } else { !has("connection", "close") };
-    Ok(Some((len, Head { status, is_last: !is_kept || body == Body::UntilClose }, body)))
+    let is_last = !is_kept || body == Body::UntilClose || status == SWITCHING_PROTOCOLS;
+    Ok(Some((len, Head { status, is_last }, body)))
 }
 
 /// The body's length; until the connection's end, where there is none. Said several times, it has to be the same.
@@ -281,6 +344,15 @@ fn content_length<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Body, Ki
     Ok(body)
 }
 
+/// The status after which the connection speaks another protocol (RFC 9110, 15.2.2): nobody asked for that.
+const SWITCHING_PROTOCOLS: u16 = 101;
+
+/// Responses of one length that settle which is the right one: more than a few odd ones at the beginning.
+const VOTES: u64 = 16;
+
+/// Responses after which it is settled even if no length has as many.
+const VOTES_MAX: u64 = 64;
+
 /// More than any server sends.
 const HEADERS_MAX: usize = 256;
 
@@ -291,15 +363,42 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 mod tests {
     use super::*;
 
+    fn text(body_len: usize) -> String {
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {body_len}\r\n\r\n{}", "x".repeat(body_len))
+    }
+
+    /// The fault of a whole response with a body of so many bytes.
+    fn fault(responses: &mut Responses, body_len: usize) -> Option<Kind> {
+        responses.take((0, 0), text(body_len).as_bytes()).unwrap().unwrap().0.fault
+    }
+
     #[test]
-    fn what_one_worker_saw_first_is_what_another_has_to_see() {
+    fn what_most_got_first_is_what_all_have_to_get() {
         let lengths = Arc::new(Lengths::default());
-        let mut workers = [(); 2].map(|()| Responses::sharing(Arc::clone(&lengths)));
-        let mut fault = |worker: usize, body: &str| {
-            let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-            workers[worker].take((0, 0), text.as_bytes()).unwrap().unwrap().0.fault
-        };
-        assert_eq!([fault(0, "five!"), fault(1, "five!"), fault(1, "four")], [None, None, Some(Kind::Length)]);
+        let [mut one, mut other] = [(); 2].map(|()| Responses::sharing(Arc::clone(&lengths)));
+        assert_eq!([fault(&mut one, 4), fault(&mut other, 4)], [None; 2], "nobody knows yet");
+        assert!((0..VOTES).all(|_| fault(&mut one, 5).is_none()));
+        assert_eq!(
+            [fault(&mut one, 4), fault(&mut other, 4), fault(&mut other, 5)],
+            [Some(Kind::Length), Some(Kind::Length), None]
+        );
+        assert_eq!([one.settle(), other.settle()], [[(0, 1)], [(0, 1)]], "one of each was taken for right");
+        assert_eq!([one.settle(), other.settle()], [[]; 2], "and is counted once");
+        assert_eq!((one.body_lens(), other.body_lens()), (BTreeMap::from([(0, 5)]), BTreeMap::from([(0, 5)])));
+    }
+
+    #[test]
+    fn a_stage_that_is_over_before_it_is_settled_goes_by_what_there_is() {
+        let mut few = Responses::default();
+        assert!([7, 5, 5, 6].into_iter().all(|body_len| fault(&mut few, body_len).is_none()));
+        assert_eq!(few.settle(), [(0, 1), (0, 1)]);
+        assert_eq!((fault(&mut few, 5), fault(&mut few, 7)), (None, Some(Kind::Length)));
+        let mut equal = Responses::default();
+        assert!([7, 5].into_iter().all(|body_len| fault(&mut equal, body_len).is_none()));
+        assert_eq!((equal.settle(), equal.body_lens()), (vec![(0, 1)], BTreeMap::from([(0, 7)])));
+        let mut each_another = Responses::default();
+        let faults = (0..VOTES_MAX as usize + 9).filter_map(|body_len| fault(&mut each_another, body_len)).count();
+        assert_eq!((faults, each_another.settle().len()), (10, VOTES_MAX as usize - 2), "all but the first are wrong");
     }
 
     /// What becomes of `bytes` on one connection, the same in pieces of every length; each response with its end.
@@ -371,13 +470,14 @@ mod tests {
     fn wrong_statuses_and_lengths_are_told_and_nonsense_is_no_response() {
         let missing = "HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nno.";
         assert_eq!(outcome(missing).unwrap()[0].0.fault, Some(Kind::Status(404)));
-        let (one, two) =
-            ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nxx");
-        let faults: Vec<_> = outcome(&format!("{one}{two}{one}")).unwrap().iter().map(|it| it.0.fault).collect();
-        assert_eq!(faults, [None, Some(Kind::Length), None]);
+        let all = format!("{}{}{}", text(1).repeat(VOTES as usize), text(2), text(1));
+        let faults: Vec<_> = outcome(&all).unwrap().iter().map(|it| it.0.fault).collect();
+        assert_eq!(faults[VOTES as usize - 1..], [None, Some(Kind::Length), None]);
         for nonsense in ["SSH-2.0-OpenSSH_9.2\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "\0\0\0\0\0\0"] {
             assert_eq!(outcome(nonsense), Err(Kind::Malformed), "{nonsense}");
         }
+        let switching = outcome("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+        assert_eq!(switching.unwrap()[0].0, Response { fault: Some(Kind::Status(101)), is_last: true });
         assert_eq!(
             outcome("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap().len(),
             1

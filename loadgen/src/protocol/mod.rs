@@ -32,6 +32,11 @@ impl Protocol {
         }
     }
 
+    /// Whether it is HTTP, whose servers may close connections between responses.
+    pub(crate) fn is_http(&self) -> bool {
+        matches!(self, Protocol::Http(_))
+    }
+
     /// `--send` and `--expect`, where it is made of those.
     pub(crate) fn texts(&self) -> [Option<&str>; 2] {
         match self {

@@ -18,12 +18,24 @@ use crate::stage::Stage;
 const NOT_CLOSED: &str = "The server did not close connections behind its replies, in time and with a FIN, as --close server wants \
                           it to: --close reset and --close fin close them from this side.";
 
-/// What becomes of connections that the server has ended, except between the trials of a search.
-const NOT_REOPENED: &str = "loadgen does not reopen them.";
+/// Whom sentences are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// Who ran one load.
+    Runner,
+    /// Who searched: connections that a trial has cost are opened again before the next, and of rates the search speaks.
+    Searcher,
+    /// Who searched, until not all of them could be opened again.
+    Stopped,
+}
 
 /// Sentences about `report`, the most urgent first, each once; none when there is nothing to say. What stands in backticks
 /// is a command to be copied.
 pub(crate) fn sentences(report: &Report) -> Vec<String> {
+    sentences_for(report, Reader::Runner)
+}
+
+fn sentences_for(report: &Report, reader: Reader) -> Vec<String> {
     let recorders = || report.stages.iter().map(|result| &result.recorder);
     let mut sentences: Vec<String> =
         recorders().find_map(|recorder| about_stranger(report, recorder)).into_iter().collect();
@@ -47,14 +59,14 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
     let is_riddle = |kind: &Kind| {
         !is_strange || !matches!(kind, Kind::Corrupted | Kind::Surplus | Kind::Unexpected | Kind::Malformed)
     };
-    sentences.extend(kinds.into_iter().filter(is_riddle).filter_map(|kind| about_exchange(report, kind)));
+    sentences.extend(kinds.into_iter().filter(is_riddle).filter_map(|kind| about_exchange(report, kind, reader)));
     if all(|recorder| &recorder.request_failures).iter().any(|(failure, _)| failure.act == Act::Close) {
         sentences.push(NOT_CLOSED.to_owned());
     }
     sentences.extend(report.stages.iter().filter_map(|result| match result.stage {
         Stage::Connect => about_slow_connects(report, result),
-        Stage::Open { .. } => about_overload(report, result),
-        Stage::Churn(_) => about_slow_connects(report, result).or_else(|| about_overload(report, result)),
+        Stage::Open { .. } => about_overload(report, result, reader),
+        Stage::Churn(_) => about_slow_connects(report, result).or_else(|| about_overload(report, result, reader)),
         _ => None,
     }));
     if report.ending == Ending::AllLost {
@@ -68,12 +80,8 @@ pub(crate) fn sentences(report: &Report) -> Vec<String> {
 
 /// Sentences about a search: on all its trials, and on what it found.
 pub(crate) fn of_search(found: &Found) -> Vec<String> {
-    let mut sentences = sentences(&found.everything());
-    // What they say of an open loop's rate is said of the search as a whole.
-    sentences.retain(|sentence| found.lacks_connections || !sentence.contains("-R"));
-    if !found.lacks_connections {
-        sentences.iter_mut().for_each(|it| *it = it.replace(NOT_REOPENED, "they are reopened before the next trial."));
-    }
+    let reader = if found.lacks_connections { Reader::Stopped } else { Reader::Searcher };
+    let mut sentences = sentences_for(&found.everything(), reader);
     sentences.extend(found.advice());
     sentences
 }
@@ -247,7 +255,7 @@ fn no_address(targets: &[SocketAddr]) -> String {
     }
 }
 
-fn about_exchange(report: &Report, kind: Kind) -> Option<String> {
+fn about_exchange(report: &Report, kind: Kind, reader: Reader) -> Option<String> {
     let timeout = span(report.plan.timeout.as_nanos() as u64);
     let sentence = match kind {
         Kind::TimedOut if report.stages.iter().all(|result| result.recorder.bytes_received == 0) => {
@@ -286,13 +294,22 @@ fn about_exchange(report: &Report, kind: Kind) -> Option<String> {
                 .to_owned()
         }
         Kind::Closed | Kind::Truncated | Kind::Reset => {
-            format!("The server ended connections that were in use. Its log may say why; {NOT_REOPENED}")
+            let what_follows = match reader {
+                Reader::Searcher => "they are reopened before the next trial",
+                Reader::Runner | Reader::Stopped => "loadgen does not reopen them",
+            };
+            format!("The server ended connections that were in use. Its log may say why; {what_follows}.")
         }
         Kind::Status(status) => format!(
             "The server answered with HTTP status {status}: its connections are kept, and the requests count as failed."
         ),
         Kind::Length => {
             "Responses differ in length: the page is not the same each time, or not all of it came.".to_owned()
+        }
+        Kind::Abandoned if report.plan.pipeline == 1 => {
+            "What was given up had no answer when the server closed its connection; it was to be sent again, and the server \
+             took no new connection for it."
+                .to_owned()
         }
         Kind::Abandoned => {
             "What was given up stood behind a request of its connection that failed (--pipeline): nobody knows \
@@ -333,13 +350,19 @@ fn about_slow_connects(report: &Report, result: &StageResult) -> Option<String> 
 
 /// Only a rate leaves something waiting, and only a run that went on to its end tells whether it was too high: what was
 /// under way when one was broken off need not have waited.
-fn about_overload(report: &Report, result: &StageResult) -> Option<String> {
+fn about_overload(report: &Report, result: &StageResult, reader: Reader) -> Option<String> {
     let is_whole = report.ending == Ending::Complete && result.stage.arrivals().is_some();
     let more = if result.stage.churn().is_some() { "places" } else { "connections" };
+    let lower = match reader {
+        Reader::Runner => "a lower -R",
+        Reader::Stopped => "a lower --to",
+        // Trials of rates that are too high are what a search is made of.
+        Reader::Searcher => return None,
+    };
     (is_whole && result.recorder.unfinished > 0).then(|| {
         format!(
             "The rate was more than the server took, or than loadgen's {more} and threads could send: requests were still \
-             waiting at the end. Try a lower -R, more {more} (-c), or more --threads."
+             waiting at the end. Try {lower}, more {more} (-c), or more --threads."
         )
     })
 }
@@ -352,6 +375,7 @@ mod tests {
     use crate::recorder::note;
     use crate::report::tests::report;
     use crate::schedule::{Arrival, Rate};
+    use crate::search::found::tests::found;
     use crate::strange::Strange;
     use std::time::Duration;
 
@@ -477,6 +501,23 @@ mod tests {
         ] {
             assert_eq!(waiting(arguments, ending), "", "{arguments} {ending:?}");
         }
+    }
+
+    #[test]
+    fn who_searches_is_not_told_of_what_a_search_does_not_have() {
+        let mut overloaded = found(&[(1000.0, true), (2000.0, false)], |it| {
+            it.unfinished = 9;
+            note(&mut it.request_failures, Failure::new(Act::Reply, Kind::Reset));
+        });
+        let said = of_search(&overloaded).join("\n");
+        assert!(
+            said.contains("they are reopened before the next trial.") && !said.contains("waiting at the end"),
+            "{said}"
+        );
+        (overloaded.lacks_connections, overloaded.report.ending) = (true, Ending::Complete);
+        let said = of_search(&overloaded).join("\n");
+        assert!(said.contains("loadgen does not reopen them.") && said.contains("Try a lower --to"), "{said}");
+        assert!(!said.contains("-R"), "{said}");
     }
 
     #[test]

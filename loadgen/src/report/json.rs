@@ -15,7 +15,8 @@ use crate::parts::Part;
 use crate::plan::Plan;
 use crate::recorder::{Failures, Recorder};
 use crate::report::json::facts::{
-    CourseFacts, FailureFacts, KernelFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts, VerdictFacts,
+    CourseFacts, FailureFacts, KernelFacts, LengthFacts, LookFacts, SecondFacts, SourceFacts, TargetFacts, UseFacts,
+    VerdictFacts,
 };
 use crate::report::percentiles::Percentiles;
 use crate::report::runs::Runs;
@@ -154,7 +155,7 @@ struct RunsFigure {
     name: &'static str,
     /// Null where not every run has the figure.
     median: Option<f64>,
-    /// The 95 % confidence interval of the mean, by Student's t.
+    /// The 95 % confidence interval of the geometric mean: by Student's t, of the mean of the logarithms.
     mean_range: Option<[f64; 2]>,
 }
 
@@ -162,7 +163,7 @@ struct RunsFigure {
 #[derive(Debug, Serialize)]
 struct SloFacts {
     condition: String,
-    /// Null where there were too few samples to tell.
+    /// Of several runs in the worst. Null where there were too few samples to tell.
     measured: Option<String>,
     is_met: bool,
 }
@@ -228,6 +229,8 @@ struct StageFacts {
     request_failures: Vec<FailureFacts>,
     /// The same by target, of the stage `churn`: those without failures are left out.
     request_failures_by_target: Vec<TargetFacts>,
+    /// How many bytes the bodies of HTTP responses have to have, by target: as many as most of the first ones had.
+    body_bytes_by_target: Vec<LengthFacts>,
     /// What the server began with, escaped, where it is no echo server.
     first_bytes: Option<String>,
     /// How long the generator stood still: stopped, or without a processor.
@@ -409,7 +412,7 @@ fn verdict(report: &Report) -> VerdictFacts {
     VerdictFacts { verdict: verdict.name().into(), reasons: verdict.reasons().to_vec() }
 }
 
-fn slo(Outcome { condition, measured, is_met }: Outcome) -> SloFacts {
+fn slo(Outcome { condition, measured, is_met, .. }: Outcome) -> SloFacts {
     SloFacts { condition, measured, is_met }
 }
 
@@ -448,6 +451,7 @@ fn stage(plan: &Plan, result: &StageResult, run: Option<usize>, intervals_max: u
         requests_unfinished: recorder.unfinished,
         request_failures: failures(&recorder.request_failures),
         request_failures_by_target: by_target(plan, &recorder.failed_at),
+        body_bytes_by_target: lengths(plan, &recorder.body_lens),
         first_bytes: recorder.strange.as_ref().map(ToString::to_string),
         standstill_s: recorder.standstill_ns as f64 / 1e9,
         answered_per_s: recorder.answered_per_s(),
@@ -524,6 +528,13 @@ fn by_target(plan: &Plan, failed_at: &BTreeMap<usize, u64>) -> Vec<TargetFacts> 
         Some(TargetFacts { address: plan.targets.get(*destination)?.to_string(), count: *count })
     };
     failed_at.iter().filter_map(fact).collect()
+}
+
+fn lengths(plan: &Plan, body_lens: &BTreeMap<usize, u64>) -> Vec<LengthFacts> {
+    let fact = |(destination, bytes): (&usize, &u64)| {
+        Some(LengthFacts { address: plan.targets.get(*destination)?.to_string(), bytes: *bytes })
+    };
+    body_lens.iter().filter_map(fact).collect()
 }
 
 fn failures(failures: &Failures) -> Vec<FailureFacts> {

@@ -175,21 +175,19 @@ impl Report {
         all
     }
 
-    /// What became of each condition, in the last run; if it was missed in another one, in that. None where there are none.
+    /// What became of each condition; of several runs, in the worst. None where there are none.
     pub(crate) fn slo_outcomes(&self) -> Vec<Outcome> {
         let Some(slo) = &self.slo else { return Vec::new() };
-        let mut outcomes = Vec::new();
         let held = self.measured().next().is_none().then_some(self.plan.connections);
-        for recorder in self.judged() {
-            let judged = slo.judge(&recorder, held);
-            if outcomes.is_empty() {
-                outcomes = judged;
-                continue;
-            }
-            for (kept, new) in outcomes.iter_mut().zip(judged).filter(|(kept, new)| kept.is_met || new.is_missed()) {
-                *kept = new;
+        let mut runs = self.judged().into_iter().map(|recorder| slo.judge(&recorder, held));
+        let (mut outcomes, mut count) = (runs.next().unwrap_or_default(), 1);
+        for judged in runs {
+            count += 1;
+            for (worst, new) in outcomes.iter_mut().zip(judged).filter(|(worst, new)| new.is_worse_than(worst)) {
+                *worst = new;
             }
         }
+        outcomes.iter_mut().for_each(|outcome| outcome.worst_of = (count > 1).then_some(count));
         outcomes
     }
 
@@ -207,6 +205,12 @@ impl Report {
                 all.latency = heartbeats.clone();
             }
             judged.push(all);
+        }
+        if self.ending == Ending::Interrupted {
+            // What was under way need not have been slow, nor have failed.
+            for it in &mut judged {
+                it.due -= std::mem::take(&mut it.unfinished);
+            }
         }
         // A connection that was never opened, or lost while others were, is a failure of each: the load was not what was
         // asked for.
@@ -440,6 +444,35 @@ pub(crate) mod tests {
         run.slo = Some("err<1%".parse().unwrap());
         run.ending = Ending::Interrupted;
         assert_eq!(run.exit(), Exit::Failed);
+    }
+
+    #[test]
+    fn conditions_are_judged_by_the_worst_run_which_is_said() {
+        let mut three = three_runs();
+        three.slo = Some("max<1s,p50<2s,p99.9<1s,rate>1".parse().unwrap());
+        let recorders = three.stages.iter_mut().skip(1).map(|result| &mut result.recorder);
+        recorders.zip([300, 500, 400]).for_each(|(it, ms)| it.latency.record(ms * 1_000_000));
+        let words = |report: &Report| report.slo_outcomes().iter().map(Outcome::words).collect::<Vec<_>>();
+        let said = words(&three);
+        assert_eq!(said[0], "500 ms, in the worst of 3 runs");
+        assert!(said[2].starts_with("too few samples to tell") && said[3].starts_with("970/s, "), "{said:?}");
+        three.stages[1].recorder.latency.record(1_500_000_000);
+        three.stages[1].recorder.latency.record_n(3_000_000_000, 10_000);
+        assert_eq!(words(&three)[0], "3.00 s, in the worst of 3 runs");
+        assert!(words(&three)[2].starts_with("3.00 s, "), "a miss is worse than not to know");
+        three.stages.truncate(2);
+        assert_eq!(words(&three)[0], "3.00 s");
+    }
+
+    #[test]
+    fn conditions_do_not_count_what_an_interruption_left_under_way() {
+        let mut run = report();
+        run.slo = Some("p99<1s,max<1s,err<1%".parse().unwrap());
+        (run.stages[1].recorder.due, run.stages[1].recorder.unfinished) = (1100, 100);
+        let met = |run: &Report| run.slo_outcomes().iter().map(|outcome| outcome.is_met).collect::<Vec<_>>();
+        assert_eq!(met(&run), [false; 3]);
+        run.ending = Ending::Interrupted;
+        assert_eq!(met(&run), [true; 3]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) struct Row {
     pub(crate) values: Vec<Option<f64>>,
     /// The median; `None`, too, where not every run has the figure: those that lack it may be the slowest.
     pub(crate) median: Option<f64>,
-    /// The 95 % confidence interval of the mean; `None` where not every run has the figure.
+    /// The 95 % confidence interval of the geometric mean; `None` where not every run has the figure.
     pub(crate) range: Option<[f64; 2]>,
 }
 
@@ -63,7 +63,7 @@ impl Runs {
             let known: Vec<f64> = column.values.iter().copied().flatten().collect();
             let is_whole = known.len() == self.count;
             let sample = Sample::new(known);
-            let range = sample.interval().filter(|_| is_whole).map(|it| [it.low, it.high]);
+            let range = sample.interval_of_ratios().filter(|_| is_whole).map(|it| [it.low, it.high]);
             let median = is_whole.then(|| sample.median());
             Row { name: column.name, values: column.values.clone(), median, range }
         })
@@ -143,7 +143,7 @@ mod tests {
         let rows: Vec<Row> = runs.rows().collect();
         assert_eq!((runs.count, rows[0].name, rows[0].median), (3, "answered_per_s", Some(980.0)));
         let [low, high] = rows[0].range.unwrap();
-        assert!((955.0..956.0).contains(&low) && (1004.0..1005.0).contains(&high), "{low} {high}");
+        assert!((955.0..956.0).contains(&low) && (1005.0..1006.0).contains(&high), "{low} {high}");
         assert_eq!(rows.iter().map(|row| row.name).collect::<Vec<_>>()[1..], ["p50_ns", "p90_ns", "p99_ns", "max_ns"]);
         three.stages[2].is_warmup = true;
         assert_eq!(Runs::of(&three).unwrap().count, 2, "a warm-up is none");

@@ -331,7 +331,7 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, colum
     row(f, &format!("  {were}"), &format!("{} in the window of {window} + {} after it", count(within), count(after)))?;
     if recorder.reopened > 0 {
         let reopened = count(recorder.reopened);
-        let sentence = format!("{reopened} connections, which the server had closed behind a response, as it may");
+        let sentence = format!("{reopened} connections, which the server had closed between two responses, as it may");
         row(f, "  reopened", &sentence)?;
         let is_part = if matches!(result.stage, Stage::Open { .. }) { "" } else { " (a part of the latency)" };
         row(f, "  reconnect", &format!("{}{is_part}", times(&recorder.reconnect)))?;
@@ -351,10 +351,7 @@ fn exchanges(f: &mut Formatter<'_>, report: &Report, result: &StageResult, colum
 
 /// What has no latency, although it was asked for.
 fn missing(f: &mut Formatter<'_>, report: &Report, recorder: &Recorder, were: &str) -> fmt::Result {
-    let failed = crate::recorder::total(&recorder.request_failures);
-    // What an interruption left unanswered need not have been slow.
-    let unfinished = if report.ending == Ending::Interrupted { 0 } else { recorder.unfinished };
-    let missing = failed + unfinished;
+    let missing = recorder.missing(report.ending == Ending::Interrupted);
     if missing > 0 {
         let (thing, answered) = if were == "done" { ("connection", "done") } else { ("request", "answered") };
         let (things, were) = (counted(missing, thing), if missing == 1 { "was" } else { "were" });
@@ -445,7 +442,7 @@ fn several(f: &mut Formatter<'_>, report: &Report, runs: &Runs, columns: usize) 
             Some(name) => (name.replace('_', "."), |ns| span(ns as u64)),
             None => (format!("{what}/s"), rate_text),
         };
-        let range = figure.range.map(|[low, high]| format!("{} … {}", show(low.max(0.0)), show(high)));
+        let range = figure.range.map(|[low, high]| format!("{} … {}", show(low), show(high)));
         let known = || figure.values.iter().copied().flatten();
         let (least, most) = (known().fold(f64::MAX, f64::min), known().fold(0.0, f64::max));
         let (range, median) =

@@ -1,5 +1,6 @@
 //! What a search found: its trials, its answer, and what that is worth. No clock, no socket.
 
+use crate::failure::Kind;
 use crate::quantity::{rate_text, span};
 use crate::recorder::Recorder;
 use crate::report::{Ending, Exit, Report, StageResult};
@@ -100,10 +101,30 @@ impl Found {
         [is_spoiled.then_some(SPOILED), is_mixed.then_some(MIXED)].into_iter().flatten().collect()
     }
 
+    /// Whether the server failed in a way that is no question of the rate: bytes were wrong in any of the trials, or other
+    /// answers than were asked for came in each that failed, down to the lowest rate. Where failures are a condition, it is
+    /// the condition that decides on them.
+    pub(crate) fn has_wrong_replies(&self) -> bool {
+        !self.slo.allows_errors() && (self.has_wrong_bytes() || self.is_wrong_throughout())
+    }
+
+    fn has_wrong_bytes(&self) -> bool {
+        let warmups = self.report.stages.iter().filter(|result| result.is_warmup);
+        let mut all = warmups.chain(self.trials.iter().map(|trial| &trial.result));
+        all.any(|result| has_failure(result, Kind::is_of_bytes))
+    }
+
+    /// Whether no rate passed, and whatever failed had replies that are wrong.
+    fn is_wrong_throughout(&self) -> bool {
+        let mut failed = self.trials.iter().filter(|trial| trial.is_failed()).peekable();
+        let is_none = self.answer.best_per_s.is_none() && failed.peek().is_some();
+        is_none && failed.all(|trial| has_failure(&trial.result, Kind::is_wrong_reply))
+    }
+
     /// How the program ends.
     pub(crate) fn exit(&self) -> Exit {
         match self.answer.best_per_s {
-            _ if self.lacks_connections || !self.answer.is_confirmed => Exit::Failed,
+            _ if self.lacks_connections || !self.answer.is_confirmed || self.has_wrong_replies() => Exit::Failed,
             _ if self.answer.is_generator_limit() => Exit::Suspect,
             None => Exit::Missed,
             Some(_) => Exit::Ok,
@@ -183,7 +204,11 @@ impl Found {
     pub(crate) fn advice(&self) -> Vec<String> {
         let mut sentences = Vec::new();
         let Answer { best_per_s, first_failed_per_s, server_failed_per_s, is_confirmed, .. } = self.answer;
-        if !is_confirmed && !self.trials.is_empty() {
+        // Whatever the conditions allow: where nothing passed, other rates do not mend that.
+        if self.has_wrong_replies() || best_per_s.is_none() && (self.has_wrong_bytes() || self.is_wrong_throughout()) {
+            sentences
+                .push("Wrong replies are no question of the rate: see with `loadgen rr` what comes back.".to_owned());
+        } else if !is_confirmed && !self.trials.is_empty() {
             let begin = best_per_s.map(|best| format!("; `--from {}` begins at the rate that passed", plain(best)));
             sentences.push(format!(
                 "Only a search that is run to its end has an answer to rely on: run it again{}.",
@@ -255,6 +280,11 @@ impl Found {
     }
 }
 
+/// Whether a request of `result` failed in a way of which `is_it` is true.
+fn has_failure(result: &StageResult, is_it: fn(Kind) -> bool) -> bool {
+    result.recorder.request_failures.keys().any(|failure| is_it(failure.kind))
+}
+
 fn rate(per_s: f64) -> String {
     format!("{}/s", rate_text(per_s))
 }
@@ -286,6 +316,8 @@ const STARVED: f64 = 0.05;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::failure::{Act, Failure};
+    use crate::recorder::note;
     use crate::report::tests::report;
     use crate::schedule::{Arrival, Rate};
     use std::time::Duration;
@@ -344,6 +376,36 @@ pub(crate) mod tests {
         weak.lacks_connections = true;
         assert_eq!(weak.exit(), Exit::Failed);
         assert!(found(&[(1000.0, true)], |_| ()).sentence().contains("(--to)"));
+    }
+
+    #[test]
+    fn wrong_replies_are_a_failure_and_no_question_of_the_rate() {
+        let failing = |rates: &[(f64, bool)], kind: Kind| {
+            found(rates, |it| note(&mut it.request_failures, Failure::new(Act::Reply, kind)))
+        };
+        let (never, above) = (&[(100.0, false)][..], &[(1000.0, true), (1050.0, false)][..]);
+        for (rates, kind, exit) in [
+            (never, Kind::Corrupted, Exit::Failed),
+            (never, Kind::Status(500), Exit::Failed),
+            (never, Kind::TimedOut, Exit::Missed),
+            (never, Kind::Reset, Exit::Missed),
+            (above, Kind::Doubled, Exit::Failed),
+            (above, Kind::Status(503), Exit::Ok),
+        ] {
+            let found = failing(rates, kind);
+            assert_eq!(found.exit(), exit, "{kind:?}");
+            let advice = found.advice().join(" ");
+            assert_eq!(advice.contains("no question of the rate"), exit == Exit::Failed, "{kind:?}: {advice}");
+            assert_eq!(advice.contains("A lower rate"), exit == Exit::Missed, "{kind:?}: {advice}");
+        }
+        let mut judged = failing(never, Kind::Corrupted);
+        judged.slo = "p99<2ms,err<1%".parse().unwrap();
+        assert_eq!(judged.exit(), Exit::Missed, "the condition decides");
+        assert!(!judged.advice().join(" ").contains("A lower rate"), "{:?}", judged.advice());
+        let mut warm = found(above, |_| ());
+        warm.report.stages[0].is_warmup = true;
+        note(&mut warm.report.stages[0].recorder.request_failures, Failure::new(Act::Reply, Kind::Swapped));
+        assert_eq!(warm.exit(), Exit::Failed);
     }
 
     #[test]

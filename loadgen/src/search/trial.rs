@@ -5,7 +5,7 @@ use crate::quantity::{count, span};
 use crate::recorder::{Recorder, total};
 use crate::report::StageResult;
 use crate::search::bracket::Grade;
-use crate::slo::{Outcome, Reached, Slo, error_part, missing};
+use crate::slo::{Outcome, Reached, Slo, error_part};
 use crate::verdict;
 
 /// A trial.
@@ -123,8 +123,7 @@ impl Trial {
     /// their way when it was broken off do not count.
     pub(crate) fn reached(&self, percent: f64) -> Reached {
         let recorder = &self.result.recorder;
-        let missing = if self.grade == Grade::BrokenOff { 0 } else { missing(recorder) };
-        Reached::of(&recorder.latency, missing, percent)
+        Reached::of(&recorder.latency, recorder.missing(self.grade == Grade::BrokenOff), percent)
     }
 
     /// The same for a table, where `dash` stands for too few samples.

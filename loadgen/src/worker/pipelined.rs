@@ -1,5 +1,6 @@
 //! Connections with several requests under way: replies are counted as they become whole, and others sent in their place.
 
+use super::reopen::Then;
 use super::{Worker, speech};
 use crate::client::State;
 use crate::client::pipelined::Brought;
@@ -102,7 +103,8 @@ impl Worker {
         if state == State::Busy {
             self.pipeline.end_oldest(slot);
         }
-        let abandoned = u64::from(self.pipeline.forget(slot));
+        let is_owed = matches!(self.reopened.remove(&slot), Some(Then::Send { .. }));
+        let abandoned = u64::from(self.pipeline.forget(slot)) + u64::from(is_owed);
         if abandoned > 0 {
             self.pending -= abandoned;
             self.failed += abandoned;

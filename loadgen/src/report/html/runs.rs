@@ -21,7 +21,7 @@ pub(super) fn summary(report: &Report) -> String {
     let mut rows = line(" class=\"sum\"", "median", &|figure| figure.median.map(|value| shown(figure, value)));
     for (end, name) in ["from", "to"].into_iter().enumerate() {
         rows += &line("", &format!("95 % interval of the mean, {name}"), &|figure| {
-            figure.range.map(|range| shown(figure, range[end].max(0.0)))
+            figure.range.map(|range| shown(figure, range[end]))
         });
     }
     for run in 0..runs.count {

@@ -108,6 +108,13 @@ pub(crate) struct TargetFacts {
     pub(crate) count: u64,
 }
 
+/// How long the bodies of one target's responses have to be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LengthFacts {
+    pub(crate) address: String,
+    pub(crate) bytes: u64,
+}
+
 /// How often one thing failed in one way.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FailureFacts {

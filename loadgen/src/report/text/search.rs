@@ -103,6 +103,9 @@ fn result(found: &Found) -> &'static str {
     match (found.report.ending, found.exit()) {
         (Ending::Interrupted, _) => "INTERRUPTED: the answer is unconfirmed; this is what there was until then",
         (_, Exit::Failed) if found.trials.is_empty() => "FAILED: not all connections could be opened",
+        (_, Exit::Failed) if found.answer.is_confirmed && !found.lacks_connections => {
+            "FAILED: replies were wrong, which is no question of the rate"
+        }
         (_, Exit::Failed) => "FAILED: connections were lost, and could not be opened again; the answer is unconfirmed",
         (_, Exit::Suspect) if found.answer.is_best_spoiled => {
             "SUSPECT: the answer is unconfirmed, because the generator gave out before the server did"
@@ -154,6 +157,16 @@ mod tests {
         let text = render(&lossy, 80);
         assert!(text.contains("1 × reply: reset\n              (2 trials together)\n"), "{text}");
         assert!(text.contains("reopened before the next trial") && !text.contains("does not reopen"), "{text}");
+    }
+
+    #[test]
+    fn wrong_replies_stand_in_the_result() {
+        let wrong = found(&[(100.0, false)], |it| {
+            note(&mut it.request_failures, Failure::new(Act::Reply, Kind::Corrupted));
+        });
+        let text = render(&wrong, 80);
+        assert!(text.contains("Result        FAILED: replies were wrong, which is no question"), "{text}");
+        assert!(!text.contains("VALID") && !text.contains("lower rate"), "{text}");
     }
 
     #[test]
