@@ -178,10 +178,10 @@ fn a_panic_a_handler_that_blocks_and_those_for_whom_there_is_no_room() {
     assert_eq!((panics.len(), panics[0].says("panic"), panics[0].level), (1, "\"meant\"", Level::ERROR));
     second.write_all(b"wait").unwrap();
     second.read_exact(&mut [0; 4]).unwrap();
-    let held_up = ear.told("shard held up");
     let id = script.log.opened()[1].to_string();
-    assert!(!held_up.is_empty() && held_up.len() <= 3, "{held_up:?}");
-    assert_eq!((held_up[0].says("shard"), held_up[0].says("client")), ("0", id.as_str()));
+    // On a busy machine others may have been held up, too.
+    let held_up = ear.told("shard held up");
+    assert!(held_up.iter().any(|told| (told.says("shard"), told.says("client")) == ("0", id.as_str())), "{held_up:?}");
     drop((vain, server));
     assert_eq!(ear.told("server stopped").len(), 1, "dropping stops it, too");
 }
