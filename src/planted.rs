@@ -118,6 +118,8 @@ pub(crate) enum Bug {
     AttemptLate,
     /// What is read before the handler has the shard that it has asked for is handed to it.
     ShardLate,
+    /// Who is visited in a call that takes its time was active when the turn began.
+    VisitIdle,
     /// A tick comes after half its period, or after two.
     TickEarly,
     TickLate,
@@ -129,7 +131,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 60] = [
+    pub(crate) const ALL: [Bug; 61] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -188,6 +190,7 @@ impl Bug {
         Bug::ConnectedEarly,
         Bug::AttemptLate,
         Bug::ShardLate,
+        Bug::VisitIdle,
         Bug::TickEarly,
         Bug::TickLate,
     ];

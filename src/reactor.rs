@@ -641,6 +641,10 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             Some(0) => connection.time_out(&mut self.handler, session, &mut self.desk.turn(), key),
             _ => Next::Rest,
         };
+        if self.desk.limits.idle_timeout.is_some() {
+            // The messages before it may have taken their time.
+            connection.excuse(now, tick(self.desk.kernel.now()) as u32);
+        }
         self.proceed(key, next, true);
     }
 

@@ -66,6 +66,7 @@ fn simulate(seed: u64, tracing: bool) {
         talks: dice.pick(&[10, 200, 10_000]),
         input_max: config.limits.input_max as u64,
         idle: config.limits.idle_timeout.is_some(),
+        blocks: dice.pick(&[0, 0, 10]),
         calls: dice.pick(&[0, 0, 3, 20]),
         overflow: config.limits.overflow,
         first: config.limits.first_message_timeout,

@@ -324,6 +324,8 @@ pub(crate) struct World {
     pub(crate) now: Duration,
     /// When the last wait was over.
     turn_at: Duration,
+    /// When a visit last held up the handler. What is sent after that is no older.
+    blocked_until: Duration,
     pub(crate) wires: Vec<Wire>,
     /// Who holds each descriptor.
     slots: Vec<Option<usize>>,
@@ -385,6 +387,7 @@ impl World {
             config,
             now,
             turn_at: now,
+            blocked_until: now,
             wires,
             slots: Vec::new(),
             free: Vec::new(),
