@@ -148,6 +148,8 @@ fn temper(dice: &mut Dice, config: &Config) -> Temper {
         fatal: dice.pick(&[0, 0, 40, 400]),
         spurious: dice.pick(&[0, 4, 40]),
         jumps: dice.pick(&[0, 10, 100]),
+        // Who spins waits several times in a turn, and only the loop knows which was the first.
+        stops: if config.selector == Selector::Epoll { dice.pick(&[0, 0, 20]) } else { 0 },
         wait_errors: if dice.chance(50) { 100 } else { 0 },
         resets: dice.pick(&[0, 2, 6]),
         deaf: dice.pick(&[0, 2, 6]),

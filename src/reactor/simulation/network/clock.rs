@@ -85,6 +85,7 @@ impl World {
     /// The handler is told of a timeout. Which of two it was, if it could be either, it is not told.
     pub(crate) fn check_timeout(&mut self, n: usize) {
         let (now, turn_at) = (self.now, self.turn_at);
+        self.check_heard(n);
         let account = &mut self.wires[n].account;
         account.was_first = account.first;
         // An attempt that is over, too, is given up at the next tick.
@@ -110,7 +111,7 @@ impl World {
     /// A turn is over, and the loop waits for so long.
     pub(super) fn check_timers(&mut self, timeout: Duration) {
         let (now, waits_max) = (self.now, self.wires.len() as u32 + WAITS_BORNE);
-        let held_up = self.blocked_until > self.turn_at;
+        let held_up = self.blocked_until > self.turn_at || self.stood_still();
         for n in 0..self.wires.len() {
             let served = self.is_served(n) && !self.stopping;
             let wire = &mut self.wires[n];
