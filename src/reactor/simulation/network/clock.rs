@@ -111,7 +111,7 @@ impl World {
     /// A turn is over, and the loop waits for so long.
     pub(super) fn check_timers(&mut self, timeout: Duration) {
         let (now, waits_max) = (self.now, self.wires.len() as u32 + WAITS_BORNE);
-        let held_up = self.blocked_until > self.turn_at || self.stood_still();
+        let held_up = self.is_held_up();
         for n in 0..self.wires.len() {
             let served = self.is_served(n) && !self.stopping;
             let wire = &mut self.wires[n];

@@ -34,6 +34,11 @@ impl World {
         self.turns[0] - self.turns[1] > NEARLY_A_PAUSE
     }
 
+    /// Whether this turn has been, or has come after, more than the loop takes for a turn: the timers count its turns anew.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.blocked_until > self.turn_at || self.stood_still()
+    }
+
     /// The handler is told of a timeout of `n`.
     pub(super) fn check_heard(&mut self, n: usize) {
         let Some(&(read, arrived)) = self.standstill.as_ref().and_then(|standstill| standstill.get(n)) else { return };
