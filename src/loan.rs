@@ -6,7 +6,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,9 +49,35 @@ pub(crate) const LISTENER: u32 = 1;
 pub(crate) const CLAIM: u32 = 2;
 pub(crate) const END: u32 = 3;
 
+/// How often the shards have been asked, and how many there are to answer. One word, so that whoever asks knows who answers,
+/// and who leaves whether he has been asked before.
+#[derive(Debug, Default)]
+struct Questions(AtomicU64);
+
+impl Questions {
+    /// The number of the question, and how many answer it.
+    fn ask(&self) -> (u32, usize) {
+        let before = self.0.fetch_add(1 << 32, Ordering::AcqRel);
+        (((before >> 32) as u32).wrapping_add(1), before as u32 as usize)
+    }
+
+    fn asked(&self) -> u32 {
+        (self.0.load(Ordering::Acquire) >> 32) as u32
+    }
+
+    fn come(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// What has been asked until then.
+    fn leave(&self) -> u32 {
+        (self.0.fetch_sub(1, Ordering::AcqRel) >> 32) as u32
+    }
+}
+
 /// A shard's end.
 pub(crate) struct Lender {
-    asked: Arc<AtomicU32>,
+    questions: Arc<Questions>,
     answered: u32,
     counter: Arc<UnixStream>,
 }
@@ -59,8 +85,8 @@ pub(crate) struct Lender {
 /// The server's end.
 #[derive(Debug)]
 pub(crate) struct Loans {
-    /// How often it has asked, which the shards look at when they are woken.
-    asked: Arc<AtomicU32>,
+    /// The shards look at them when they are woken.
+    questions: Arc<Questions>,
     lent: Mutex<UnixStream>,
     counter: Arc<UnixStream>,
 }
@@ -83,18 +109,20 @@ impl Loans {
         let (lent, counter) = UnixStream::pair()?;
         lent.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         counter.set_write_timeout(Some(LEND_TIMEOUT))?;
-        Ok(Loans { asked: Arc::default(), lent: Mutex::new(lent), counter: Arc::new(counter) })
+        Ok(Loans { questions: Arc::default(), lent: Mutex::new(lent), counter: Arc::new(counter) })
     }
 
     pub(crate) fn lender(&self) -> Lender {
-        Lender { asked: Arc::clone(&self.asked), answered: 0, counter: Arc::clone(&self.counter) }
+        self.questions.come();
+        let (questions, counter) = (Arc::clone(&self.questions), Arc::clone(&self.counter));
+        Lender { answered: questions.asked(), questions, counter }
     }
 
-    /// Asks all shards, of which `wake` has to wake each and say how many there are, and waits for their answers.
-    pub(crate) fn borrow(&self, wake: impl FnOnce() -> usize) -> io::Result<Loan> {
+    /// Asks all shards, each of which `wake` has to wake, and waits for their answers.
+    pub(crate) fn borrow(&self, wake: impl FnOnce()) -> io::Result<Loan> {
         let lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
-        let question = self.asked.fetch_add(1, Ordering::Release) + 1;
-        let (mut loan, mut answers) = (Loan::default(), wake());
+        let (mut loan, (question, mut answers)) = (Loan::default(), self.questions.ask());
+        wake();
         while answers > 0 {
             match receive_note(lent.as_fd()).map_err(unanswered)? {
                 // One that answers an earlier question, which somebody has not waited for, is as good.
@@ -121,7 +149,7 @@ fn unanswered(error: io::Error) -> io::Error {
 impl Lender {
     /// Lends what it listens on, if it has been asked since; nothing, if it listens no longer.
     pub(crate) fn answer(&mut self, door: Option<&Door>) {
-        let asked = self.asked.load(Ordering::Acquire);
+        let asked = self.questions.asked();
         if mem::replace(&mut self.answered, asked) != asked {
             // Who asked and does not get it waits in vain, and says so.
             let _ = self.lend(door, asked);
@@ -140,6 +168,16 @@ impl Lender {
 
     fn send(&self, note: Note, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
         send_note(self.counter.as_fd(), note, fd)
+    }
+}
+
+/// A shard that ends listens no longer, and owes that as an answer if it was asked before.
+impl Drop for Lender {
+    fn drop(&mut self) {
+        let asked = self.questions.leave();
+        if self.answered != asked {
+            let _ = self.lend(None, asked);
+        }
     }
 }
 
@@ -163,19 +201,13 @@ mod tests {
         let loans = Loans::new().unwrap();
         let listener = Socket::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
         let (door, mut held_up) = (Door { listeners: vec![(mark(0, 0), listener)], claims: vec![] }, loans.lender());
-        let error = loans.borrow(|| 1).unwrap_err();
+        let error = loans.borrow(|| {}).unwrap_err();
         assert!(error.kind() == io::ErrorKind::TimedOut && error.to_string().contains("held up"), "{error}");
         held_up.answer(Some(&door));
         // It says now that it listens no longer; before, it did.
-        let loan = loans.borrow(|| {
-            held_up.answer(None);
-            1
-        });
+        let loan = loans.borrow(|| held_up.answer(None));
         assert_eq!(loan.unwrap().listeners.len(), 1);
-        let loan = loans.borrow(|| {
-            held_up.answer(None);
-            1
-        });
+        let loan = loans.borrow(|| held_up.answer(None));
         assert!(loan.unwrap().listeners.is_empty(), "nothing is left of the answers before");
     }
 
@@ -191,7 +223,6 @@ mod tests {
                 open.answer(Some(&door));
                 open.answer(Some(&door));
                 shut.answer(None);
-                2
             });
             let loan = loan.unwrap();
             assert_eq!(loan.listeners.keys().collect::<Vec<_>>(), [&mark(0, 1), &mark(2, 255)]);
@@ -200,5 +231,22 @@ mod tests {
                 assert_eq!(lent.local_addr().unwrap(), listener.local_addr().unwrap());
             }
         }
+    }
+
+    #[test]
+    fn who_has_ended_is_not_waited_for_and_who_ends_when_asked_is_not_either() {
+        let loans = Loans::new().unwrap();
+        let [mut stays, goes, gone] = [(); 3].map(|()| loans.lender());
+        drop(gone);
+        let listener = Socket::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let door = Door { listeners: vec![(mark(0, 0), listener)], claims: vec![] };
+        let loan = loans.borrow(|| {
+            drop(goes);
+            stays.answer(Some(&door));
+        });
+        assert_eq!(loan.unwrap().listeners.len(), 1, "nobody's end is taken for the answer of another");
+        assert_eq!(loans.borrow(|| stays.answer(Some(&door))).unwrap().listeners.len(), 1);
+        drop(stays);
+        assert!(loans.borrow(|| {}).unwrap().listeners.is_empty());
     }
 }

@@ -118,6 +118,12 @@ pub(crate) enum Bug {
     AttemptLate,
     /// What is read before the handler has the shard that it has asked for is handed to it.
     ShardLate,
+    /// A second stop with a shorter time does not count.
+    StopOnce,
+    /// After a pause of the whole process everybody's time is over before what came meanwhile is read.
+    StandstillExpires,
+    /// Who is visited in a call that takes its time was active when the turn began.
+    VisitIdle,
     /// A tick comes after half its period, or after two.
     TickEarly,
     TickLate,
@@ -129,7 +135,7 @@ thread_local! {
 
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 60] = [
+    pub(crate) const ALL: [Bug; 63] = [
         Bug::PartialSend,
         Bug::SpuriousEdge,
         Bug::EndBehindData,
@@ -188,6 +194,9 @@ impl Bug {
         Bug::ConnectedEarly,
         Bug::AttemptLate,
         Bug::ShardLate,
+        Bug::StopOnce,
+        Bug::StandstillExpires,
+        Bug::VisitIdle,
         Bug::TickEarly,
         Bug::TickLate,
     ];

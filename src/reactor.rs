@@ -67,7 +67,7 @@ pub(crate) struct Reactor<K: Kernel, H: Handler> {
     stop_at: Option<Duration>,
     /// Turns in a row, since the last pause of the whole process, that brought as many events as fit.
     full_turns: usize,
-    /// The tick of the last turn.
+    /// The tick of the last turn, if there were timers in it.
     timed_at: u64,
     /// Whether the last turn was, or came after, a pause of the whole process.
     paused: bool,
@@ -127,6 +127,8 @@ const BUFFER_MAPPED: usize = 256 << 10;
 const NO_TIME: Option<Duration> = Some(Duration::ZERO);
 /// Messages from other threads handled in a turn.
 const MESSAGE_BUDGET: usize = 256;
+/// No tick of a turn with timers.
+const UNTIMED: u64 = u64::MAX;
 /// A turn that took so long, a second, was not busy but stopped: by a signal, a debugger, or a handler that blocked.
 const PAUSE_TICKS: u64 = 100;
 
@@ -178,7 +180,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             drain_at: None,
             stop_at: None,
             full_turns: 0,
-            timed_at: 0,
+            timed_at: UNTIMED,
             paused: false,
             desk,
         }
@@ -604,13 +606,21 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     /// Timers come last in a turn: after a pause of the whole process, who was heard is served before it can expire.
     fn timers(&mut self, events: usize) {
         if self.wheel.is_empty() {
+            self.timed_at = UNTIMED;
+            return;
+        }
+        if self.timed_at == UNTIMED {
+            // The first turn with timers: the tick may be of long ago, when there last were some, and nothing is due yet.
+            (self.timed_at, self.paused) = (tick(self.desk.kernel.now()), false);
             return;
         }
         let batch = self.desk.kernel.batch();
-        let passed = self.desk.tick - std::mem::replace(&mut self.timed_at, self.desk.tick);
+        let passed = self.desk.tick.saturating_sub(std::mem::replace(&mut self.timed_at, self.desk.tick));
         // The events of this turn may be from before a pause: what came during it is told by the next wait. Turns that all
         // take so long are no pauses, but slow: their timers are late, not lost.
         let paused = passed > PAUSE_TICKS;
+        #[cfg(test)]
+        let paused = Bug::StandstillExpires.instead(paused, false);
         if paused && !std::mem::replace(&mut self.paused, paused) {
             self.full_turns = 0;
             return;
@@ -641,6 +651,10 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             Some(0) => connection.time_out(&mut self.handler, session, &mut self.desk.turn(), key),
             _ => Next::Rest,
         };
+        if self.desk.limits.idle_timeout.is_some() {
+            // The messages before it may have taken their time.
+            connection.excuse(now, tick(self.desk.kernel.now()) as u32);
+        }
         self.proceed(key, next, true);
     }
 

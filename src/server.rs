@@ -126,10 +126,7 @@ impl<M> Server<M> {
     /// this server goes on.
     pub fn hand_over(&self, successor: &UnixStream) -> Result<(), Error> {
         let failed = |act| move |source| Error::HandOver { act, source };
-        let wake = || {
-            self.wakers.iter().for_each(|waker| waker.wake());
-            self.threads.iter().filter(|thread| !thread.is_finished()).count()
-        };
+        let wake = || self.wakers.iter().for_each(|waker| waker.wake());
         let loan = self.loans.borrow(wake).map_err(failed("asking its shards for their listening sockets"))?;
         if loan.listeners.len() < self.listeners {
             let source = io::Error::new(io::ErrorKind::NotConnected, "not all of its shards listen any more");

@@ -67,7 +67,7 @@ impl Mortal {
         let inject = format!("inject=epoll_wait:error=EBADF:when={when}");
         let mut command = Command::new("strace");
         command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=epoll_wait", "-e", &inject]);
-        command.arg(std::env::current_exe().unwrap()).args(["--exact", "mortal_process"]);
+        command.arg(std::env::current_exe().unwrap()).args(["--exact", "mortal_process", "--nocapture"]);
         command.env(REPORT_TO, listener.local_addr().unwrap().to_string()).env(THEN, then);
         let process = command.stdout(Stdio::null()).spawn().unwrap();
         let (report, _) = listener.accept().unwrap();

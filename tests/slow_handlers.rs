@@ -6,10 +6,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::channel;
 use std::thread::sleep;
 use std::time::Duration;
 
-use support::{Script, builder, bytes, connect, connect_many, expect, hold, wait_until};
+use support::{Order, Script, builder, bytes, connect, connect_many, converse, expect, hold, wait_until};
 
 /// A shard that is held up for so long and a little more has been for longer than its connections may be idle.
 const IDLE: Duration = Duration::from_millis(400);
@@ -99,6 +100,40 @@ fn who_spoke_in_time_is_heard_although_many_were_welcomed_before_it() {
     }
     drop(held);
     for (stream, key) in streams.iter().zip(0..) {
+        expect(stream, key, 0, 10);
+    }
+}
+
+#[test]
+fn who_is_visited_slowly_has_its_whole_idle_time_afterwards_and_who_spoke_meanwhile_is_read() {
+    let idle = Duration::from_millis(800);
+    let script = Script::echo();
+    let server = script.start(builder().shards(1).idle_timeout(Some(idle)));
+    let streams: Vec<TcpStream> = (0..6).map(|_| connect(server.local_addr())).collect();
+    wait_until("all are there", || script.log.opened().len() == streams.len());
+    let (visited, (tell, told)) = (script.log.opened()[..3].to_vec(), channel());
+    let order = Order::new(move |shard| {
+        tell.send(()).unwrap();
+        // More than what would pass for a pause of the whole process.
+        sleep(idle + Duration::from_secs(1));
+        for &id in &visited {
+            shard.client(id, |client, ()| client.send(b"now!"));
+        }
+    });
+    server.remote().send(0, order).unwrap();
+    told.recv().unwrap();
+    let (visited, others) = streams.split_at(3);
+    for (mut stream, key) in others.iter().zip(0..) {
+        stream.write_all(&bytes(key, 0, 10)).unwrap();
+    }
+    for mut stream in visited {
+        stream.read_exact(&mut [0; 4]).unwrap();
+    }
+    sleep(idle / 2);
+    for (stream, key) in visited.iter().zip(10..) {
+        converse(stream, key, 10, || 10);
+    }
+    for (stream, key) in others.iter().zip(0..) {
         expect(stream, key, 0, 10);
     }
 }

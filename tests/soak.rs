@@ -1,36 +1,42 @@
-//! Everything at once, for as long as is asked for: churners, half-closers, resets, slow readers, drips, idle ones, broadcasts
-//! and pauses. No byte is lost, each session ends once, and at the end memory and descriptors are what they were.
+//! Everything at once, for as long as is asked for: churners, half-closers, resets, slow readers, drips, idle ones, broadcasts,
+//! pauses, and servers that are replaced meanwhile. No byte is lost, nobody is refused, each session ends once, and at the
+//! end memory and descriptors are what they were.
 //!
 //! `ESOCKETS_SOAK=600 cargo test --release --test soak -- --nocapture` takes 600 seconds in place of three.
 
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::thread;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use esockets::{Client, ClientId, CloseReason, Handler, Peer, Server, Shard};
+use esockets::{Builder, Client, ClientId, CloseReason, Handler, Listeners, Peer, Remote, Server, Shard, Unsent};
 use socket2::{Domain, Socket, Type};
 use support::{
-    Random, builder, bytes, connect, connect_many, connect_narrow, conserve, converse, expect, expect_end, reset,
-    verify, wait_until,
+    PATIENCE, Random, builder, bytes, connect, connect_many, connect_narrow, conserve, converse, expect, expect_end,
+    reset, verify, wait_until,
 };
 
 /// Who comes from here is told the broadcasts, all others what they have said themselves.
 const SUBSCRIBERS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
+/// A server that has served for so long is replaced.
+const TERM: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 enum Command {
     Broadcast(Arc<[u8]>),
     Pause,
     Resume,
+    /// The subscribers go, and nobody is paused any more.
+    Leave,
 }
 
-/// What the handlers of all shards have seen.
+/// What the handlers of all shards of all servers have seen.
 #[derive(Default)]
 struct Ledger {
     opened: AtomicU64,
@@ -54,16 +60,17 @@ impl Handler for Soaked {
     }
 
     fn handle_message(&mut self, shard: &mut Shard<'_, bool>, command: Command) {
-        shard.each_client(|client, subscribes| match &command {
-            Command::Broadcast(word) => !*subscribes || client.send_shared(word),
-            Command::Pause => {
-                client.pause();
-                true
+        shard.each_client(|client, subscribes| {
+            match &command {
+                Command::Broadcast(word) => return !*subscribes || client.send_shared(word),
+                Command::Pause => client.pause(),
+                Command::Resume => client.resume(),
+                Command::Leave => {
+                    client.resume();
+                    return !*subscribes;
+                }
             }
-            Command::Resume => {
-                client.resume();
-                true
-            }
+            true
         });
     }
 
@@ -131,38 +138,138 @@ type Peers = fn(SocketAddr, &mut Random);
 
 const PEERS: [Peers; 7] = [churn, churn, half_close, disappear, read_slowly, drip, pipeline];
 
-/// Reads numbers, each of which is the one behind the last, until the end of what was broadcast.
-fn subscribe(address: SocketAddr, heard: &AtomicU64) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::new(SUBSCRIBERS, 0).into()).unwrap();
-    socket.connect(&address.into()).unwrap();
-    let (mut stream, mut word, mut last) = (TcpStream::from(socket), [0; 8], None);
-    while stream.read_exact(&mut word).is_ok() {
-        let number = u64::from_le_bytes(word);
-        assert!(last.is_none_or(|last| last + 1 == number), "{number} came behind {last:?}");
-        last = Some(number);
-        heard.fetch_max(number, Relaxed);
+/// The last word that was heard of each server, in the order of the servers.
+type Heard = Mutex<Vec<u64>>;
+
+/// A server says who it is and how often it has spoken.
+fn word(server: usize, number: u32) -> u64 {
+    (server as u64) << 32 | u64::from(number)
+}
+
+/// Hears one server after the other: words that follow each other, until the end of what was broadcast.
+fn subscribe(address: SocketAddr, over: &AtomicBool, heard: &Heard) {
+    while !over.load(Relaxed) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(SUBSCRIBERS, 0).into()).unwrap();
+        if let Err(error) = socket.connect(&address.into()) {
+            return assert!(over.load(Relaxed), "refused: {error}");
+        }
+        let (mut stream, mut bytes, mut last) = (TcpStream::from(socket), [0; 8], None);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let ended = loop {
+            if let Err(error) = stream.read_exact(&mut bytes) {
+                break error;
+            }
+            let word = u64::from_le_bytes(bytes);
+            assert!(last.is_none_or(|last| last + 1 == word), "{word:#x} came behind {last:x?}");
+            last = Some(word);
+            let heard = &mut heard.lock().unwrap()[(word >> 32) as usize];
+            *heard = word.max(*heard);
+        };
+        assert_eq!(ended.kind(), ErrorKind::UnexpectedEof, "{ended}");
     }
 }
 
-/// Broadcasts numbers, and pauses everybody now and then.
-fn command(server: &Server<Command>, over: &AtomicBool) -> u64 {
-    let (remote, mut number) = (server.remote(), 0);
-    while !over.load(Relaxed) {
+/// Tells all shards that have not ended, as those do on which nobody is left to be drained; how many those are.
+fn tell(remote: &Remote<Command>, command: &Command) -> usize {
+    let told = (0..remote.shards()).filter(|&shard| match remote.send(shard, command.clone()) {
+        Ok(()) => true,
+        Err(Unsent::Full(_)) => panic!("the mailbox of shard {shard} is full"),
+        Err(_) => false,
+    });
+    told.count()
+}
+
+/// Broadcasts words, pauses everybody now and then, and when the server is to go sends the subscribers away, until it is gone.
+fn command(remote: &Remote<Command>, server: usize, goes: &AtomicBool) -> u64 {
+    let mut number = 0;
+    while !goes.load(Relaxed) {
         number += 1;
-        let word: Arc<[u8]> = Arc::from(u64::to_le_bytes(number));
+        let word: Arc<[u8]> = Arc::from(word(server, number).to_le_bytes());
         let commands = match number % 20 {
             0 => vec![Command::Pause, Command::Broadcast(word), Command::Resume],
             7 => vec![Command::Broadcast(word), Command::Pause],
             _ => vec![Command::Resume, Command::Broadcast(word)],
         };
         for command in commands {
-            assert_eq!(remote.send_to_all(&command), remote.shards(), "no mailbox is full");
+            tell(remote, &command);
         }
         thread::sleep(Duration::from_millis(5));
     }
-    remote.send_to_all(&Command::Resume);
-    number
+    while tell(remote, &Command::Leave) > 0 {
+        thread::sleep(Duration::from_millis(5));
+    }
+    word(server, number)
+}
+
+/// One server after the other, each of which has the listening sockets of the one before it. Who is idle stays with one.
+struct Reign<'scope> {
+    server: Server<Command>,
+    number: usize,
+    idle: Vec<TcpStream>,
+    goes: Arc<AtomicBool>,
+    commands: ScopedJoinHandle<'scope, u64>,
+}
+
+impl<'scope> Reign<'scope> {
+    fn begin(scope: &'scope Scope<'scope, '_>, server: Server<Command>, number: usize, heard: &Heard) -> Self {
+        heard.lock().unwrap().push(0);
+        let (remote, goes) = (server.remote(), Arc::new(AtomicBool::new(false)));
+        let told = Arc::clone(&goes);
+        let commands = scope.spawn(move || command(&remote, number, &told));
+        Reign { server, number, idle: Vec::new(), goes, commands }
+    }
+
+    /// Nobody else listens there.
+    fn settle(&mut self) {
+        self.idle = connect_many(&self.server, 100);
+    }
+
+    /// The next one takes the sockets, and this one lets everybody finish. How many it had accepted comes back, too.
+    fn pass(self, scope: &'scope Scope<'scope, '_>, ledger: &Arc<Ledger>, heard: &Heard) -> (Self, u64) {
+        let (here, there) = UnixStream::pair().unwrap();
+        here.set_read_timeout(Some(PATIENCE)).unwrap();
+        there.set_read_timeout(Some(PATIENCE)).unwrap();
+        let number = self.number + 1;
+        let server = thread::scope(|scope| {
+            let take_over = || builder().shards(1 + number % 3).listeners(Listeners::take_over(there).unwrap());
+            let starts = scope.spawn(|| start(take_over(), ledger));
+            self.server.hand_over(&here).unwrap();
+            starts.join().unwrap()
+        });
+        let mut next = Reign::begin(scope, server, number, heard);
+        let accepted = self.end(heard);
+        next.settle();
+        (next, accepted)
+    }
+
+    fn end(self, heard: &Heard) -> u64 {
+        self.server.drain(PATIENCE);
+        for (key, stream) in (0..).zip(&self.idle) {
+            converse(stream, key, 100, || 100);
+        }
+        drop(self.idle);
+        self.goes.store(true, Relaxed);
+        let last = self.commands.join().unwrap();
+        wait_until("the last broadcast was heard", || heard.lock().unwrap()[self.number] == last);
+        let total = self.server.join().unwrap().total;
+        let ends = (total.open(), total.panics, total.closed(CloseReason::Stopped));
+        assert_eq!((ends, total.accepted), ((0, 0, 0), total.closed_total()), "{total}");
+        total.accepted
+    }
+}
+
+fn start(builder: Builder, ledger: &Arc<Ledger>) -> Server<Command> {
+    let ledger = Arc::clone(ledger);
+    builder.output_max(64 << 10).start(move |_| Soaked(Arc::clone(&ledger))).unwrap()
+}
+
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 fn descriptors() -> usize {
@@ -178,41 +285,57 @@ fn resident_kib() -> u64 {
 /// Memory that is taken for once: buffers of threads that come and go, and what an allocator keeps.
 const SLACK_KIB: u64 = 16 << 10;
 
-/// The most that was resident in the first third of `time`, and in the last.
-fn watch(server: &Server<Command>, time: Duration) -> [u64; 2] {
-    let (started_at, mut most, mut said) = (Instant::now(), [0; 3], 0);
-    while started_at.elapsed() < time {
-        let third = (started_at.elapsed().as_secs_f64() / time.as_secs_f64() * 3.0) as usize;
-        most[third.min(2)] = most[third.min(2)].max(resident_kib());
-        if started_at.elapsed().as_secs() / 60 > said {
-            said += 1;
-            println!(
-                "after {said} min: {} KiB resident, {} descriptors, {}",
-                resident_kib(),
-                descriptors(),
-                server.stats()
-            );
-        }
-        thread::sleep(Duration::from_millis(50));
+/// The most that was resident in the first third of the time, and in the last.
+struct Watch {
+    started_at: Instant,
+    time: Duration,
+    most: [u64; 3],
+    said: u64,
+}
+
+impl Watch {
+    fn new(time: Duration) -> Watch {
+        Watch { started_at: Instant::now(), time, most: [0; 3], said: 0 }
     }
-    [most[0], most[2]]
+
+    /// Looks, for so long; false when the time is over.
+    fn looks(&mut self, term: Duration, servers: usize) -> bool {
+        let begun_at = Instant::now();
+        while begun_at.elapsed() < term {
+            let passed = self.started_at.elapsed();
+            if passed >= self.time {
+                return false;
+            }
+            let third = (passed.as_secs_f64() / self.time.as_secs_f64() * 3.0) as usize;
+            self.most[third.min(2)] = self.most[third.min(2)].max(resident_kib());
+            if passed.as_secs() / 60 > self.said {
+                self.said += 1;
+                let (said, kib) = (self.said, resident_kib());
+                println!("after {said} min: {kib} KiB resident, {} descriptors, {servers} servers", descriptors());
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        true
+    }
 }
 
 #[test]
 fn everything_at_once_leaves_nothing_behind() {
     let time = std::env::var("ESOCKETS_SOAK").ok().and_then(|time| time.parse().ok()).unwrap_or(3);
     let before = descriptors();
-    let ledger = Arc::new(Ledger::default());
-    let handlers = Arc::clone(&ledger);
-    let server = builder().output_max(64 << 10).start(move |_| Soaked(Arc::clone(&handlers))).unwrap();
-    let (address, over, heard) = (server.local_addr(), AtomicBool::new(false), AtomicU64::new(0));
-    let idle = connect_many(&server, 100);
+    let (ledger, heard, over) = (Arc::default(), Heard::default(), AtomicBool::new(false));
+    let first = start(builder(), &ledger);
+    let address = first.local_addr();
+    let (mut accepted, mut watch) = (0, Watch::new(Duration::from_secs(time)));
     thread::scope(|scope| {
+        // However this ends, they do.
+        let _ends = Ends(&over);
+        let mut reign = Reign::begin(scope, first, 0, &heard);
+        reign.settle();
         for _ in 0..4 {
-            scope.spawn(|| subscribe(address, &heard));
+            scope.spawn(|| subscribe(address, &over, &heard));
         }
-        let commands = scope.spawn(|| command(&server, &over));
-        for (seed, peer) in (0..).zip(PEERS) {
+        let peers = (0..).zip(PEERS).map(|(seed, peer)| {
             let over = &over;
             scope.spawn(move || {
                 let mut random = Random(seed);
@@ -220,25 +343,26 @@ fn everything_at_once_leaves_nothing_behind() {
                     peer(address, &mut random);
                     thread::sleep(Duration::from_millis(10));
                 }
-            });
+            })
+        });
+        let peers: Vec<ScopedJoinHandle<'_, ()>> = peers.collect();
+        while watch.looks(TERM, reign.number + 1) {
+            assert!(!peers.iter().any(ScopedJoinHandle::is_finished), "one has failed, it says why above");
+            let left;
+            (reign, left) = reign.pass(scope, &ledger, &heard);
+            accepted += left;
         }
-        let [early, late] = watch(&server, Duration::from_secs(time));
         over.store(true, Relaxed);
-        let last = commands.join().unwrap();
-        wait_until("the last broadcast was heard", || heard.load(Relaxed) == last);
-        for (key, stream) in idle.iter().enumerate() {
-            converse(stream, key as u64, 100, || 100);
-        }
-        drop(idle);
-        println!("{time} s: {early} KiB resident in the first third, {late} in the last, {}", server.stats());
-        assert!(late <= early + SLACK_KIB, "{early} KiB were resident, then {late}");
-        // Only the subscribers are left, who leave when the server does.
-        wait_until("the others have gone", || server.stats().total.open() == 4);
-        server.stop();
+        peers.into_iter().for_each(|peer| peer.join().unwrap());
+        accepted += reign.end(&heard);
     });
-    let total = server.join().unwrap().total;
-    assert_eq!((total.open(), total.panics, total.accepted), (0, 0, total.closed_total()), "{total}");
-    assert_eq!(ledger.opened.load(Relaxed), total.accepted, "each was shown to the handler");
-    assert_eq!(ledger.closed.load(Relaxed), total.accepted, "each session was told its end");
+    let (servers, [early, _, late]) = (heard.lock().unwrap().len(), watch.most);
+    println!(
+        "{time} s: {early} KiB resident in the first third, {late} in the last, {servers} servers, {accepted} accepted"
+    );
+    assert!(late <= early + SLACK_KIB, "{early} KiB were resident, then {late}");
+    assert!(servers > 1, "none has been replaced");
+    assert_eq!(ledger.opened.load(Relaxed), accepted, "each was shown to the handler");
+    assert_eq!(ledger.closed.load(Relaxed), accepted, "each session was told its end");
     assert_eq!(descriptors(), before, "no descriptor is left");
 }

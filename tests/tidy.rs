@@ -67,6 +67,7 @@ const UNSAFE: &[&str] = &[
     "benches/src/server/esockets.rs",
     "src/server.rs",
     "loadgen/src/unshared.rs",
+    "tests/children.rs",
     "tests/private_fd_tables.rs",
     "tests/beyond_the_limit.rs",
     "tests/restart.rs",
@@ -267,4 +268,28 @@ fn the_readme_shows_the_echo_example_as_it_is() {
         .fold(String::new(), |text, line| text + line + "\n");
     assert_eq!(first_rust_block(&readme), code);
     assert!(example.lines().count() <= 30);
+}
+
+/// Kinds of tests that are not a file of their own.
+const TESTED_BY: [&str; 4] = ["simulation", "unit tests", "model check", "`loadgen`"];
+
+#[test]
+fn what_goes_wrong_has_been_tried_or_is_no_promise() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("src/failures.md")).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| when |"));
+    let mut tried = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" |").collect();
+        let &[_, _, tests] = &cells[..] else { panic!("not three cells: {row}") };
+        let files: Vec<&str> = tests.split('`').filter(|name| name.ends_with(".rs")).collect();
+        for file in &files {
+            let found = ["tests", "loadgen/tests"].iter().any(|folder| root.join(folder).join(file).is_file());
+            assert!(found, "{file} is no test: {row}");
+        }
+        let known = !files.is_empty() || TESTED_BY.iter().any(|kind| tests.contains(kind));
+        assert!(known || row.contains("*Not*"), "a promise that nobody has tried: {row}");
+        tried += usize::from(known);
+    }
+    assert!(tried > 50, "{tried} rows were found");
 }

@@ -66,6 +66,7 @@ fn simulate(seed: u64, tracing: bool) {
         talks: dice.pick(&[10, 200, 10_000]),
         input_max: config.limits.input_max as u64,
         idle: config.limits.idle_timeout.is_some(),
+        blocks: dice.pick(&[0, 0, 10]),
         calls: dice.pick(&[0, 0, 3, 20]),
         overflow: config.limits.overflow,
         first: config.limits.first_message_timeout,
@@ -147,6 +148,8 @@ fn temper(dice: &mut Dice, config: &Config) -> Temper {
         fatal: dice.pick(&[0, 0, 40, 400]),
         spurious: dice.pick(&[0, 4, 40]),
         jumps: dice.pick(&[0, 10, 100]),
+        // Who spins waits several times in a turn, and only the loop knows which was the first.
+        stops: if config.selector == Selector::Epoll { dice.pick(&[0, 0, 20]) } else { 0 },
         wait_errors: if dice.chance(50) { 100 } else { 0 },
         resets: dice.pick(&[0, 2, 6]),
         deaf: dice.pick(&[0, 2, 6]),

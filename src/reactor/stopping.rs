@@ -39,6 +39,8 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         let timeout = Bug::StopLate.instead(Bug::StopEarly.instead(timeout, timeout / 2), timeout * 2);
         let now = self.desk.kernel.now();
         let stop_at = self.stop_at.map_or(now + timeout, |stop_at| stop_at.min(now + timeout));
+        #[cfg(test)]
+        let stop_at = Bug::StopOnce.instead(stop_at, self.stop_at.unwrap_or(stop_at));
         let begins = self.stop_at.replace(stop_at).is_none();
         if begins {
             self.desk.stops = true;

@@ -33,8 +33,8 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     #[inline]
     pub(super) fn with_shard(&mut self, whose: Option<Key>, act: impl FnOnce(&mut H, &mut Shard<'_, H::Session>)) {
         let Reactor { handler, table, ready, desk, .. } = self;
-        let (index, mut timed) = (desk.shard as usize, Vec::new());
-        let mut visitor = Visitor { table, ready, desk, timed: &mut timed };
+        let (index, mut timed, mut visited) = (desk.shard as usize, Vec::new(), None);
+        let mut visitor = Visitor { table, ready, desk, timed: &mut timed, visited: &mut visited };
         match whose {
             Some(key) => visitor.desk.counters.serves(key),
             None => visitor.desk.counters.works(),
@@ -45,6 +45,25 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             panicked(&self.desk.counters, panic);
         }
         timed.into_iter().for_each(|key| self.set_timer(key));
+        if let Some(slots) = visited.filter(|_| self.desk.limits.idle_timeout.is_some()) {
+            self.excuse_visited(slots);
+        }
+    }
+
+    /// Who was active in a visit was so at its end: the turn may have begun long before, if the handler takes its time.
+    fn excuse_visited(&mut self, (first, last): (u32, u32)) {
+        let (begun_at, now) = (self.desk.tick, tick(self.desk.kernel.now()));
+        #[cfg(test)]
+        let now = Bug::VisitIdle.instead(now, begun_at);
+        if now > begun_at {
+            for slot in first..=last {
+                if let Some(key) = self.table.key_at(slot)
+                    && let Some(resident) = self.table.find(key)
+                {
+                    resident.connection.excuse(begun_at as u32, now as u32);
+                }
+            }
+        }
     }
 }
 
@@ -55,6 +74,8 @@ struct Visitor<'a, K: Kernel, Session> {
     desk: &'a mut Desk<K>,
     /// Those whose timers have changed.
     timed: &'a mut Vec<Key>,
+    /// The first slot and the last of those who were visited.
+    visited: &'a mut Option<(u32, u32)>,
 }
 
 impl<K: Kernel, Session> Visitor<'_, K, Session> {
@@ -72,6 +93,8 @@ impl<K: Kernel, Session> Visitor<'_, K, Session> {
             // It is closed in its next turn, which finds the reason.
             Err(reason) => connection.end_now(&mut self.desk.turn(), reason),
         }
+        *self.visited =
+            Some(self.visited.map_or((key.slot, key.slot), |(first, last)| (first.min(key.slot), last.max(key.slot))));
         // It is granted already.
         self.desk.slate.take_call();
         if connection.has_new_timer() {
@@ -105,7 +128,7 @@ impl<K: Kernel, Session> Roster<Session> for Visitor<'_, K, Session> {
 
     fn connect(&mut self, target: &Target, timeout: Duration, session: Session) -> Result<ClientId, ConnectError> {
         let error = |source| ConnectError { target: target.clone(), source };
-        let Visitor { table, ready, desk, timed } = self;
+        let Visitor { table, ready, desk, timed, .. } = self;
         if desk.stops {
             return Err(error(io::Error::other("the server is being stopped")));
         }

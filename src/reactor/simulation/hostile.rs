@@ -27,6 +27,8 @@ pub(super) struct Manners {
     pub(super) talks: u64,
     pub(super) input_max: u64,
     pub(super) idle: bool,
+    /// Takes its time, when it visits.
+    pub(super) blocks: u64,
     /// Asks for the whole shard, and calls others.
     pub(super) calls: u64,
     pub(super) overflow: Overflow,
@@ -230,6 +232,10 @@ impl Hostile {
         self.account(n, |account| account.deferred |= call == Call::Visit);
         if !matches!(call, Call::Visit | Call::Timeout) {
             self.world.borrow_mut().check_introduced(n);
+        }
+        if call == Call::Visit {
+            let blocks = self.dice.chance(self.manners.blocks);
+            self.world.borrow_mut().visit(blocks);
         }
         self.inspect(client, n, call);
         self.listen(client, n);

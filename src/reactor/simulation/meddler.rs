@@ -68,7 +68,9 @@ impl Meddler {
         {
             self.common.stop(self.stop_timeout);
             self.world.borrow_mut().stop(self.stop_timeout);
-            self.stops = None;
+            // Asked twice, the shorter time counts.
+            self.stop_timeout = Duration::from_millis(self.dice.below(self.stop_timeout.as_millis() as u64 + 1));
+            self.stops = self.stops.and_then(|_| self.dice.chance(2).then_some(30));
             return true;
         }
         false

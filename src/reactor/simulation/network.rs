@@ -10,6 +10,7 @@ mod pauses;
 mod pressure;
 mod requests;
 mod stalls;
+mod standstill;
 mod ticks;
 
 use std::cell::RefCell;
@@ -76,6 +77,8 @@ pub(crate) struct Temper {
     pub(crate) fatal: u64,
     pub(crate) spurious: u64,
     pub(crate) jumps: u64,
+    /// The process is stopped.
+    pub(crate) stops: u64,
     pub(crate) wait_errors: u64,
     /// Peers that reset, that do not read, that never finish.
     pub(crate) resets: u64,
@@ -324,6 +327,12 @@ pub(crate) struct World {
     pub(crate) now: Duration,
     /// When the last wait was over.
     turn_at: Duration,
+    /// When this turn began and the last one.
+    turns: [Duration; 2],
+    /// Of this turn, if it began with one.
+    standstill: Option<standstill::Standstill>,
+    /// When a visit last held up the handler. What is sent after that is no older.
+    blocked_until: Duration,
     pub(crate) wires: Vec<Wire>,
     /// Who holds each descriptor.
     slots: Vec<Option<usize>>,
@@ -385,6 +394,9 @@ impl World {
             config,
             now,
             turn_at: now,
+            turns: [now; 2],
+            standstill: None,
+            blocked_until: now,
             wires,
             slots: Vec::new(),
             free: Vec::new(),

@@ -21,12 +21,14 @@ mod loadgen {
     pub(crate) mod churn;
     pub(crate) mod client;
     pub(crate) mod clock;
+    pub(crate) mod closed;
     pub(crate) mod compare;
     pub(crate) mod connector;
     pub(crate) mod crew;
     pub(crate) mod demo;
     pub(crate) mod diagnosis;
     pub(crate) mod doctor;
+    pub(crate) mod documents;
     pub(crate) mod echo;
     pub(crate) mod errno;
     pub(crate) mod failure;
@@ -76,6 +78,8 @@ mod loadgen {
     pub(crate) mod timeline;
     pub(crate) mod times;
     pub(crate) mod timetable;
+    pub(crate) mod tips;
+    pub(crate) mod unlike;
     pub(crate) mod unshared;
     pub(crate) mod verdict;
     pub(crate) mod view;

@@ -5,6 +5,7 @@ use super::*;
 /// Twice ten milliseconds, for the span is rounded up to ticks, and the tick in which it begins does not count; and
 /// a moment for the loop to look at the clock.
 const ROUNDING: Duration = Duration::from_millis(21);
+const TICK: Duration = Duration::from_millis(10);
 /// Waits that may pass, while each brings as many events as fit, until everyone's timer is looked at, beyond one for each
 /// connection.
 const WAITS_BORNE: u32 = 10;
@@ -61,13 +62,30 @@ impl Account {
 impl World {
     /// A byte goes one way or the other, or the connection is new. The loop knows the time at which its turn began.
     pub(super) fn stir(&mut self, n: usize) {
-        let since = self.turn_at;
+        let since = self.turn_at.max(self.blocked_until);
         self.wires[n].account.idle = self.config.limits.idle_timeout.map(|span| Due::new(since, span));
+    }
+
+    /// The handler visits somebody, and may be held up by that.
+    pub(crate) fn visit(&mut self, blocks: bool) {
+        if blocks {
+            let most = self.dice.pick(&[30, 900, 20_000]);
+            self.now += Duration::from_millis(self.dice.below(most));
+            self.tell(|| "held up so far".into());
+            self.blocked_until = self.now;
+        }
+        if self.blocked_until > self.turn_at {
+            // Who was active in the tick in which this turn began may have been so in this turn, however long it takes.
+            let began_at = self.turn_at.saturating_sub(TICK);
+            let dues = self.wires.iter_mut().filter_map(|wire| wire.account.idle.as_mut());
+            dues.filter(|due| due.until.is_some_and(|until| until >= began_at)).for_each(|due| due.until = None);
+        }
     }
 
     /// The handler is told of a timeout. Which of two it was, if it could be either, it is not told.
     pub(crate) fn check_timeout(&mut self, n: usize) {
         let (now, turn_at) = (self.now, self.turn_at);
+        self.check_heard(n);
         let account = &mut self.wires[n].account;
         account.was_first = account.first;
         // An attempt that is over, too, is given up at the next tick.
@@ -93,6 +111,7 @@ impl World {
     /// A turn is over, and the loop waits for so long.
     pub(super) fn check_timers(&mut self, timeout: Duration) {
         let (now, waits_max) = (self.now, self.wires.len() as u32 + WAITS_BORNE);
+        let held_up = self.is_held_up();
         for n in 0..self.wires.len() {
             let served = self.is_served(n) && !self.stopping;
             let wire = &mut self.wires[n];
@@ -106,7 +125,7 @@ impl World {
                 .filter_map(|due| due.latest())
                 .min();
             let Some(latest) = latest.filter(|_| served) else { continue };
-            wire.late_waits = if latest < now { wire.late_waits + 1 } else { 0 };
+            wire.late_waits = if latest < now && !held_up { wire.late_waits + 1 } else { 0 };
             let sleeps = !timeout.is_zero() && latest < now + timeout;
             if sleeps || wire.late_waits > waits_max {
                 let (timer, idle, waits) = (account.timer, account.idle, wire.late_waits);

@@ -148,8 +148,8 @@ impl Kernel for Simulated {
         let woken = std::mem::take(&mut self.world.borrow_mut().woken)
             || !timeout.is_zero() && World::sleep(&self.world, timeout, &mut self.meddle);
         let mut this = self.world.borrow_mut();
-        this.turn_at = this.now;
         let events = this.collect();
+        this.begin_turn();
         this.share_out(&events);
         if events.is_empty() && timeout.is_zero() {
             this.check_spin();

@@ -45,12 +45,17 @@ impl World {
         self.wires.iter().enumerate().filter(near).count()
     }
 
-    /// `n` has not come too soon. A second lets in as many as the bucket holds, and as many as come into it.
+    /// `n` has not come too soon: since whichever of the others as many are let in as the bucket holds, and as come into it.
     fn check_pace(&mut self, n: usize) {
         let Some(rate) = self.config.accept_rate_per_address else { return };
         self.wires[n].account.admitted_at = Some(self.now);
-        let late = self.of_late(n);
-        self.expect(late <= 2 * rate, || format!("{n} is one of {late} within a second, where {rate} are allowed"));
+        let near = self.wires.iter().skip(n % HOUSEHOLDS).step_by(HOUSEHOLDS);
+        let near: Vec<Duration> = near.filter_map(|wire| wire.account.admitted_at).collect();
+        for &since in &near {
+            let (admitted, span) = (near.iter().filter(|&&at| at >= since).count(), self.now - since);
+            let most = rate + ((span + A_MOMENT).as_secs_f64() * rate as f64) as usize;
+            self.expect(admitted <= most, || format!("{n} is one of {admitted} within {span:?}, of {rate} a second"));
+        }
     }
 
     /// Whom the handler was never asked about has found no seat.

@@ -101,11 +101,13 @@ impl World {
         for n in 0..self.wires.len() {
             let wire = &self.wires[n];
             let goes = wire.account.over && !wire.closed && !wire.is_beyond();
+            // What a visit holds up begins when it is over.
+            let over_at = wire.account.over_at.max(self.blocked_until);
             let latest = if wire.shut {
                 // What was acknowledged is asked for once in so long, and then it may last as long again.
-                wire.asked_at.max(wire.shut_at).max(wire.account.over_at) + LINGERING
+                wire.asked_at.max(wire.shut_at).max(over_at) + LINGERING
             } else {
-                wire.sent_at.max(wire.account.over_at) + FLUSHING
+                wire.sent_at.max(over_at) + FLUSHING
             };
             let late = goes && latest + A_TURN < until;
             self.expect(!late, || format!("{n} was to have gone at {latest:?}, and stays until {until:?}"));

@@ -41,10 +41,13 @@ impl World {
     }
 
     fn begin_to_stop(&mut self, within: Duration) {
+        let begins = self.stop.is_none();
         self.stop = Some(Deadline::asked(self.stop, self.now, within));
         self.stopping = true;
-        self.await_answers();
-        self.await_those_who_wait();
+        if begins {
+            self.await_answers();
+            self.await_those_who_wait();
+        }
     }
 
     /// How much more interesting a request would be now than at other times.

@@ -22,6 +22,7 @@ impl World {
     pub(super) fn check_stalls(&mut self, timeout: Duration) {
         let Some(span) = self.config.limits.write_timeout else { return };
         let (now, waits_max) = (self.now, self.wires.len() as u32 + WAITS_BORNE);
+        let held_up = self.is_held_up();
         for n in 0..self.wires.len() {
             let wire = &self.wires[n];
             let connects = wire.attempt.is_some_and(|attempt| !attempt.told);
@@ -35,7 +36,7 @@ impl World {
             let moved = since.max(wire.sent_at).max(wire.drained_at);
             // If it was looked at late, because time has jumped, it has another half from then on.
             let latest = (moved + span * 3 / 2).max(wire.asked_at + span / 2) + ROUNDING;
-            wire.stalled_waits = if latest < now { wire.stalled_waits + 1 } else { 0 };
+            wire.stalled_waits = if latest < now && !held_up { wire.stalled_waits + 1 } else { 0 };
             let sleeps = !timeout.is_zero() && latest < now + timeout;
             if sleeps || wire.stalled_waits > waits_max {
                 let waits = wire.waiting();
