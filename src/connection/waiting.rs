@@ -9,18 +9,12 @@ use crate::reason::CloseReason;
 use crate::wheel::ticks;
 
 /// What is known of how a queue gets shorter. It stands beside the queue, so that nobody has it who has none.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Progress {
     /// The tick at which bytes last left it; only where that is timed.
     moved_at: u32,
     /// How many bytes that had left it were on their way when half of the time was over.
     on_its_way: Option<u32>,
-}
-
-impl Default for Progress {
-    fn default() -> Progress {
-        Progress { moved_at: 0, on_its_way: None }
-    }
 }
 
 impl Progress {
