@@ -11,6 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use esockets::{Address, Builder, Client, Handler, Peer, Server};
 use httparse::{EMPTY_HEADER, Error, Header, Request, Status};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 /// The head of a request is no longer, and has no more headers.
 const HEAD_MAX: usize = 8 << 10;
@@ -217,6 +219,7 @@ fn builder() -> Builder {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let mut arguments = std::env::args().skip(1);
     let port = arguments.next().map_or(Ok(1234), |port| port.parse())?;
     let mut builder = builder().listen(Address::tcp("127.0.0.1", port));
@@ -225,6 +228,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let server = builder.start(|_shard| Web::new())?;
     println!("listening on {}", server.local_addr());
+    signals.forever().next();
+    // What was sent is flushed, and the Unix socket's file is removed.
+    server.stop();
     server.join()?;
     Ok(())
 }

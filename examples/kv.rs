@@ -9,6 +9,8 @@
 use std::collections::HashMap;
 
 use esockets::{Address, Builder, Client, Handler, Peer, Server};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 /// A command with all its arguments is no larger than this.
 const COMMAND_MAX: usize = 16 << 20;
@@ -222,6 +224,7 @@ fn builder() -> Builder {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let mut arguments = std::env::args().skip(1);
     let port = arguments.next().map_or(Ok(1234), |port| port.parse())?;
     let mut builder = builder().listen(Address::tcp("127.0.0.1", port));
@@ -230,6 +233,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let server = builder.start(|_shard| Store::default())?;
     println!("listening on {}", server.local_addr());
+    signals.forever().next();
+    // What was sent is flushed, and the Unix socket's file is removed.
+    server.stop();
     server.join()?;
     Ok(())
 }

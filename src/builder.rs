@@ -73,10 +73,13 @@ impl<P> Builder<P> {
     /// of new connections: it may have somebody waiting, too.
     ///
     /// A Unix socket cannot be dealt out by the kernel: all shards share its one queue, of
-    /// [`queue_size`](Builder::queue_size), and who comes when it is full waits, or is told EAGAIN. Each new connection wakes
-    /// every shard that sleeps, and the quickest has it. How even that is, is up to the scheduler and not to dice: who come
-    /// together are shared out, one by one, by shards that are awake together; of those who come one at a time to a server at
-    /// rest, one shard may get most. [`Stats::imbalance`](crate::Stats::imbalance) tells.
+    /// [`queue_size`](Builder::queue_size), and who comes when it is full waits, or is told EAGAIN. Each new connection wakes one
+    /// of the shards that sleep, and they take turns (EPOLLEXCLUSIVE, see epoll_ctl(2), and two calls of it for each batch
+    /// that is accepted, by which a shard goes to the end of the line): at 16 shards on two cores the busiest had 1.0 to 1.5
+    /// times the mean, and 1.2 to 2.7 sleeps ended for each connection; when each woke all that slept, it had 6 to 15 times the mean,
+    /// 11 to 18 sleeps ended, and connections cost twice the processor time. A shard that is woken in the middle of a long call
+    /// of a handler takes who comes when that is over. With [`private_fd_tables`](Builder::private_fd_tables) each new connection
+    /// wakes all: one whose table is full must not keep others from theirs. [`Stats::imbalance`](crate::Stats::imbalance) tells how even it is.
     /// [`connections_per_address`](Builder::connections_per_address) does not concern them.
     pub fn listen(mut self, address: Address) -> Self {
         self.config.addresses.push(address);
@@ -100,8 +103,8 @@ impl<P> Builder<P> {
     /// new version can have more addresses than the one before. Default: it opens its own.
     ///
     /// `queue_size`, `nodelay`, `keepalive`, `user_timeout` and `tuning` are set on them anew. There may be more shards than
-    /// listeners, or fewer. A shard with several takes from each in turn. A listener of several shards, as the one that systemd opens
-    /// mostly is, costs a wake-up of all of them that sleep for each new connection, which the quickest then has. The kernel
+    /// listeners, or fewer. A shard with several takes from each in turn. Shards that share a listener, as the one that systemd opens
+    /// mostly is, take turns as they do at a [Unix socket](Builder::listen). The kernel
     /// deals connections out at less cost to as many sockets as there are shards: `ReusePort=yes` in the socket's unit, and
     /// the same `ListenStream=` so many times.
     pub fn listeners(mut self, listeners: Listeners) -> Self {

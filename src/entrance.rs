@@ -159,6 +159,7 @@ impl Premises {
             let more = more.map_err(|source| Error::Shard { shard, act: "have a copy of its listener", source })?;
             door.listeners.extend(more.listeners);
             door.claims.extend(more.claims);
+            door.shared.extend(more.shared);
         }
         Ok(Given::Copies(door))
     }
@@ -203,7 +204,8 @@ impl Given {
         let marks = listeners.into_iter().map(|(mark, _)| mark);
         let listeners = marks.zip(taken.by_ref().map(Socket::from)).collect();
         let places = claims.into_iter().map(|(place, _)| place);
-        Door { listeners, claims: places.zip(taken.map(Claim::handed_over)).collect() }
+        // None that is known to be shared: who has no descriptor left in its own table would keep those who come from the others.
+        Door { listeners, claims: places.zip(taken.map(Claim::handed_over)).collect(), shared: Vec::new() }
     }
 }
 

@@ -256,7 +256,7 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let (address, waker) = (listener.local_addr().unwrap(), Arc::new(WakeFd::new().unwrap()));
         let mark = Mark { place: 0, tag: 0 };
-        let door = Door { listeners: vec![(mark, listener.into())], claims: vec![] };
+        let door = Door { listeners: vec![(mark, listener.into())], ..Door::default() };
         let linux = Linux::new(door, Loans::new().unwrap().lender(), Arc::clone(&waker)).unwrap();
         let (wish, ledger) = (Arc::<AtomicUsize>::default(), Ledger::default());
         let (postbox, mailbox) = mailbox(8);

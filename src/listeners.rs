@@ -229,7 +229,12 @@ impl Listeners {
     pub(crate) fn door(&self, shard: usize, shards: usize, first: usize) -> io::Result<Door> {
         let mut door = Door::default();
         for index in self.places(shard, shards) {
-            door.listeners.push((self.mark(index, first), self.sockets[index].socket.try_clone()?));
+            let mark = self.mark(index, first);
+            door.listeners.push((mark, self.sockets[index].socket.try_clone()?));
+            let at_address = |given: &&Given| given.address == self.sockets[index].address;
+            if self.sockets.iter().filter(at_address).count() < shards {
+                door.shared.push(mark.place);
+            }
         }
         for (index, claim) in self.claims.iter().filter(|_| shard == 0) {
             let copy = claim.as_fd().try_clone_to_owned()?;

@@ -21,6 +21,8 @@ use crate::sys::{Note, receive_note, send_note};
 pub(crate) struct Door {
     pub(crate) listeners: Vec<(Mark, Socket)>,
     pub(crate) claims: Vec<(u32, Claim)>,
+    /// The places of those at which other shards wait, too, in the same descriptor table.
+    pub(crate) shared: Vec<u32>,
 }
 
 /// What is known of a listening socket beside itself: its place among those of the server, which shards may share, and its
@@ -200,7 +202,7 @@ mod tests {
     fn nobody_waits_for_one_that_is_held_up_and_its_late_answer_confuses_nobody() {
         let loans = Loans::new().unwrap();
         let listener = Socket::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-        let (door, mut held_up) = (Door { listeners: vec![(mark(0, 0), listener)], claims: vec![] }, loans.lender());
+        let (door, mut held_up) = (Door { listeners: vec![(mark(0, 0), listener)], ..Door::default() }, loans.lender());
         let error = loans.borrow(|| {}).unwrap_err();
         assert!(error.kind() == io::ErrorKind::TimedOut && error.to_string().contains("held up"), "{error}");
         held_up.answer(Some(&door));
@@ -215,7 +217,7 @@ mod tests {
     fn who_is_asked_lends_once_and_who_listens_no_longer_says_so() {
         let loans = Loans::new().unwrap();
         let listener = || Socket::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-        let door = Door { listeners: vec![(mark(0, 1), listener()), (mark(2, 255), listener())], claims: vec![] };
+        let door = Door { listeners: vec![(mark(0, 1), listener()), (mark(2, 255), listener())], ..Door::default() };
         let (mut open, mut shut) = (loans.lender(), loans.lender());
         open.answer(Some(&door));
         for _ in 0..2 {
@@ -239,7 +241,7 @@ mod tests {
         let [mut stays, goes, gone] = [(); 3].map(|()| loans.lender());
         drop(gone);
         let listener = Socket::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-        let door = Door { listeners: vec![(mark(0, 0), listener)], claims: vec![] };
+        let door = Door { listeners: vec![(mark(0, 0), listener)], ..Door::default() };
         let loan = loans.borrow(|| {
             drop(goes);
             stays.answer(Some(&door));

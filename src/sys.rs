@@ -147,6 +147,21 @@ pub(crate) fn close(fd: OwnedFd) {
     let _ = unsafe { call(libc::SYS_close, fd.into_raw_fd(), [0; 5]) };
 }
 
+/// Has `epoll` told of those who come to a listener at which other threads wait, too: for each who comes, the kernel wakes the
+/// first in the line of those that sleep, and no other. Whoever is in the line already goes to its end, and is told of who waits
+/// meanwhile. EPOLLEXCLUSIVE, see epoll_ctl(2); it cannot be changed, so it is taken out and put in again.
+pub(crate) fn queue_up(epoll: &impl AsRawFd, listener: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+    let (epoll, listener) = (epoll.as_raw_fd(), listener.as_raw_fd());
+    let mut event =
+        libc::epoll_event { events: (libc::EPOLLIN | libc::EPOLLET | libc::EPOLLEXCLUSIVE) as u32, u64: token };
+    // SAFETY: the kernel reads one event, from our stack; descriptors are integers. Who is not in the line is told so in vain.
+    let added = unsafe {
+        libc::epoll_ctl(epoll, libc::EPOLL_CTL_DEL, listener, &mut event);
+        libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, listener, &mut event)
+    };
+    if added == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Takes the next connection that waits at `listener`, non-blocking and closed on exec, and says where it comes from:
 /// accept4(2), with room for the address of an IP socket and no more: of a Unix socket's peer nothing is asked. An address of
 /// another family is EAFNOSUPPORT. The peer bears the listener's `tag`.

@@ -12,8 +12,10 @@ use crate::sys;
 /// They are set on each TCP listener, once, and the kernel hands them on to each connection: none costs a system call there.
 /// They do not concern Unix sockets.
 ///
-/// SO_LINGER is not among them. With a time it makes close(2) wait, and with it the shard; with zero it changes nothing for a
-/// connection that has been given its end and waits for the peer's, as one that is closed here is.
+/// SO_LINGER is not among them. With a time it makes close(2) wait until the peer has acknowledged all, on a socket that does not
+/// block as well (Linux 6.18: two seconds for two seconds), and with it the shard and everybody on it. What it is for is done
+/// here without it: a connection that is closed is shut down, and kept until its peer closes, too, or takes nothing for two
+/// seconds. With zero it changes nothing for such a connection.
 /// [`Client::abort`](crate::Client::abort) ends a connection with a reset, without TIME_WAIT; where nothing may be lost, once
 /// [the peer's answer](crate::Handler::handle_readable) says that it has all.
 ///

@@ -80,6 +80,25 @@ fn at(address: &LocalAddr) -> String {
 }
 
 #[test]
+fn shards_that_share_a_listener_are_woken_in_turns() {
+    const SHARDS: usize = 8;
+    const EACH: usize = 10;
+    let folder = Folder::new("turns");
+    let (path, inherited) = (folder.path("s"), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = LocalAddr::Ip(inherited.local_addr().unwrap());
+    let unix = start(builder().shards(SHARDS).listen(Address::unix(&path))).unwrap();
+    let tcp = start(builder().shards(SHARDS).listeners(Listeners::of([inherited]).unwrap())).unwrap();
+    for (server, address) in [(unix, LocalAddr::Unix(path)), (tcp, address)] {
+        // One after the other, so that all the others sleep.
+        (0..SHARDS * EACH).for_each(|_| drop(at(&address)));
+        let accepted: Vec<u64> = server.stats().shards.iter().map(|shard| shard.accepted).collect();
+        assert_eq!(accepted.iter().sum::<u64>(), (SHARDS * EACH) as u64);
+        // One that is not asleep again yet leaves its turn to the next.
+        assert!(accepted.iter().all(|&count| count >= EACH as u64 / 2), "{address}: {accepted:?}");
+    }
+}
+
+#[test]
 fn both_families_and_unix_sockets_in_one_server_each_with_its_tag() {
     let folder = Folder::new("all");
     let [one, other] = ["one", "other"].map(|name| folder.path(name));

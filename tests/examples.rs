@@ -130,6 +130,20 @@ fn curl_redis_cli_and_socat_find_the_unix_sockets_too_also_after_a_kill() {
     [web, store].iter().for_each(|path| std::fs::remove_file(path).unwrap());
 }
 
+#[test]
+fn a_signal_ends_the_servers_that_have_a_unix_socket_in_order_and_removes_its_file() {
+    for (name, signal) in [("http", "TERM"), ("kv", "INT")] {
+        let path = std::env::temp_dir().join(format!("esockets-example-{}-{name}-end.sock", std::process::id()));
+        let mut program = Program::start_at(name, &path);
+        let mut client = connect(program.address);
+        client.write_all(if name == "http" { b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" } else { b"PING\r\n" }).unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        assert!(path.exists());
+        assert!(program.end_by(signal).success(), "{name}, after {signal}");
+        assert!(!path.exists(), "{name}, after {signal}");
+    }
+}
+
 /// Sends so many requests that their answers do not find room, begins to read when nothing more is taken, and counts the
 /// answers.
 fn answers_of_many(address: SocketAddr, request: &str, answer: &[u8], count: usize) -> usize {

@@ -5,7 +5,8 @@ mod support;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -51,6 +52,84 @@ fn redis_behind_its_unix_socket_is_reached_over_tcp() {
     server.kill().unwrap();
     server.wait().unwrap();
     let _ = fs::remove_file(path);
+}
+
+/// A web server that is stopped when this is dropped, and its files.
+struct Nginx {
+    process: Child,
+    folder: PathBuf,
+    port: u16,
+}
+
+impl Nginx {
+    /// With a file `big` of so many bytes. `None`, and that it was skipped, where it is not installed.
+    fn start(big: &[u8]) -> Option<Nginx> {
+        let folder = std::env::temp_dir().join(format!("esockets-proxy-nginx-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("big"), big).unwrap();
+        fs::write(folder.join("small"), "Hello from behind!\n").unwrap();
+        // Free now; nobody else asks for one by its number.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let at = folder.display();
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+        let temporary: String = temporary.iter().map(|name| format!("{name}_temp_path {at}/{name};\n")).collect();
+        let config = format!(
+            "daemon off; error_log stderr crit; pid {at}/pid; user root;\nevents {{}}\n\
+             http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{port}; root {at}; }} }}\n"
+        );
+        fs::write(folder.join("conf"), config).unwrap();
+        let path = folder.join("conf").display().to_string();
+        match Command::new("nginx").args(["-e", "stderr", "-c", &path]).stderr(Stdio::null()).spawn() {
+            Ok(process) => {
+                wait_until("nginx listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+                Some(Nginx { process, folder, port })
+            }
+            Err(error) => {
+                let _ = fs::remove_dir_all(folder);
+                println!("skipped: nginx is not there ({error})");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Its workers end with it only if it is asked.
+        let _ = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn curl_gets_from_nginx_what_it_would_get_without_a_proxy() {
+    let big: Vec<u8> = (0..20 << 20).map(byte).collect();
+    let Some(nginx) = Nginx::start(&big) else { return };
+    let proxy = proxy(&format!("127.0.0.1:{}", nginx.port));
+    let url = |path: &str| format!("http://{}/{path}", proxy.address);
+    let curl = |words: &[&str]| Command::new("curl").args(["-sS", "--max-time", "60"]).args(words).output();
+    let Ok(small) = curl(&["-v", &url("small"), &url("small")]) else {
+        return println!("skipped: curl is not there");
+    };
+    let said = String::from_utf8_lossy(&small.stderr);
+    assert_eq!(small.stdout, b"Hello from behind!\n".repeat(2), "{said}");
+    assert!(said.contains("Re-using existing") || said.contains("Reusing existing"), "one connection: {said}");
+    assert!(said.contains("Server: nginx"), "{said}");
+    // As much as fits nowhere on the way, and slower than it could come for a part of it.
+    for words in [&[][..], &["--limit-rate", "30M"], &["-H", "Connection: close"]] {
+        let url = url("big");
+        let got = curl(&[words, &[&url]].concat()).unwrap();
+        assert!(got.stdout == big, "{words:?}: {} of {} bytes, {:?}", got.stdout.len(), big.len(), got.status);
+    }
+    // Several at a time, and an answer that is none.
+    let (first, nowhere) = (url("big"), url("nowhere"));
+    let several =
+        curl(&["--parallel", "-o", "/dev/null", "-o", "/dev/null", "-w", "%{size_download} ", &first, &first]);
+    let several = String::from_utf8_lossy(&several.unwrap().stdout).into_owned();
+    assert_eq!(several, format!("{0} {0} ", big.len()));
+    let missing = curl(&["-o", "/dev/null", "-w", "%{http_code}", &nowhere]).unwrap();
+    assert_eq!(missing.stdout, b"404");
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl Bench {
         }
         // More than a message: a read that does not fill it tells the kinder of the runtimes that all has been read.
         let buffer = (message_bytes + 1).next_power_of_two().clamp(BUFFER_MIN, BUFFER);
-        Ok(Setting { port: 0, cores, buffer })
+        Ok(Setting { port: 0, cores, tables: 1, buffer })
     }
 
     fn probe(&mut self, contender: &Contender) -> Result<()> {

@@ -33,6 +33,7 @@ impl Child {
         words.extend([program.display().to_string(), "serve".to_owned(), contender.name.to_owned()]);
         words.extend(["--port".to_owned(), setting.port.to_string()]);
         words.extend(["--buffer".to_owned(), setting.buffer.to_string()]);
+        words.extend(["--tables".to_owned(), setting.tables.to_string()]);
         if !setting.cores.is_empty() {
             let cores: Vec<String> = setting.cores.iter().map(usize::to_string).collect();
             words.extend(["--cores".to_owned(), cores.join(",")]);

@@ -84,14 +84,16 @@ impl Client {
         Ok(())
     }
 
-    /// Gives the cue and waits for the message that everybody gets for it, so many times.
-    pub(crate) fn cue_times(&mut self, times: usize) -> Result<()> {
-        for _ in 0..times {
-            self.connections[0].send(&[CUE])?;
-            self.awaited += self.connections.len();
-            self.drain()?;
-        }
-        Ok(())
+    /// Gives the cue and waits for the message that everybody gets for it.
+    pub(crate) fn cue(&mut self) -> Result<()> {
+        self.connections[0].send(&[CUE])?;
+        self.hear()
+    }
+
+    /// Waits for a message to everybody.
+    pub(crate) fn hear(&mut self) -> Result<()> {
+        self.awaited += self.connections.len();
+        self.drain()
     }
 
     /// Opens, echoes once, closes with a reset, and opens the next; keeps `open` of them under way. Counts those that

@@ -20,6 +20,12 @@ pub(crate) fn load_average() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }
 
+/// Memory that programs may still take.
+pub(crate) fn available_bytes() -> Option<u64> {
+    let text = field("/proc/meminfo", "MemAvailable")?;
+    Some(text.split_whitespace().next()?.parse::<u64>().ok()? << 10)
+}
+
 /// The version of a package that this was built with.
 pub(crate) fn version(package: &str) -> &'static str {
     let lock = include_str!("../Cargo.lock");

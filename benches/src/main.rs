@@ -5,6 +5,7 @@ mod bench;
 mod child;
 mod client;
 mod connection;
+mod crowd;
 mod failure;
 mod machine;
 mod measure;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         Command::Serve(name, setting) => server::run(&name, &setting),
+        Command::Hold(address, count) => crowd::hold(address, count),
         Command::Measure(options) => measure(options, &words),
     });
     match done {

@@ -1,5 +1,6 @@
 //! What the command line says.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::failure::{Result, Tried};
@@ -18,6 +19,8 @@ parts (all, if none is named):
   instructions   user instructions (valgrind) and system calls (strace) per echo
   shards         what a second shard on a second core brings
   broadcast      one message to all connections, beside a bare loop of send calls
+  messages       messages between two shards and back, beside bare channels
+  timers         what arming and expiring a timer cost, by how many there are
 
 options:
   --rounds N       rounds of each measurement (default 5)
@@ -27,7 +30,9 @@ options:
   --client CORE    `same` core as the server (default: steadier) or the `other`; tail always takes the other
   --limit SECONDS  begin no further round of a measurement after so long (default 300)
 
-serve NAME [--port N] [--cores A,B] [--buffer BYTES]   one of the servers alone, until standard input ends
+serve NAME [--port N] [--cores A,B] [--buffer BYTES] [--tables N]
+                 one of the servers alone, until standard input ends
+hold ADDRESS N   that many clients of it, for messages to all: what a run starts where one process has not room for them
 ";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +44,11 @@ pub(crate) enum Part {
     Instructions,
     Shards,
     Broadcast,
+    Messages,
+    Timers,
 }
 
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 9] = [
     ("echo", Part::Echo),
     ("idle", Part::Idle),
     ("connect", Part::Connect),
@@ -49,6 +56,8 @@ const PARTS: [(&str, Part); 7] = [
     ("instructions", Part::Instructions),
     ("shards", Part::Shards),
     ("broadcast", Part::Broadcast),
+    ("messages", Part::Messages),
+    ("timers", Part::Timers),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +80,7 @@ pub(crate) struct Options {
 pub(crate) enum Command {
     Help,
     Serve(String, Setting),
+    Hold(SocketAddr, usize),
     Measure(Options),
 }
 
@@ -80,6 +90,9 @@ pub(crate) fn parse(words: &[String]) -> Result<Command> {
     }
     match words.split_first() {
         Some((first, rest)) if first == "serve" => serve(rest),
+        Some((first, [address, count])) if first == "hold" => {
+            Ok(Command::Hold(number("hold", Some(address))?, number("hold", Some(count))?))
+        }
         _ => measure(words),
     }
 }
@@ -87,11 +100,12 @@ pub(crate) fn parse(words: &[String]) -> Result<Command> {
 fn serve(words: &[String]) -> Result<Command> {
     let mut words = words.iter();
     let name = words.next().ok_or("serve: which server?")?;
-    let mut setting = Setting { port: 0, cores: Vec::new(), buffer: 4096 };
+    let mut setting = Setting { port: 0, cores: Vec::new(), tables: 1, buffer: 4096 };
     while let Some(word) = words.next() {
         match word.as_str() {
             "--port" => setting.port = number(word, words.next())?,
             "--buffer" => setting.buffer = number(word, words.next())?,
+            "--tables" => setting.tables = number::<usize>(word, words.next())?.max(1),
             "--cores" => {
                 let list = words.next().ok_or("--cores: which?")?;
                 setting.cores =

@@ -157,14 +157,14 @@ pub(crate) enum Command {
 /// How to run an echo server.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  loadgen serve --listen 127.0.0.1:1234 --shards 2 --cores all\n  loadgen serve --connections-max 1M"
+    after_help = "Examples:\n  loadgen serve --listen 127.0.0.1:1234 --shards 2 --cores all\n  loadgen serve --listen unix:/tmp/echo.sock\n  loadgen serve --connections-max 1M"
 )]
 pub(crate) struct Serve {
-    /// Where to listen: a port, :port or host:port
+    /// Where to listen: a port, :port, host:port, unix:/path or unix:@name; may be given several times
     ///
-    /// The host is 127.0.0.1 when there is none; port 0 lets the kernel choose one.
-    #[arg(long, value_name = "ADDR", default_value_t)]
-    pub(crate) listen: ListenAddress,
+    /// The host is 127.0.0.1 when there is none; port 0 lets the kernel choose one. A Unix socket's file is removed at the end.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1234")]
+    pub(crate) listen: Vec<ListenAddress>,
     /// Reactor threads, each with a listener [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) shards: Option<u16>,

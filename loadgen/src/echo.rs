@@ -3,8 +3,9 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use esockets::{Client, Cores, Error, Handler, LocalAddr, Peer, Server};
+use esockets::{Builder, Client, Cores, Error, Handler, Listeners, LocalAddr, Peer, Server};
 
+use crate::address::Address;
 use crate::args::CoreChoice;
 use crate::plan::Plan;
 use crate::problem::Problem;
@@ -29,13 +30,13 @@ impl Handler for Echo {
     }
 }
 
-/// Starts an echo server at `listen` with so many shards, pinned as `cores` says, with descriptor tables of their own if
+/// Starts an echo server at all of `listen` with so many shards, pinned as `cores` says, with descriptor tables of their own if
 /// `own_tables`.
 ///
 /// # Errors
 /// What the library says about it: the act and the address.
 pub(crate) fn start(
-    listen: SocketAddr,
+    listen: &[Address],
     shards: usize,
     cores: &CoreChoice,
     own_tables: bool,
@@ -45,16 +46,45 @@ pub(crate) fn start(
         CoreChoice::All => Cores::All,
         CoreChoice::List(list) => Cores::List(list.clone()),
     };
-    let builder = Server::builder().host(listen.ip().to_string()).port(listen.port()).shards(shards).cores(cores);
+    let builder = Server::builder().shards(shards).cores(cores);
+    let builder = listen.iter().try_fold(builder, listen_at)?;
     // Nobody sends it messages, so it need not keep room for a thousand of them in each shard.
     let builder = builder.queue_size(QUEUE_SIZE).mailbox_max(1);
     let builder = if own_tables { unshared::for_each_shard(builder) } else { builder };
     builder.start(|_| Echo).map_err(|error| Problem::Server(cannot_start(&error)))
 }
 
+fn listen_at(builder: Builder, address: &Address) -> Result<Builder, Problem> {
+    match address {
+        Address::Ip(ip) => Ok(builder.listen(esockets::Address::tcp(ip.ip().to_string(), ip.port()))),
+        Address::Unix(unix) if unix.has_file() => Ok(builder.listen(esockets::Address::unix(unix.name()))),
+        // The library makes those that have a file, and takes all that listen already.
+        Address::Unix(unix) => {
+            let failed = |why: String| Problem::Server(format!("cannot listen on {unix}: {why}"));
+            let socket = unix.listen(QUEUE_SIZE).map_err(|error| failed(unix_reason(&error)))?;
+            Ok(builder.listeners(Listeners::of([socket]).map_err(|error| failed(error.to_string()))?))
+        }
+    }
+}
+
+/// What a person has to know about it.
+fn unix_reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there; `ss -lxp` shows which".to_owned(),
+        io::ErrorKind::AlreadyExists => "there is a file that is no socket, and it stays".to_owned(),
+        io::ErrorKind::NotFound => "there is no such folder".to_owned(),
+        io::ErrorKind::PermissionDenied => "this user may not make a file there".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 /// The library speaks to programmers, of its knobs; this is for who typed an address.
 fn cannot_start(error: &Error) -> String {
-    let Error::Listen { address: LocalAddr::Ip(address), source } = error else { return error.to_string() };
+    let (address, source) = match error {
+        Error::Listen { address: LocalAddr::Ip(address), source } => (address, source),
+        Error::Listen { address, source } => return format!("cannot listen on {address}: {}", unix_reason(source)),
+        _ => return error.to_string(),
+    };
     let port = address.port();
     let why = match source.kind() {
         io::ErrorKind::AddrInUse => format!(
@@ -79,7 +109,7 @@ fn cannot_start(error: &Error) -> String {
 pub(crate) fn start_inside(plan: Plan) -> Result<(Server, Plan), Problem> {
     let shards = plan.layout.shards.unwrap_or(1);
     let address = plan.ips().first().copied().unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let server = start(address, shards, &CoreChoice::None, plan.layout.own_tables)?;
+    let server = start(&[Address::Ip(address)], shards, &CoreChoice::None, plan.layout.own_tables)?;
     let address = server.local_addr();
     Ok((server, plan.with_server(address)))
 }

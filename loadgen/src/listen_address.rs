@@ -5,13 +5,20 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-/// `host:port`, `:port` or `port`; without a host 127.0.0.1, which is seen by nobody else.
+use crate::address::{Address, UnixAddress};
+
+/// `host:port`, `:port` or `port`; without a host 127.0.0.1, which is seen by nobody else. Or `unix:` and a path or a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ListenAddress {
-    /// A name or an address, an IPv6 one without its brackets.
-    host: String,
-    /// 0 lets the kernel choose one.
-    port: u16,
+pub(crate) enum ListenAddress {
+    /// Over TCP.
+    Tcp {
+        /// A name or an address, an IPv6 one without its brackets.
+        host: String,
+        /// 0 lets the kernel choose one.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(UnixAddress),
 }
 
 impl ListenAddress {
@@ -19,11 +26,15 @@ impl ListenAddress {
     ///
     /// # Errors
     /// A sentence that says which name could not be resolved, and why.
-    pub(crate) fn resolve(&self) -> Result<SocketAddr, String> {
-        let failed = |error: io::Error| format!("cannot find the address of '{}': {error}", self.host);
-        let addresses: Vec<SocketAddr> = (self.host.as_str(), self.port).to_socket_addrs().map_err(failed)?.collect();
+    pub(crate) fn resolve(&self) -> Result<Address, String> {
+        let (host, port) = match self {
+            ListenAddress::Tcp { host, port } => (host.as_str(), *port),
+            ListenAddress::Unix(unix) => return Ok(Address::Unix(unix.clone())),
+        };
+        let failed = |error: io::Error| format!("cannot find the address of '{host}': {error}");
+        let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(failed)?.collect();
         let found = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
-        found.copied().ok_or_else(|| format!("'{}' has no address", self.host))
+        found.copied().map(Address::Ip).ok_or_else(|| format!("'{host}' has no address"))
     }
 }
 
@@ -31,7 +42,11 @@ impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<ListenAddress, String> {
-        let example = "give a port or host:port, such as 1234, 127.0.0.1:1234, [::1]:1234 or 0.0.0.0:1234";
+        let example =
+            "give a port or host:port, such as 1234, 127.0.0.1:1234, [::1]:1234 or 0.0.0.0:1234, or unix:/path";
+        if let Some(name) = text.strip_prefix("unix:") {
+            return UnixAddress::new(name).map(ListenAddress::Unix);
+        }
         let rest = text.strip_prefix("tcp://").unwrap_or(text);
         let (host, port) = rest.rsplit_once(':').unwrap_or(("", rest));
         let host = match host.strip_prefix('[').map(|inner| inner.strip_suffix(']')) {
@@ -42,7 +57,7 @@ impl FromStr for ListenAddress {
             None => host,
         };
         match port.parse() {
-            Ok(port) => Ok(ListenAddress { host: host.to_owned(), port }),
+            Ok(port) => Ok(ListenAddress::Tcp { host: host.to_owned(), port }),
             Err(_) => Err(format!("'{port}' is not a port from 0 to 65535: {example}")),
         }
     }
@@ -50,16 +65,16 @@ impl FromStr for ListenAddress {
 
 impl Default for ListenAddress {
     fn default() -> ListenAddress {
-        ListenAddress { host: IpAddr::V4(Ipv4Addr::LOCALHOST).to_string(), port: 1234 }
+        ListenAddress::Tcp { host: IpAddr::V4(Ipv4Addr::LOCALHOST).to_string(), port: 1234 }
     }
 }
 
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
+        match self {
+            ListenAddress::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            ListenAddress::Tcp { host, port } => write!(f, "{host}:{port}"),
+            ListenAddress::Unix(unix) => unix.fmt(f),
         }
     }
 }
@@ -72,10 +87,23 @@ mod tests {
     fn a_port_is_enough() {
         for text in ["1234", ":1234", "127.0.0.1:1234", "tcp://127.0.0.1:1234"] {
             let address: ListenAddress = text.parse().expect(text);
-            assert_eq!((&address, address.resolve()), (&ListenAddress::default(), Ok(([127, 0, 0, 1], 1234).into())));
+            assert_eq!(
+                (&address, address.resolve()),
+                (&ListenAddress::default(), Ok(Address::Ip(([127, 0, 0, 1], 1234).into())))
+            );
         }
-        assert_eq!("[::1]:0".parse::<ListenAddress>().unwrap().resolve(), Ok("[::1]:0".parse().unwrap()));
-        assert!("localhost:1".parse::<ListenAddress>().unwrap().resolve().unwrap().ip().is_loopback());
+        let v6 = "[::1]:0".parse::<ListenAddress>().unwrap();
+        assert_eq!((v6.to_string().as_str(), v6.resolve()), ("[::1]:0", Ok(Address::Ip("[::1]:0".parse().unwrap()))));
+        assert!("localhost:1".parse::<ListenAddress>().unwrap().resolve().unwrap().is_here());
+    }
+
+    #[test]
+    fn unix_sockets_are_written_as_targets_are() {
+        for text in ["unix:/run/a.sock", "unix:here", "unix:@name"] {
+            let address: ListenAddress = text.parse().unwrap();
+            assert_eq!((address.to_string().as_str(), address.resolve()), (text, Address::named(text)));
+        }
+        assert!("unix:".parse::<ListenAddress>().is_err() && "unix:@".parse::<ListenAddress>().is_err());
     }
 
     #[test]

@@ -4,11 +4,13 @@ use std::io::{Write, stdout};
 use std::thread;
 use std::time::Duration;
 
-use esockets::Server;
+use esockets::{LocalAddr, Server};
 
+use crate::address::Address;
 use crate::args::Serve;
 use crate::echo;
 use crate::layout;
+use crate::listen_address::ListenAddress;
 use crate::machine::{Machine, Resident};
 use crate::plan;
 use crate::preflight;
@@ -28,12 +30,14 @@ pub(crate) fn serve(arguments: &Serve) -> Result<Exit, Problem> {
     // For its error, which names the core that this machine does not have.
     plan::cores_of(&arguments.cores, &machine).map_err(Problem::Machine)?;
     let tables = Tables::new(arguments, &machine);
-    let listen = arguments.listen.resolve().map_err(Problem::Resolve)?;
-    let server = echo::start(listen, tables.shards, &arguments.cores, tables.are_own)?;
+    let listen: Result<Vec<Address>, String> = arguments.listen.iter().map(ListenAddress::resolve).collect();
+    let server = echo::start(&listen.map_err(Problem::Resolve)?, tables.shards, &arguments.cores, tables.are_own)?;
     if let Some(sum) = tables.sum {
         say(&sum);
     }
-    say(&format!("listening on {} with {}, until Ctrl-C", server.local_addr(), counted(tables.shards as u64, "shard")));
+    let addresses: Vec<String> = server.local_addrs().iter().map(LocalAddr::to_string).collect();
+    let shards = counted(tables.shards as u64, "shard");
+    say(&format!("listening on {} with {shards}, until Ctrl-C", addresses.join(" and ")));
     let resident = Resident::open();
     let mut memory = Memory { begin_bytes: resident.bytes(), ..Memory::default() };
     while !signals.came() {

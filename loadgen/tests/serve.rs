@@ -73,6 +73,44 @@ fn a_server_that_is_stopped_under_load_costs_connections_and_is_told_so() {
 }
 
 #[test]
+fn it_serves_unix_sockets_beside_a_port_and_removes_their_file_at_the_end() {
+    let path = std::env::temp_dir().join(format!("loadgen-serve-{}.sock", std::process::id()));
+    let (file, name) = (format!("unix:{}", path.display()), format!("unix:@loadgen-serve-{}", std::process::id()));
+    for end in ["TERM", "INT"] {
+        let listen = format!("--listen {file} --listen 127.0.0.1:0 --listen {name}");
+        let mut server = start(&format!("serve --shards 2 {listen}"));
+        let mut stdout = lines(server.stdout.take());
+        let line = line_with(&mut stdout, "listening on ");
+        let port = line.split(' ').find(|word| word.starts_with("127.0.0.1:")).unwrap();
+        for address in [&file, port, &name] {
+            assert!(line.contains(address), "{line}");
+            let (code, results) = measure(&format!("rr {address} -c 10 -d 100ms"));
+            assert_eq!(code, Some(0), "{address}: {results:#}");
+        }
+        // Both kinds are taken while it runs.
+        for address in [&file, &name] {
+            let outcome = loadgen(&format!("serve --listen {address}"));
+            assert_eq!(outcome.code, Some(1));
+            assert!(
+                outcome.stderr.contains(&format!("cannot listen on {address}: another program")),
+                "{}",
+                outcome.stderr
+            );
+        }
+        assert!(path.exists());
+        signal(&server, end);
+        assert_eq!(server.wait().unwrap().code(), Some(0));
+        assert!(!path.exists(), "after {end}");
+    }
+    let outcome = loadgen("serve --listen unix:/nowhere/at/all.sock");
+    assert!(
+        outcome.stderr.contains("cannot listen on unix:/nowhere/at/all.sock: there is no such folder"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
 fn a_port_is_address_enough() {
     for listen in ["0", ":0", "localhost:0"] {
         let mut server = start(&format!("serve --listen {listen} --shards 1"));

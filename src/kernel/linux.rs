@@ -26,6 +26,8 @@ pub(crate) struct Linux {
     door: Option<Door>,
     /// Which of the listeners, mostly one, is to be accepted from next.
     next: usize,
+    /// It has accepted since it last went to the end of the line at the listeners that it shares.
+    served: bool,
     lender: Lender,
     waker: Arc<WakeFd>,
     started_at: Instant,
@@ -47,7 +49,7 @@ impl Linux {
     pub(crate) fn new(door: Door, lender: Lender, waker: Arc<WakeFd>) -> io::Result<Linux> {
         let poll = watch(Some(&door), &waker)?;
         let events = Events::with_capacity(BATCH);
-        Ok(Linux { poll, events, door: Some(door), next: 0, lender, waker, started_at: Instant::now() })
+        Ok(Linux { poll, events, door: Some(door), next: 0, served: false, lender, waker, started_at: Instant::now() })
     }
 
     /// Another epoll instance, when this one does not work any more. Its streams must be gone.
@@ -57,11 +59,50 @@ impl Linux {
     }
 }
 
+impl Linux {
+    /// Nobody waits only if nobody waits at any of them.
+    fn accept_from_any(&mut self) -> io::Result<(OwnedFd, Peer)> {
+        let Some(Door { listeners, .. }) = &self.door else { return Err(again()) };
+        for _ in listeners {
+            let Some((mark, listener)) = listeners.get(self.next) else { break };
+            self.next = if self.next + 1 < listeners.len() { self.next + 1 } else { 0 };
+            match sys::accept(listener.as_fd(), mark.tag) {
+                Err(error) if would_block(&error) => {}
+                accepted => return accepted,
+            }
+        }
+        Err(again())
+    }
+
+    /// The same where listeners are shared: the kernel wakes the first of the shards that sleep there, and would always wake
+    /// the same one, if whoever has been served did not go to the end of the line.
+    fn accept_in_turn(&mut self) -> io::Result<(OwnedFd, Peer)> {
+        let accepted = self.accept_from_any();
+        match &accepted {
+            Ok(_) => self.served = true,
+            Err(error) if would_block(error) && self.served => {
+                let Some(Door { listeners, shared, .. }) = &self.door else { return accepted };
+                for (_, listener) in listeners.iter().filter(|(mark, _)| shared.contains(&mark.place)) {
+                    // If there is no memory for it, it is tried again as an accept that failed is.
+                    sys::queue_up(&self.poll, listener.as_fd(), LISTENER.0 as u64)?;
+                }
+                self.served = false;
+            }
+            Err(_) => {}
+        }
+        accepted
+    }
+}
+
 /// An epoll instance that tells of those who come, and of who wakes it.
 fn watch(door: Option<&Door>, waker: &WakeFd) -> io::Result<Poll> {
     let poll = Poll::new()?;
-    for (_, listener) in door.into_iter().flat_map(|door| &door.listeners) {
-        poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), LISTENER, Interest::READABLE)?;
+    for (mark, listener) in door.into_iter().flat_map(|door| &door.listeners) {
+        if door.is_some_and(|door| door.shared.contains(&mark.place)) {
+            sys::queue_up(&poll, listener.as_fd(), LISTENER.0 as u64)?;
+        } else {
+            poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), LISTENER, Interest::READABLE)?;
+        }
     }
     poll.registry().register(&mut SourceFd(&waker.as_raw_fd()), WAKER, Interest::READABLE)?;
     Ok(poll)
@@ -112,21 +153,15 @@ impl Kernel for Linux {
     }
 
     fn accept(&mut self) -> io::Result<(OwnedFd, Peer)> {
-        let Some(Door { listeners, .. }) = &self.door else { return Err(again()) };
+        let Some(Door { listeners, shared, .. }) = &self.door else { return Err(again()) };
+        if !shared.is_empty() {
+            return self.accept_in_turn();
+        }
         // As good as always there is one, and what it says is passed on without being looked at.
         if let [(mark, only)] = listeners.as_slice() {
             return sys::accept(only.as_fd(), mark.tag);
         }
-        // Nobody waits only if nobody waits at any of them.
-        for _ in listeners {
-            let Some((mark, listener)) = listeners.get(self.next) else { break };
-            self.next = if self.next + 1 < listeners.len() { self.next + 1 } else { 0 };
-            match sys::accept(listener.as_fd(), mark.tag) {
-                Err(error) if would_block(&error) => {}
-                accepted => return accepted,
-            }
-        }
-        Err(again())
+        self.accept_from_any()
     }
 
     fn stop_listening(&mut self) {
@@ -191,7 +226,7 @@ mod tests {
         let (listener, second) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
         let mark = |place: u32| Mark { place, tag: place as u8 };
         let own = vec![(mark(0), listener.try_clone().unwrap().into()), (mark(1), second.into())];
-        let door = Door { listeners: own, claims: vec![] };
+        let door = Door { listeners: own, ..Door::default() };
         door.listeners.iter().for_each(|(_, own)| own.set_nonblocking(true).unwrap());
         let addresses = [0, 1].map(|index: usize| socket::local_addr(&door.listeners[index].1).unwrap());
         let waker = Arc::new(WakeFd::new().unwrap());

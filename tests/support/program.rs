@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
 /// An example that runs, on a port that was free. It ends when this is dropped.
@@ -56,6 +56,13 @@ impl Program {
 
     pub(crate) fn port(&self) -> String {
         self.address.port().to_string()
+    }
+
+    /// Sends it a signal by its name, and waits for its end.
+    pub(crate) fn end_by(&mut self, signal: &str) -> ExitStatus {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.process.id().to_string()]).status().unwrap();
+        assert!(sent.success(), "sending {signal}");
+        self.process.wait().unwrap()
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

@@ -5,8 +5,10 @@ mod connect;
 mod echo;
 mod idle;
 mod instructions;
+mod messages;
 mod shards;
 mod tail;
+mod timers;
 
 use crate::bench::Bench;
 use crate::options::Part;
@@ -20,6 +22,8 @@ pub(crate) fn run(bench: &mut Bench, part: Part, descriptors: usize) {
         Part::Instructions => instructions::run(bench),
         Part::Shards => shards::run(bench),
         Part::Broadcast => broadcast::run(bench, descriptors),
+        Part::Messages => messages::run(bench),
+        Part::Timers => timers::run(bench),
     }
 }
 

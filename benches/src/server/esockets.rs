@@ -69,11 +69,17 @@ impl Handler for Work {
     }
 }
 
-/// Echoes, and sends one message to all when it hears the cue.
+/// Echoes, and sends one message to all when it hears the cue. Where there are several shards, each has a table of its own.
+#[expect(unsafe_code, reason = "the builder's unsafe knob")]
 pub(super) fn start_with_broadcast(setting: &Setting) -> Result<SocketAddr> {
     let remote = Arc::new(OnceLock::new());
     let known = Arc::clone(&remote);
-    let server = builder(setting).start(move |_| Crier { remote: Arc::clone(&remote) });
+    let mut builder = builder(setting);
+    if setting.tables > 1 {
+        // SAFETY: the handler holds no descriptor but the server's own remote, and opens none.
+        builder = unsafe { builder.shards(setting.tables).cores(Cores::None).private_fd_tables() };
+    }
+    let server = builder.start(move |_| Crier { remote: Arc::clone(&remote) });
     let server = server.tried(|| "starting esockets with a broadcast".to_owned())?;
     let _ = known.set(server.remote());
     keep(server)
@@ -94,7 +100,7 @@ impl Handler for Crier {
     fn handle_readable(&mut self, client: &mut Client<'_>, (): &mut ()) -> bool {
         let data = client.recv();
         match (data, self.remote.get()) {
-            ([CUE], Some(remote)) => remote.send(client.shard(), message(BROADCAST_BYTES).into()).is_ok(),
+            ([CUE], Some(remote)) => remote.send_to_all(&message(BROADCAST_BYTES).into()) > 0,
             _ => client.send(data),
         }
     }

@@ -9,6 +9,7 @@ mod tokio;
 
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixDatagram;
 use std::process;
 use std::thread;
 use std::time::Duration;
@@ -26,6 +27,9 @@ pub(crate) struct Setting {
     pub(crate) port: u16,
     /// The first is the server's; only those with several threads look at the others.
     pub(crate) cores: Vec<usize>,
+    /// Threads with a descriptor table each; of those that broadcast only, all others have one thread or as many as their name
+    /// says, in one table.
+    pub(crate) tables: usize,
     /// Bytes of the buffer that each task of an async server reads into.
     pub(crate) buffer: usize,
 }
@@ -97,7 +101,7 @@ pub(crate) fn run(name: &str, setting: &Setting) -> Result<()> {
 fn start(name: &str, setting: &Setting) -> Result<SocketAddr> {
     match name {
         "least" => spawn(name, setting, |listener, _| least::serve(&listener)),
-        "least-broadcast" => spawn(name, setting, |listener, _| least::broadcast(&listener)),
+        "least-broadcast" => broadcast(name, setting),
         "esockets" => esockets::start(setting),
         "esockets-table" => esockets::start_with_own_table(setting),
         "esockets-session" => esockets::start_with_session(setting),
@@ -119,25 +123,45 @@ type Serve = fn(TcpListener, &Setting) -> io::Result<()>;
 /// All serve in a spawned thread, as esockets does: a process with one thread would be spared the kernel's reference
 /// count on every descriptor that it uses.
 fn spawn(name: &str, setting: &Setting, serve: Serve) -> Result<SocketAddr> {
-    let listener = listen(setting.port).tried(|| format!("listening on 127.0.0.1:{}", setting.port))?;
+    let listener = listen(setting.port, false).tried(|| format!("listening on 127.0.0.1:{}", setting.port))?;
     let address = listener.local_addr().tried(|| "asking for the listener's address".to_owned())?;
-    let owned = (name.to_owned(), setting.clone());
-    let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let (name, setting) = owned;
-        if let Err(error) = serve(listener, &setting) {
-            eprintln!("serving with {name}: {error}");
+    let setting = setting.clone();
+    spawn_thread(name, move || serve(listener, &setting))?;
+    Ok(address)
+}
+
+fn spawn_thread(name: &str, serve: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<()> {
+    let owned = name.to_owned();
+    let thread = thread::Builder::new().name(owned.clone()).spawn(move || {
+        if let Err(error) = serve() {
+            eprintln!("serving with {owned}: {error}");
             process::exit(1);
         }
     });
-    thread.tried(|| format!("starting a thread for {name}"))?;
-    Ok(address)
+    thread.map(drop).tried(|| format!("starting a thread for {name}"))
+}
+
+/// As many of the least loop as there are to be tables, at one address; the kernel deals connections out to them.
+fn broadcast(name: &str, setting: &Setting) -> Result<SocketAddr> {
+    let bells: io::Result<Vec<_>> = (0..setting.tables).map(|_| UnixDatagram::pair()).collect();
+    let bells: least::Bells = bells.tried(|| "making socket pairs".to_owned())?.into();
+    let (mut port, mut address) = (setting.port, None);
+    for index in 0..setting.tables {
+        let listener = listen(port, true).tried(|| format!("listening on 127.0.0.1:{port}"))?;
+        let own = listener.local_addr().tried(|| "asking for the listener's address".to_owned())?;
+        (port, address) = (own.port(), Some(own));
+        let bells = bells.clone();
+        spawn_thread(name, move || least::broadcast(&listener, &bells, index))?;
+    }
+    address.ok_or_else(|| format!("{name} on no thread"))
 }
 
 /// Options of the socket are inherited by what is accepted; what esockets sets by default, all have: the kernel's work for
 /// them is no loop's.
-fn listen(port: u16) -> io::Result<TcpListener> {
+fn listen(port: u16, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
     socket.set_tcp_nodelay(true)?;
     let probing = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10));
     socket.set_tcp_keepalive(&probing.with_retries(6))?;
