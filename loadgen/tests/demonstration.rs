@@ -13,7 +13,7 @@ fn both_loops_are_measured_and_both_sides_agree() {
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
     assert!(outcome.stdout.starts_with("Closed loop, then open loop · "), "{}", outcome.stdout);
     for wanted in ["both sides agree", "server's threads", "Errors        none", "Try next:"] {
-        assert!(outcome.stdout.contains(wanted), "no '{wanted}' in\n{}", outcome.stdout);
+        assert!(outcome.says(wanted), "no '{wanted}' in\n{}", outcome.stdout);
     }
     let results: serde_json::Value = serde_json::from_str(&written).unwrap();
     assert_eq!(results["plan"]["server_inside"], true);

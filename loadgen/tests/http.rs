@@ -211,5 +211,5 @@ fn a_body_that_is_cut_off_is_truncated() {
     });
     let outcome = loadgen(&line(&server, "-c 2 -d 200ms"));
     assert_eq!(outcome.code, Some(1));
-    assert!(outcome.stdout.contains("2 × reply: truncated"), "{}", outcome.stdout);
+    assert!(outcome.says("2 × reply: truncated"), "{}", outcome.stdout);
 }

@@ -29,7 +29,7 @@ fn the_report_shows_latency_service_and_lag_side_by_side() {
     for wanted in
         ["latency", "service", "send lag", "200 requests/s due", "60 due = 60 answered", "in the window of 300 ms + "]
     {
-        assert!(outcome.stdout.contains(wanted), "no '{wanted}' in\n{}", outcome.stdout);
+        assert!(outcome.says(wanted), "no '{wanted}' in\n{}", outcome.stdout);
     }
 }
 

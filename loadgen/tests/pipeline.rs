@@ -10,7 +10,9 @@ use std::thread::{sleep, spawn};
 use std::time::Duration;
 
 use socket2::SockRef;
-use support::{SIZE, Server, echo, failures, failures_total, is_conserved, loadgen, measure, signal, stage, start};
+use support::{
+    SIZE, Server, echo, failures, failures_total, is_conserved, joined, loadgen, measure, signal, stage, start,
+};
 
 /// Requests at once in these tests.
 const DEPTH: usize = 16;
@@ -374,7 +376,6 @@ fn the_depth_stands_in_every_report() {
         let (json, html) = (file(&format!("{depth}.json")), file("page.html"));
         format!("rr {} -c 2 -d 200ms --seed {depth} --pipeline {depth} --json {json} --html {html}", server.address)
     };
-    let joined = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let is_told = |text: &str| joined(text).contains(" · pipelined, 16 at once");
     let text = loadgen(&line(DEPTH)).stdout;
     assert!(is_told(&text[..text.find("Connections").unwrap()]), "{text}");
@@ -388,7 +389,7 @@ fn the_depth_stands_in_every_report() {
     assert!(!loadgen(&format!("compare {0} {0}", file("16.json"))).stdout.contains("differ"));
     let merged = loadgen(&format!("merge {} {}", file("1.json"), file("16.json")));
     let doubt = "not the same number of requests at once on a connection";
-    assert!(merged.code == Some(4) && joined(&merged.stdout).contains(doubt), "{}", merged.stdout);
+    assert!(merged.code == Some(4) && merged.says(doubt), "{}", merged.stdout);
     let again = loadgen(&format!("merge {} --json -", file("16.json"))).json();
     assert_eq!((&again["plan"]["pipeline"], &again["parts"][0]["pipeline"]), (&16.into(), &16.into()));
     std::fs::remove_dir_all(&folder).unwrap();

@@ -60,8 +60,8 @@ fn redis() {
         is_measured(&format!("hold {address} -c 8 -d 50ms --send PING\\r\\n --expect +PONG\\r\\n"));
         let outcome = loadgen(&format!("rr {address} -c 2 -d 100ms --send PING\\r\\n --expect +PONK\\r\\n"));
         assert_eq!(outcome.code, Some(1));
-        assert!(outcome.stdout.contains("2 × reply: unexpected reply"), "{}", outcome.stdout);
-        assert!(outcome.stdout.contains(r#"first bytes received: "+PONG\r\n""#), "{}", outcome.stdout);
+        assert!(outcome.says("2 × reply: unexpected reply"), "{}", outcome.stdout);
+        assert!(outcome.says(r#"first bytes received: "+PONG\r\n""#), "{}", outcome.stdout);
     }
 }
 

@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 
 use serde_json::Value;
-use support::{Server, is_conserved, loadgen, measure};
+use support::{Server, is_conserved, joined, loadgen, measure};
 
 fn stages<'a>(results: &'a Value, name: &str) -> Vec<&'a Value> {
     results["stages"].as_array().unwrap().iter().filter(|stage| stage["stage"] == name).collect()
@@ -27,9 +27,9 @@ fn runs_stand_side_by_side_and_a_warm_up_stands_apart() {
     let median = first["median"].as_f64().unwrap();
     assert!(open[1..].iter().any(|stage| stage["answered_per_s"].as_f64() == Some(median)), "of three, the middle one");
     assert!(is_conserved(&results));
-    let text = loadgen(&(line + " -q")).stdout;
+    let text = loadgen(&(line + " -q"));
     for wanted in ["Warm-up ", "3 runs of 200 ms", "600 due = 600 answered", "95 % interval of the mean"] {
-        assert!(text.contains(wanted), "no '{wanted}' in\n{text}");
+        assert!(text.says(wanted), "no '{wanted}' in\n{}", text.stdout);
     }
 }
 
@@ -125,7 +125,7 @@ fn other_loads_are_shown_and_not_judged_unless_that_is_meant() {
     measured("faster", &format!("open {} -c 2 -d 100ms -R 1k", one.address));
     let compare = |before: &str, after: &str, rest: &str| {
         let outcome = loadgen(&format!("compare {} {} {rest}", file(before), file(after)));
-        (outcome.code, outcome.stdout.split_whitespace().collect::<Vec<_>>().join(" "))
+        (outcome.code, joined(&outcome.stdout))
     };
     let (code, said) = compare("few", "elsewhere", "");
     assert!(matches!(code, Some(0 | 5)) && !said.contains("NOT JUDGED"), "another server is what it is for: {said}");

@@ -11,7 +11,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{SIZE, Server, echo, echo_with_fault, line_with, lines, loadgen, measure, signal, start};
+use support::{SIZE, Server, echo, echo_with_fault, joined, line_with, lines, loadgen, measure, signal, start};
 
 /// A server that takes one request after the other, of all connections, and a fixed time for each: as many a second as
 /// that allows, and no more.
@@ -65,7 +65,7 @@ fn a_server_that_never_meets_it_is_exit_code_3() {
     let outcome = loadgen(&format!("{line} -q"));
     assert!(matches!(outcome.code, Some(3 | 4)), "{} {}", outcome.stdout, outcome.stderr);
     if outcome.code == Some(3) {
-        assert!(outcome.stdout.contains("not even 40/s, the lowest rate of this search"), "{}", outcome.stdout);
+        assert!(outcome.says("not even 40/s, the lowest rate of this search"), "{}", outcome.stdout);
     }
     let (_, results) = measure(&line);
     assert_eq!(results["answer_per_s"], Value::Null);
@@ -111,8 +111,8 @@ fn wrong_replies_are_exit_code_1_whatever_the_rate() {
     for target in [format!("{} -s {SIZE}", corrupts.address), format!("http://{}", fails.address)] {
         let outcome = loadgen(&format!("search {target} -c 4 -d 500ms --from 100 --to 200 --slo p50<1s -q"));
         assert_eq!(outcome.code, Some(1), "{}", outcome.stdout);
-        let is_said = outcome.stdout.contains("FAILED: replies were wrong, which is no question of the rate");
-        assert!(is_said && !outcome.stdout.contains("lower rate"), "{}", outcome.stdout);
+        let is_said = outcome.says("FAILED: replies were wrong, which is no question of the rate");
+        assert!(is_said && !outcome.says("lower rate"), "{}", outcome.stdout);
     }
 }
 
@@ -130,6 +130,7 @@ fn a_server_that_dies_on_the_way_is_exit_code_1() {
     said.read_to_string(&mut rest).unwrap();
     search.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     assert_eq!(search.wait().unwrap().code(), Some(1), "{stdout}{rest}");
+    let stdout = joined(&stdout);
     assert!(stdout.contains("could not be opened again") && stdout.contains("unconfirmed: "), "{stdout}");
 }
 
@@ -160,6 +161,7 @@ fn an_interrupted_search_tells_what_it_knows() {
     let mut stdout = String::new();
     search.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     assert_eq!(search.wait().unwrap().code(), Some(1), "{stdout}");
+    let stdout = joined(&stdout);
     assert!(stdout.contains("INTERRUPTED") && stdout.contains("unconfirmed: "), "{stdout}");
 }
 
@@ -181,8 +183,9 @@ fn an_interrupted_search_shows_the_trial_that_was_broken_off_and_writes_all_file
     said.read_to_string(&mut rest).unwrap();
     search.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     assert_eq!(search.wait().unwrap().code(), Some(1), "{stdout}{rest}");
+    let stdout = joined(&stdout);
     assert!(
-        stdout.contains("unknown: no trial was run to its end") && stdout.contains("  broken off after "),
+        stdout.contains("unknown: no trial was run to its end") && stdout.contains(" broken off after "),
         "{stdout}"
     );
     let read = |name: &str| fs::read_to_string(file(name)).unwrap();
@@ -250,7 +253,7 @@ fn every_format_has_the_search_in_it() {
     let search = format!("search {} -c 4 -d 300ms --warmup 50ms --from 100 --to 400 --slo p50<10s", server.address);
     let outcome = loadgen(&format!("{search} {}", files.join(" ")));
     assert_eq!(outcome.code, Some(0), "{}{}", outcome.stdout, outcome.stderr);
-    assert!(outcome.stdout.contains("400/s meets p50 < 10.0 s; that is the highest rate of this search"));
+    assert!(outcome.says("400/s meets p50 < 10.0 s; that is the highest rate of this search"));
     let read = |name: &str| fs::read_to_string(file(name)).unwrap();
     let results: Value = serde_json::from_str(&read("json")).unwrap();
     // Four, and those that a busy machine spoils.

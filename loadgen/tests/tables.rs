@@ -149,11 +149,11 @@ fn the_doctor_says_what_fits_and_what_helps() {
         "loadgen serve --listen 127.0.0.1:9 --connections-max 100",
         "On this side it fits",
     ] {
-        assert!(outcome.stdout.contains(wanted), "no '{wanted}' in {}", outcome.stdout);
+        assert!(outcome.says(wanted), "no '{wanted}' in {}", outcome.stdout);
     }
     let outcome = run("doctor [::1]:9 -c 1M --source ::1");
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
-    assert!(outcome.stdout.contains("SHORT") && outcome.stdout.contains("for more: "), "{}", outcome.stdout);
+    assert!(outcome.says("SHORT") && outcome.says("for more: "), "{}", outcome.stdout);
 }
 
 #[test]

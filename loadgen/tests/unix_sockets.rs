@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use support::{failures, failures_total, is_conserved, loadgen, measure, skip, stage};
+use support::{failures, failures_total, is_conserved, joined, loadgen, measure, skip, stage};
 
 /// A folder of this test's own, gone with it.
 struct Folder(PathBuf);
@@ -140,8 +140,7 @@ fn what_is_wrong_is_said() {
     let fails = |line: &str, wanted: &[&str]| {
         let outcome = loadgen(&format!("{line} -c 3 -d 1h -q"));
         assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
-        let text = outcome.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-        wanted.iter().for_each(|wanted| assert!(text.contains(wanted), "no '{wanted}' in {text}"));
+        wanted.iter().for_each(|wanted| assert!(outcome.says(wanted), "no '{wanted}' in {}", outcome.stdout));
     };
     let missing = folder.file("none.sock");
     fails(&format!("rr unix:{missing}"), &["3 × connect: no such socket (ENOENT", "nothing has that path", "ss -lx"]);
@@ -158,7 +157,7 @@ fn what_is_wrong_is_said() {
     }
     let outcome = loadgen(&format!("doctor unix:{missing} -c 15k"));
     assert_eq!(outcome.code, Some(0), "{}", outcome.stdout);
-    assert!(!outcome.stdout.contains("ports") && outcome.stdout.contains("PERHAPS  listeners"), "{}", outcome.stdout);
+    assert!(!outcome.says("ports") && outcome.says("PERHAPS  listeners"), "{}", outcome.stdout);
     let _listener = UnixListener::bind(&missing).unwrap();
     assert!(loadgen(&format!("doctor unix:{missing}")).stdout.contains("fits     listeners        one at unix:"));
 }
@@ -178,7 +177,7 @@ fn a_permission_that_is_missing_is_named() {
         Command::new("setpriv").args(nobody).args([&program, "rr", &format!("unix:{path}"), "-c", "2", "-q"]).output();
     match output {
         Ok(output) if !output.stderr.starts_with(b"setpriv") => {
-            let text = String::from_utf8(output.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+            let text = joined(&String::from_utf8(output.stdout).unwrap());
             assert!(text.contains("connect: forbidden (EACCES") && text.contains("namei -l"), "{text}");
         }
         _ => skip("a socket that may not be used: nobody else to be here"),

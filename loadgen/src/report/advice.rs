@@ -70,7 +70,7 @@ fn sentences_for(report: &Report, reader: Reader) -> Vec<String> {
         _ => None,
     }));
     if report.ending == Ending::AllLost {
-        sentences.push("Every connection was lost, so the run ended early.".to_owned());
+        sentences.push("Every connection was lost before the end of the run.".to_owned());
     }
     sentences.extend(about_limits(report));
     let mut seen = HashSet::new();

@@ -106,10 +106,20 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Whether standard output has `phrase`, wherever its lines are broken: that depends on how long the figures are.
+    pub(crate) fn says(&self, phrase: &str) -> bool {
+        joined(&self.stdout).contains(&joined(phrase))
+    }
+
     /// Standard output as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {}\n{}", self.stdout, self.stderr))
     }
+}
+
+/// `text` with one space for each row of blanks and line ends.
+pub(crate) fn joined(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Runs loadgen with the arguments of `line` to its end.
