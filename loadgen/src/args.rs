@@ -160,9 +160,9 @@ pub(crate) enum Command {
     after_help = "Examples:\n  loadgen serve --listen 127.0.0.1:1234 --shards 2 --cores all\n  loadgen serve --listen unix:/tmp/echo.sock\n  loadgen serve --connections-max 1M"
 )]
 pub(crate) struct Serve {
-    /// Where to listen: port, host:port or unix:/path
+    /// Where to listen
     ///
-    /// A port is given as 1234 or :1234. The host is 127.0.0.1 when there is none; port 0 lets the kernel choose one. A
+    /// A port, :port, host:port, unix:/path or unix:@name. The host is 127.0.0.1 when there is none; port 0 lets the kernel choose one. A
     /// Unix socket's file is removed at the end. Given several times, it listens at each of them.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1234")]
     pub(crate) listen: Vec<ListenAddress>,
