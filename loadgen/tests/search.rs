@@ -183,9 +183,8 @@ fn an_interrupted_search_shows_the_trial_that_was_broken_off_and_writes_all_file
     said.read_to_string(&mut rest).unwrap();
     search.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     assert_eq!(search.wait().unwrap().code(), Some(1), "{stdout}{rest}");
-    let stdout = joined(&stdout);
     assert!(
-        stdout.contains("unknown: no trial was run to its end") && stdout.contains(" broken off after "),
+        stdout.contains("unknown: no trial was run to its end") && stdout.contains("  broken off after "),
         "{stdout}"
     );
     let read = |name: &str| fs::read_to_string(file(name)).unwrap();

@@ -106,9 +106,11 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Whether standard output has `phrase`, wherever its lines are broken: that depends on how long the figures are.
+    /// Whether standard output has `phrase`, blanks and all, wherever its lines are broken: that depends on how long the
+    /// figures are.
     pub(crate) fn says(&self, phrase: &str) -> bool {
-        joined(&self.stdout).contains(&joined(phrase))
+        let unbroken: Vec<&str> = self.stdout.lines().map(str::trim).collect();
+        self.stdout.contains(phrase) || unbroken.join(" ").contains(phrase)
     }
 
     /// Standard output as JSON.
