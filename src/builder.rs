@@ -79,7 +79,8 @@ impl<P> Builder<P> {
     /// times the mean, and 1.2 to 2.7 sleeps ended for each connection; when each woke all that slept, it had 6 to 15 times the mean,
     /// 11 to 18 sleeps ended, and connections cost twice the processor time. A shard that is woken in the middle of a long call
     /// of a handler takes who comes when that is over. With [`private_fd_tables`](Builder::private_fd_tables) each new connection
-    /// wakes all: one whose table is full must not keep others from theirs. [`Stats::imbalance`](crate::Stats::imbalance) tells how even it is.
+    /// wakes all: one whose table is full must not keep others from theirs. [`Stats::imbalance`](crate::Stats::imbalance)
+    /// tells how even it is.
     /// [`connections_per_address`](Builder::connections_per_address) does not concern them.
     pub fn listen(mut self, address: Address) -> Self {
         self.config.addresses.push(address);

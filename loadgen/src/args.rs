@@ -162,9 +162,9 @@ pub(crate) enum Command {
 pub(crate) struct Serve {
     /// Where to listen
     ///
-    /// A port, :port, host:port, unix:/path or unix:@name. The host is 127.0.0.1 when there is none; port 0 lets the kernel choose one. A
-    /// Unix socket's file is removed at the end. Given several times, it listens at each of them.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1234")]
+    /// A port, :port, host:port, unix:/path or unix:@name. The host is 127.0.0.1 when there is none; port 0 lets the kernel
+    /// choose one. A Unix socket's file is removed at the end. Given several times, it listens at each of them.
+    #[arg(long, value_name = "ADDR", default_values_t = [ListenAddress::default()])]
     pub(crate) listen: Vec<ListenAddress>,
     /// Reactor threads, each with a listener [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]

@@ -57,9 +57,7 @@ impl Linux {
         self.poll = watch(self.door.as_ref(), &self.waker)?;
         Ok(())
     }
-}
 
-impl Linux {
     /// Nobody waits only if nobody waits at any of them.
     fn accept_from_any(&mut self) -> io::Result<(OwnedFd, Peer)> {
         let Some(Door { listeners, .. }) = &self.door else { return Err(again()) };
