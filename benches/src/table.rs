@@ -127,9 +127,14 @@ pub(crate) fn thousands(value: f64) -> String {
     text
 }
 
-fn sorted(mut values: Vec<f64>) -> Vec<f64> {
+pub(crate) fn sorted(mut values: Vec<f64>) -> Vec<f64> {
     values.sort_by(f64::total_cmp);
     values
+}
+
+/// The median of `values`, in whatever order; no number if there are none.
+pub(crate) fn middle(values: impl IntoIterator<Item = f64>) -> f64 {
+    median(&sorted(values.into_iter().collect())).unwrap_or(f64::NAN)
 }
 
 /// Of sorted values.

@@ -9,7 +9,7 @@ use crate::failure::Result;
 use crate::machine;
 use crate::options::ClientCore;
 use crate::server::{BROADCAST, BROADCAST_BYTES, Contender, Setting};
-use crate::table::thousands;
+use crate::table::{middle, sorted, thousands};
 
 const CONNECTIONS: usize = 10_000;
 /// More than one descriptor table may hold here: as many threads as it takes, with a table each.
@@ -68,23 +68,21 @@ fn compare(bench: &mut Bench, load: Load, rounds: usize) {
             Err(error) => return bench.notes.push(format!("broadcast: {error}")),
         }
     }
-    let median = |values: &mut Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let least = median(&mut least) / 1000.0;
-    let [again, ours] = ratios.each_mut().map(median);
+    let least = middle(least) / 1000.0;
+    let [again, ours] = ratios.map(sorted);
     let threads = match load.tables {
         1 => String::new(),
         tables => format!(" of {tables} threads with a descriptor table each"),
     };
     bench.notes.push(format!(
         "One message of {BROADCAST_BYTES} B to {} connections{threads} takes a bare loop of send calls {least:.2} µs of processor \
-         time for each (median of {rounds} rounds), the same once more {again:.2} times that, and esockets {ours:.2} times \
+         time for each (median of {rounds} rounds), the same once more {:.2} times that, and esockets {:.2} times \
          ({:.2} to {:.2})",
         thousands(load.count as f64),
-        ratios[1][0],
-        ratios[1][rounds - 1],
+        middle(again),
+        middle(ours.iter().copied()),
+        ours[0],
+        ours[rounds - 1],
     ));
 }
 

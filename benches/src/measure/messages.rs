@@ -15,6 +15,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::bench::Bench;
 use crate::failure::{Result, Tried};
+use crate::table::{middle, thousands};
 
 /// Balls in the air. With one, whoever gets it was asleep; with many, hardly anybody ever is.
 const BALLS: [(usize, &str); 2] =
@@ -83,12 +84,8 @@ pub(super) fn run(bench: &mut Bench) {
 }
 
 fn told(costs: &[Cost]) -> String {
-    let median = |part: fn(&Cost) -> f64| {
-        let mut values: Vec<f64> = costs.iter().map(part).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let rate = crate::table::thousands((1.0 / median(|cost| cost.seconds)).round());
+    let median = |part: fn(&Cost) -> f64| middle(costs.iter().map(part));
+    let rate = thousands((1.0 / median(|cost| cost.seconds)).round());
     format!("{rate}, {:.2} µs, {:.3}", median(|cost| cost.cpu_ns) / 1000.0, median(|cost| cost.wake_ups))
 }
 

@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::failure::Result;
 use crate::options::ClientCore;
 use crate::server::{Contender, SHARDS};
+use crate::table::{middle, sorted};
 
 const CONNECTIONS: usize = 200;
 const WINDOW: Duration = Duration::from_millis(500);
@@ -26,8 +27,8 @@ pub(super) fn run(bench: &mut Bench) {
             Err(error) => return bench.notes.push(format!("two shards: {error}")),
         }
     }
-    ratios.sort_by(f64::total_cmp);
-    let (least, median, most) = (ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]);
+    let ratios = sorted(ratios);
+    let (least, median, most) = (ratios[0], middle(ratios.iter().copied()), ratios[ratios.len() - 1]);
     bench.notes.push(format!(
         "Two shards on two cores answer {median:.2} times as many messages as one on one ({least:.2} to {most:.2}, {} rounds), \
          where each message is some 50 µs of work and the client shares a core with one of them",

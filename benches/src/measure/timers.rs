@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use crate::bench::Bench;
-use crate::table::thousands;
+use crate::table::{middle, thousands};
 
 /// The library keeps it to itself, so this is its very file once more; it uses no other.
 #[allow(dead_code)]
@@ -20,6 +20,7 @@ const ARMINGS: u32 = 2_000_000;
 const ARMINGS_QUICK: u32 = 200_000;
 /// Timers are due within so long, as idle connections' are.
 const SPAN: Duration = Duration::from_secs(60);
+
 /// Nanoseconds for each.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
@@ -43,11 +44,7 @@ pub(super) fn run(bench: &mut Bench) {
         costs.iter_mut().zip(COUNTS).for_each(|(costs, count)| costs.push(cost(count, armings)));
     }
     let median = |part: fn(&Cost) -> f64| {
-        let each = costs.iter().map(|costs| {
-            let mut values: Vec<f64> = costs.iter().map(part).collect();
-            values.sort_by(f64::total_cmp);
-            format!("{:.0}", values[values.len() / 2])
-        });
+        let each = costs.iter().map(|costs| format!("{:.0}", middle(costs.iter().map(part))));
         each.collect::<Vec<_>>().join(", ")
     };
     let counts: Vec<String> = COUNTS.iter().map(|&count| thousands(f64::from(count))).collect();
