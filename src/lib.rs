@@ -44,7 +44,7 @@
 //!
 //! [`guide`] is for whoever builds a server on it; [`failures`] goes through what goes wrong, one by one, with what is not
 //! promised; [`security`] says whom it trusts, and how it has been tested; [`watching`] how to see what a server does:
-//! statistics, metrics, histograms, events.
+//! statistics, metrics, histograms, events. With the feature `websocket` the module of that name speaks RFC 6455.
 //!
 //! # What is absent on purpose
 //!
@@ -78,7 +78,8 @@
 //! `tuning` `socket` `unix` `claim` `loan` `error` `listeners` `config` `seats` `pace` what the rest is said in; `kernel` the
 //! seam to the system; `slate` `client` `shard` `handler` what a program sees; `timed` and `trace` who watches;
 //! `acceptor` and `connection` the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`;
-//! `watchdog` who looks at it from beside; `remote` `life` `entrance` `server` `builder` the whole.
+//! `watchdog` who looks at it from beside; `remote` `life` `entrance` `server` `builder` the whole. `websocket` stands on
+//! top, and knows of it only what a user does.
 #![deny(unsafe_code)]
 
 mod acceptor;
@@ -123,6 +124,8 @@ mod trace;
 mod tuning;
 mod unix;
 mod watchdog;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 mod wheel;
 
 pub use address::{Address, AddressError, LocalAddr};

@@ -49,6 +49,7 @@ const STOREYS: &[&str] = &[
     "server",
     "builder",
     "testing",
+    "websocket",
     "lib",
 ];
 
@@ -173,6 +174,23 @@ fn a_handler_that_is_timed_is_called_as_any_other() {
     let passed_on: BTreeSet<&str> = functions(timed, "handle_").collect();
     assert!(all.len() >= 11, "{all:?}");
     assert_eq!(passed_on, all, "what src/timed.rs does not pass on falls back to its default");
+}
+
+#[test]
+fn protocols_on_top_know_only_what_a_user_does() {
+    let rooms = public_rooms(include_str!("../src/lib.rs"));
+    for source in sources(&["src/websocket"]) {
+        for used in source.production().split("crate::").skip(1) {
+            let name = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+            let is_public = !STOREYS.contains(&name) || rooms.contains(&name);
+            assert!(is_public && !used.starts_with("{self"), "{} uses {name}, which is private", source.name());
+        }
+    }
+}
+
+/// The modules that every user sees.
+fn public_rooms(lib: &str) -> Vec<&str> {
+    lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect()
 }
 
 #[test]

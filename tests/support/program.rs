@@ -36,7 +36,9 @@ impl Program {
     }
 
     fn run(tool: &[&str], name: &str, arguments: &[&str]) -> Option<Program> {
-        let build = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", name]).status().unwrap();
+        let features = if cfg!(feature = "websocket") { "websocket" } else { "" };
+        let build = ["build", "--quiet", "--example", name, "--features", features];
+        let build = Command::new(env!("CARGO")).args(build).status().unwrap();
         assert!(build.success(), "building the example {name}");
         // Beside the folder in which this test's own program lies.
         let folder = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples");

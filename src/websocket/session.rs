@@ -1,0 +1,149 @@
+//! What is kept for a connection: a few bytes, and a message only for as long as it is unfinished.
+
+use super::close::Violation;
+use super::frame::{Head, Opcode};
+use super::text::Text;
+
+/// What [`WebSockets`](super::WebSockets) keeps for each connection, with the handler's own session in it: 16 bytes, if
+/// that is empty.
+#[derive(Debug)]
+pub struct Session<S>(pub(super) Stage<S>);
+
+#[derive(Debug)]
+pub(super) enum Stage<S> {
+    /// The request is not there yet; so many bytes of it have been searched for its end.
+    Handshake {
+        searched: u32,
+    },
+    Open(Talk<S>),
+}
+
+impl<S> Session<S> {
+    pub(super) fn of_handler(&mut self) -> Option<&mut S> {
+        match &mut self.0 {
+            Stage::Open(talk) => Some(&mut talk.session),
+            Stage::Handshake { .. } => None,
+        }
+    }
+}
+
+/// An open WebSocket.
+#[derive(Debug)]
+pub(super) struct Talk<S> {
+    pub(super) session: S,
+    /// A message that is not whole yet.
+    pub(super) partial: Option<Box<Partial>>,
+    pub(super) state: State,
+    /// Whether anything has come in since the timer last ran out.
+    pub(super) is_heard: bool,
+    /// How many times the timer has run out since anything came in.
+    pub(super) silences: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Open,
+    /// The handler does not want to be shown anything.
+    Paused,
+    /// A close frame is sent, and the peer's is waited for.
+    Closing,
+}
+
+impl<S> Talk<S> {
+    pub(super) fn new(session: S) -> Talk<S> {
+        Talk { session, partial: None, state: State::Open, is_heard: true, silences: 0 }
+    }
+}
+
+/// A message of which a part has come.
+#[derive(Debug)]
+pub(super) struct Partial {
+    payload: Payload,
+    fragments: u32,
+    /// Of the frame that is coming in: how much of it is still to come, and whether it is the message's last.
+    pub(super) left: u64,
+    fin: bool,
+    /// As it stands at the next byte.
+    pub(super) mask: [u8; 4],
+}
+
+#[derive(Debug)]
+enum Payload {
+    Text(Text),
+    Binary(Vec<u8>),
+}
+
+/// A message that came in several pieces.
+pub(super) enum Whole {
+    Text(String),
+    Binary(Vec<u8>),
+}
+
+impl Partial {
+    pub(super) fn new(opcode: Opcode) -> Partial {
+        let payload = if opcode == Opcode::Text { Payload::Text(Text::default()) } else { Payload::Binary(Vec::new()) };
+        Partial { payload, fragments: 0, left: 0, fin: false, mask: [0; 4] }
+    }
+
+    /// How much of the message has come.
+    pub(super) fn len(&self) -> usize {
+        match &self.payload {
+            Payload::Text(text) => text.len(),
+            Payload::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Another frame of it begins.
+    pub(super) fn begin(&mut self, head: &Head, fragments_max: u32) -> Result<(), Violation> {
+        if self.fragments >= fragments_max {
+            return Err(Violation::TOO_MANY_FRAGMENTS);
+        }
+        self.fragments += 1;
+        (self.left, self.fin, self.mask) = (head.length, head.fin, head.mask);
+        Ok(())
+    }
+
+    /// So much of the frame has come, without its mask.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Violation> {
+        self.left -= bytes.len() as u64;
+        let phase = bytes.len() % size_of_val(&self.mask);
+        self.mask.rotate_left(phase);
+        match &mut self.payload {
+            Payload::Text(text) => text.push(bytes),
+            Payload::Binary(whole) => {
+                whole.extend_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// So much of the frame has come, and nobody wants it, nor what came before.
+    pub(super) fn skip(&mut self, count: usize) {
+        self.left -= count as u64;
+        self.payload = Payload::Binary(Vec::new());
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.fin && self.left == 0
+    }
+
+    pub(super) fn finish(self) -> Result<Whole, Violation> {
+        match self.payload {
+            Payload::Text(text) => Ok(Whole::Text(text.finish()?)),
+            Payload::Binary(whole) => Ok(Whole::Binary(whole)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_websocket_is_small() {
+        assert_eq!(size_of::<Session<()>>(), 16);
+        assert_eq!(size_of::<Session<u64>>(), 24);
+        // As it stands in the shard's table.
+        assert_eq!(size_of::<Option<Session<()>>>(), 16);
+    }
+}
