@@ -90,13 +90,15 @@ use loadgen::*;
 mod bytes;
 mod readers;
 mod service;
+mod sockets;
 
 pub use bytes::{byte_queue, send_queue};
 pub use readers::{http_responses, results_json, script, words};
 pub use service::{handler, take_over};
+pub use sockets::{frames, handshake};
 
 /// Each by its name, which is that of its corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 8] = [
+pub const TARGETS: [(&str, fn(&[u8])); 10] = [
     ("byte_queue", byte_queue),
     ("send_queue", send_queue),
     ("take_over", take_over),
@@ -105,6 +107,8 @@ pub const TARGETS: [(&str, fn(&[u8])); 8] = [
     ("http_responses", http_responses),
     ("script", script),
     ("words", words),
+    ("frames", frames),
+    ("handshake", handshake),
 ];
 
 /// What `loadgen`'s files ask of its `main.rs`.
