@@ -1,6 +1,7 @@
 //! A handler's way to all connections of its shard.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
     #[inline]
     pub(super) fn with_shard(&mut self, whose: Option<Key>, act: impl FnOnce(&mut H, &mut Shard<'_, H::Session>)) {
         let Reactor { handler, table, ready, desk, .. } = self;
-        let (index, mut timed, mut visited) = (desk.shard as usize, Vec::new(), None);
+        let (index, mut timed, mut visited) = (desk.shard as usize, Vec::new(), Vec::new());
         let mut visitor = Visitor { table, ready, desk, timed: &mut timed, visited: &mut visited };
         match whose {
             Some(key) => visitor.desk.counters.serves(key),
@@ -45,18 +46,18 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             panicked(&self.desk.counters, panic);
         }
         timed.into_iter().for_each(|key| self.set_timer(key));
-        if let Some(slots) = visited.filter(|_| self.desk.limits.idle_timeout.is_some()) {
-            self.excuse_visited(slots);
+        if !visited.is_empty() {
+            self.excuse_visited(&visited);
         }
     }
 
     /// Who was active in a visit was so at its end: the turn may have begun long before, if the handler takes its time.
-    fn excuse_visited(&mut self, (first, last): (u32, u32)) {
+    fn excuse_visited(&mut self, visited: &[RangeInclusive<u32>]) {
         let (begun_at, now) = (self.desk.tick, tick(self.desk.kernel.now()));
         #[cfg(test)]
         let now = Bug::VisitIdle.instead(now, begun_at);
         if now > begun_at {
-            for slot in first..=last {
+            for slot in visited.iter().cloned().flatten() {
                 if let Some(key) = self.table.key_at(slot)
                     && let Some(resident) = self.table.find(key)
                 {
@@ -74,8 +75,8 @@ struct Visitor<'a, K: Kernel, Session> {
     desk: &'a mut Desk<K>,
     /// Those whose timers have changed.
     timed: &'a mut Vec<Key>,
-    /// The first slot and the last of those who were visited.
-    visited: &'a mut Option<(u32, u32)>,
+    /// The slots of those who were visited, if that matters: neighbours, one behind the other, are one range.
+    visited: &'a mut Vec<RangeInclusive<u32>>,
 }
 
 impl<K: Kernel, Session> Visitor<'_, K, Session> {
@@ -93,8 +94,9 @@ impl<K: Kernel, Session> Visitor<'_, K, Session> {
             // It is closed in its next turn, which finds the reason.
             Err(reason) => connection.end_now(&mut self.desk.turn(), reason),
         }
-        *self.visited =
-            Some(self.visited.map_or((key.slot, key.slot), |(first, last)| (first.min(key.slot), last.max(key.slot))));
+        if self.desk.limits.idle_timeout.is_some() {
+            note(self.visited, key.slot);
+        }
         // It is granted already.
         self.desk.slate.take_call();
         if connection.has_new_timer() {
@@ -106,6 +108,15 @@ impl<K: Kernel, Session> Visitor<'_, K, Session> {
         // What the handler does between two visits is nobody's.
         self.desk.counters.works();
         true
+    }
+}
+
+/// Costs as much as the visits do, wherever they are: a walk from the first to the last would be as long as the table.
+fn note(visited: &mut Vec<RangeInclusive<u32>>, slot: u32) {
+    match visited.last_mut() {
+        Some(last) if last.contains(&slot) => {}
+        Some(last) if last.end() + 1 == slot => *last = *last.start()..=slot,
+        _ => visited.push(slot..=slot),
     }
 }
 
@@ -159,5 +170,17 @@ impl<K: Kernel, Session> Roster<Session> for Visitor<'_, K, Session> {
             timed.push(key);
         }
         Ok(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_noted_as_one_and_others_by_themselves() {
+        let mut visited = Vec::new();
+        [3, 4, 4, 5, 900_000, 5, 6, 0].into_iter().for_each(|slot| note(&mut visited, slot));
+        assert_eq!(visited, [3..=5, 900_000..=900_000, 5..=6, 0..=0]);
     }
 }
