@@ -112,7 +112,8 @@ impl<'a> Client<'a> {
     }
 
     /// The same as [`send`](Client::send) for a message that many clients get: what the socket does not take at once is kept
-    /// by reference, so that a broadcast to slow readers costs each of them a few words instead of a copy.
+    /// by reference, so that a broadcast to slow readers costs each of them a few words instead of a copy; unless that is less
+    /// than 128 bytes, which are copied, because the few words would be as much and be counted by nobody.
     ///
     /// It counts towards [`output_max`](crate::Builder::output_max) all the same. Cost: one send(2) when nothing waits.
     pub fn send_shared(&mut self, message: &Arc<[u8]>) -> bool {

@@ -26,12 +26,16 @@ struct Shared {
     start: usize,
 }
 
+/// Shorter payloads are copied: to keep one by reference takes 32 bytes that nobody counts, and up to twice as many while the
+/// list grows.
+const SHARED_MIN: usize = 128;
+
 /// What is put into a queue.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Piece<'a> {
     /// To be copied.
     Own(&'a [u8]),
-    /// To be kept by reference, from there on.
+    /// To be kept by reference, from there on, if that is worth it.
     Shared(&'a Arc<[u8]>, usize),
 }
 
@@ -78,15 +82,14 @@ impl Queue {
     pub(crate) fn push(&mut self, piece: Piece<'_>) {
         self.len += piece.bytes().len();
         match piece {
-            Piece::Own(bytes) => {
-                self.own.push(bytes);
-                self.tail += bytes.len();
-            }
-            Piece::Shared(payload, start) if start < payload.len() => {
+            Piece::Shared(payload, start) if payload.len() - start >= SHARED_MIN => {
                 let before = std::mem::take(&mut self.tail);
                 self.shared.push_back(Shared { before, payload: Arc::clone(payload), start });
             }
-            Piece::Shared(..) => {}
+            piece => {
+                self.own.push(piece.bytes());
+                self.tail += piece.bytes().len();
+            }
         }
     }
 
@@ -152,7 +155,7 @@ mod tests {
         for step in 1..8 {
             let (mut queue, mut front, mut all) = (Queue::default(), Queue::default(), Vec::new());
             for round in 0..40u8 {
-                let bytes = vec![round; usize::from(round) % 5];
+                let bytes = vec![round; if round % 4 == 0 { SHARED_MIN } else { usize::from(round) % 5 }];
                 all.extend_from_slice(&bytes);
                 if round % 3 == 0 {
                     queue.push(Piece::Shared(&bytes.into(), 0));
@@ -172,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_payload_is_not_copied_and_is_let_go_when_it_has_gone() {
-        let payload: Arc<[u8]> = b"0123456789".as_slice().into();
+        let payload: Arc<[u8]> = [7; SHARED_MIN + 6].as_slice().into();
         let (mut queue, mut other) = (Queue::default(), Queue::default());
         queue.push(Piece::Own(b"ab"));
         queue.push(Piece::Shared(&payload, 4));
@@ -181,12 +184,22 @@ mod tests {
         other.consume(1);
         assert!(std::ptr::eq(other.front(), &raw const payload[4..]));
         assert_eq!(Arc::strong_count(&payload), 2);
-        other.consume(6);
+        other.consume(SHARED_MIN + 2);
         assert_eq!(Arc::strong_count(&payload), 1);
-        queue.push(Piece::Shared(&payload, 10));
+        queue.push(Piece::Shared(&payload, payload.len()));
         assert!(queue.is_empty(), "nothing is left of it");
         queue.push(Piece::Shared(&payload, 0));
         queue.clear();
         assert_eq!((Arc::strong_count(&payload), queue.len()), (1, 0));
+    }
+
+    #[test]
+    fn what_is_shorter_than_the_note_of_it_is_copied() {
+        let (payload, mut queue): (Arc<[u8]>, _) = ([7; SHARED_MIN].as_slice().into(), Queue::default());
+        queue.push(Piece::Shared(&payload, 1));
+        assert_eq!((Arc::strong_count(&payload), queue.shared.capacity()), (1, 0));
+        queue.push(Piece::Shared(&payload, 0));
+        assert_eq!((Arc::strong_count(&payload), queue.len()), (2, 2 * SHARED_MIN - 1));
+        assert_eq!(drain(&mut queue, 3), [7; 2 * SHARED_MIN - 1]);
     }
 }

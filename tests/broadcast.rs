@@ -30,19 +30,19 @@ fn tell_all(server: &Server<Order>, message: &Arc<[u8]>) {
 fn what_slow_readers_do_not_take_waits_by_reference_and_arrives_in_order() {
     let (server, _script, streams) = start(16 << 20);
     let long: Arc<[u8]> = bytes(0, 0, LONG).into();
-    let short: Arc<[u8]> = bytes(0, LONG, 100).into();
+    let short: Arc<[u8]> = bytes(0, LONG, 200).into();
     tell_all(&server, &long);
     wait_until("all have a part of it", || Arc::strong_count(&long) == 1 + CLIENTS);
     tell_all(&server, &short);
     wait_until("that waits, too", || Arc::strong_count(&short) == 1 + CLIENTS);
     for stream in &streams {
-        expect(stream, 0, 0, LONG + 100);
+        expect(stream, 0, 0, LONG + 200);
     }
     wait_until("it is let go", || Arc::strong_count(&long) == 1 && Arc::strong_count(&short) == 1);
     // What is said otherwise stays in order with it.
     let mut stream = &streams[7];
-    stream.write_all(&bytes(0, LONG + 100, 1000)).unwrap();
-    expect(stream, 0, LONG + 100, 1000);
+    stream.write_all(&bytes(0, LONG + 200, 1000)).unwrap();
+    expect(stream, 0, LONG + 200, 1000);
 }
 
 #[test]
