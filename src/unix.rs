@@ -61,8 +61,9 @@ struct SocketFile {
 
 /// unix(7): the longest path that fits into an address, whose last byte is a zero.
 const PATH_MAX: usize = 107;
-/// Another one that starts in the same folder takes some microseconds.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Another one that starts in the same folder takes some microseconds. Who may read the folder may keep it locked for ever, and
+/// is not to keep anybody from starting.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 const GLANCE: Duration = Duration::from_millis(1);
 
 impl SocketFile {
@@ -99,7 +100,7 @@ pub(crate) fn listen(path: &Path, mode: Option<u32>, queue_size: u32) -> io::Res
     let address = SockAddr::unix(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     // Two who find the same dead file would remove each other's new one; and who has bound and does not listen yet looks dead.
-    let _lock = lock(path.parent().unwrap_or(path))?;
+    let _lock = lock(path.parent().unwrap_or(path));
     match socket.bind(&address) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             remove_dead(path, &address)?;
@@ -119,19 +120,15 @@ pub(crate) fn listen(path: &Path, mode: Option<u32>, queue_size: u32) -> io::Res
     }
 }
 
-/// The sole right among servers of this library to change `folder`'s sockets, as long as it is kept; `None` where the folder
-/// may not be opened.
-fn lock(folder: &Path) -> io::Result<Option<File>> {
-    let Ok(folder) = File::open(folder) else { return Ok(None) };
+/// The sole right among servers of this library to change `folder`'s sockets, as long as it is kept; `None` where it is not to be
+/// had.
+fn lock(folder: &Path) -> Option<File> {
+    let folder = File::open(folder).ok()?;
     let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         match sys::try_lock(folder.as_fd()) {
-            Ok(()) => return Ok(Some(folder)),
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Ok(None),
-            Err(_) if Instant::now() >= deadline => {
-                let why = format!("somebody has kept its folder locked (flock) for {LOCK_TIMEOUT:?}");
-                return Err(io::Error::new(io::ErrorKind::TimedOut, why));
-            }
+            Ok(()) => return Some(folder),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock || Instant::now() >= deadline => return None,
             Err(_) => thread::sleep(GLANCE),
         }
     }
@@ -204,6 +201,16 @@ mod tests {
         assert_eq!(refusal(&folder.0.join("c")), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(folder.0.join("c")).unwrap(), b"precious");
         assert_eq!(refusal(&folder.0.join("none/d")), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn whoever_keeps_the_folder_locked_keeps_nobody_from_listening() {
+        let folder = Folder::new("squatter");
+        let squatter = lock(&folder.0);
+        assert!(squatter.is_some() && lock(&folder.0).is_none());
+        let path = folder.0.join("a");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(listen(&path, None, 1).is_ok(), "late, and on the dead file's place");
     }
 
     #[test]
