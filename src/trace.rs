@@ -14,7 +14,7 @@ use crate::reason::{CloseReason, Refusal};
 #[cfg(feature = "tracing")]
 const TARGET: &str = "esockets";
 
-/// Shortages that are nearer to each other than this are one.
+/// What happens again sooner than this is the same trouble.
 #[cfg(feature = "tracing")]
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -69,10 +69,19 @@ told! {
         tracing::warn!(target: TARGET, shard, client, ?lasted, "shard held up");
     }
 
+    /// Told of the first, the second, the fourth and so on, until there was none for a while.
     fn panicked(panic: &(dyn Any + Send)) {
-        let message = panic.downcast_ref::<&str>().copied();
-        let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        tracing::error!(target: TARGET, panic = message, "handler panicked");
+        std::thread_local! {
+            /// A shard is a thread.
+            static PANICS: std::cell::Cell<Trouble<std::time::Instant>> = const { std::cell::Cell::new(Trouble { count: 0, last: None }) };
+        }
+        let mut panics = PANICS.get();
+        if let Some(panics) = panics.again(std::time::Instant::now()) {
+            let message = panic.downcast_ref::<&str>().copied();
+            let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(target: TARGET, panic = message, panics, "handler panicked");
+        }
+        PANICS.set(panics);
     }
 
     fn opened(id: ClientId, peer: &Peer) {
@@ -97,13 +106,40 @@ pub(crate) fn enter(shard: usize) -> impl Sized {
     let _ = shard;
 }
 
-/// What a shard has told already: what happens again and again is not told each time.
+/// What happens again and again, and is not told each time.
+#[cfg(feature = "tracing")]
+#[derive(Debug, Clone, Copy)]
+struct Trouble<T> {
+    count: u64,
+    last: Option<T>,
+}
+
+#[cfg(feature = "tracing")]
+impl<T: Copy + std::ops::Sub<Output = Duration> + PartialOrd> Trouble<T> {
+    /// It has happened again; how many times by now, if that is to be told.
+    fn again(&mut self, now: T) -> Option<u64> {
+        if self.last.is_some_and(|last| now > last && now - last > QUIET) {
+            self.count = 0;
+        }
+        (self.count, self.last) = (self.count + 1, Some(now));
+        self.count.is_power_of_two().then_some(self.count)
+    }
+}
+
+#[cfg(feature = "tracing")]
+impl<T> Default for Trouble<T> {
+    fn default() -> Trouble<T> {
+        Trouble { count: 0, last: None }
+    }
+}
+
+/// What a shard has told already.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     #[cfg(feature = "tracing")]
     paused_at: Option<Duration>,
     #[cfg(feature = "tracing")]
-    refused: u64,
+    refused: [Trouble<Duration>; Refusal::ALL.len()],
 }
 
 #[cfg_attr(not(feature = "tracing"), allow(unused_variables, clippy::unused_self, reason = "nobody is told"))]
@@ -121,15 +157,28 @@ impl Told {
         }
     }
 
-    /// A limit has kept somebody out: told of the first, the second, the fourth and so on.
+    /// A limit has kept somebody out: told, for each limit, of the first, the second, the fourth and so on, until there was
+    /// none for a while.
     #[inline]
-    pub(crate) fn refused(&mut self, peer: &Peer, why: Refusal) {
+    pub(crate) fn refused(&mut self, peer: &Peer, why: Refusal, now: impl FnOnce() -> Duration) {
         #[cfg(feature = "tracing")]
-        {
-            self.refused += 1;
-            if self.refused.is_power_of_two() {
-                tracing::warn!(target: TARGET, %peer, limit = why.name(), refused = self.refused, "connections refused");
-            }
+        if let Some(refused) = self.refused[why as usize].again(now()) {
+            tracing::warn!(target: TARGET, %peer, limit = why.name(), refused, "connections refused");
         }
+    }
+}
+
+#[cfg(all(test, feature = "tracing"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_told_less_and_less_and_anew_when_it_was_quiet() {
+        let mut trouble = Trouble::default();
+        let told: Vec<u64> = (0..100).filter_map(|second| trouble.again(Duration::from_secs(second))).collect();
+        assert_eq!(told, [1, 2, 4, 8, 16, 32, 64]);
+        assert_eq!(trouble.again(Duration::from_secs(109)), None, "ten seconds are not more than ten");
+        assert_eq!(trouble.again(Duration::from_secs(120)), Some(1));
+        assert_eq!(trouble.again(Duration::from_secs(121)), Some(2));
     }
 }

@@ -22,7 +22,7 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             panicked(&desk.counters, panic);
         }
         desk.counters.turned_away(why);
-        desk.told.refused(address, why);
+        desk.told.refused(address, why, || desk.kernel.now());
         desk.counters.closed(CloseReason::Refused);
         self.acceptor.relieved();
         self.desk.kernel.close(stream, false);
