@@ -212,6 +212,10 @@ pub(crate) fn caller(target: &Target, line: &Line) -> io::Result<Socket> {
 pub(crate) fn call(socket: &SockRef<'_>, target: &Target) -> io::Result<()> {
     let address = match target {
         Target::Tcp(address) => (*address).into(),
+        // As far as the kernel reads it, it would be another path.
+        Target::Unix(path) if path.as_os_str().as_encoded_bytes().contains(&0) => {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
         Target::Unix(path) => SockAddr::unix(path).map_err(|_| io::Error::from_raw_os_error(libc::ENAMETOOLONG))?,
     };
     match socket.connect(&address) {

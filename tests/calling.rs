@@ -14,6 +14,9 @@ use support::{PATIENCE, builder, wait_until};
 /// Calls whom it is told to, says hello before it is connected, and tells what becomes of it.
 struct Caller(Sender<Event>);
 
+/// Who is called for so long is let go as soon as there is something to say.
+const BRIEF: Duration = Duration::from_millis(60);
+
 #[derive(Debug, PartialEq)]
 enum Event {
     Failed(String),
@@ -39,8 +42,9 @@ impl Handler for Caller {
     }
 
     fn handle_message(&mut self, shard: &mut Shard<'_, ()>, (target, timeout): (Target, Duration)) {
+        let keeps = timeout != BRIEF;
         match shard.connect(target, timeout, ()) {
-            Ok(id) => assert!(shard.client(id, |client, ()| client.send(b"hello"))),
+            Ok(id) => assert!(shard.client(id, |client, ()| client.send(b"hello") && keeps)),
             Err(error) => self.0.send(Event::Failed(error.to_string())).unwrap(),
         }
     }
@@ -100,14 +104,24 @@ fn who_cannot_be_reached_is_told_of_once_and_why() {
     let mute = mute();
     call(&server, mute.0, Duration::from_millis(50));
     assert_eq!(next(&told), Event::Closed(CloseReason::ConnectTimedOut));
+    // Its end does not wait for longer than the attempt may take.
+    call(&server, mute.0, BRIEF);
+    assert_eq!(next(&told), Event::Closed(CloseReason::ConnectTimedOut));
+    // A path is not read up to a zero.
+    let path = std::env::temp_dir().join(format!("esockets-zero-{}.sock", std::process::id()));
+    let listener = UnixListener::bind(&path).unwrap();
+    call(&server, std::path::Path::new(&format!("{}\0.more", path.display())), PATIENCE);
+    assert_eq!(next(&told), Event::Closed(CloseReason::ConnectFailed(libc::EINVAL)));
+    drop(listener);
+    std::fs::remove_file(&path).unwrap();
     // One who still has time when the server stops is let go.
     call(&server, mute.0, PATIENCE);
-    wait_until("it has begun", || server.stats().total.connects == 4);
+    wait_until("it has begun", || server.stats().total.connects == 6);
     server.remote().disconnect_all().unwrap();
     server.stop();
     let stats = server.join().unwrap().total;
     assert!(matches!(next(&told), Event::Closed(_)) && told.try_recv().is_err());
-    assert_eq!((stats.connects, stats.connects_failed(), stats.open()), (4, 3, 0));
+    assert_eq!((stats.connects, stats.connects_failed(), stats.open()), (6, 5, 0));
 }
 
 /// An address that does not answer, for as long as what is with it lives: its queue is full.

@@ -40,7 +40,7 @@ impl<S> Connection<S> {
             #[cfg(test)]
             let rest = Bug::TimerLate.instead(Bug::TimerEarly.instead(rest, 0), 4);
             self.due_at = self.due_at.wrapping_add(now).wrapping_add(rest);
-            let flushes = self.has(FINISHING) && !self.has(LINGERING);
+            let flushes = self.has(FINISHING) && !self.has(LINGERING | CONNECTING);
             #[cfg(test)]
             let flushes = Bug::FlushEarly.instead(flushes, false);
             if flushes {
@@ -64,6 +64,10 @@ impl<S> Connection<S> {
         let own = self.has(TIMER).then_some(self.due_at);
         let attempt = (self.has(CONNECTING) && !self.has(STILLBORN)).then_some(self.active_at);
         let left = |due: u32| due.wrapping_sub(now).cast_signed().max(0).cast_unsigned();
+        // Before it is connected, the attempt's deadline is that of its end, too.
+        if let Some(until) = attempt.filter(|_| self.has(FINISHING)) {
+            return Some(left(until));
+        }
         if self.has(FINISHING) && !self.has(LINGERING) {
             let flush_ticks = FLUSH_TICKS;
             #[cfg(test)]
@@ -83,6 +87,9 @@ impl<S> Connection<S> {
         if self.has(CUT) {
             // It was over before its time was.
             return Next::Close(self.ending());
+        }
+        if self.has(CONNECTING) {
+            return Next::Close(CloseReason::ConnectTimedOut);
         }
         if !self.has(LINGERING) {
             // It has not taken what was queued for it: as good as gone.
