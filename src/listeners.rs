@@ -68,7 +68,8 @@ const FILE: u32 = 6;
 impl Listeners {
     /// Takes the listening sockets that this process was started with, as systemd's socket activation does it (LISTEN_FDS
     /// and LISTEN_PID, see sd_listen_fds(3) and systemd.socket(5)). `None` when there are none for this process. Call it
-    /// once, before anything else is started that may want them; a socket is not given away twice.
+    /// before anything else is started that may want them; a socket is not given away twice, and those that
+    /// [`inherited_as`](Listeners::inherited_as) has taken stay where they are.
     ///
     /// The environment is left as it is: a child of this process is not meant by LISTEN_PID.
     ///
@@ -109,12 +110,21 @@ impl Listeners {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let names: Vec<&str> = names.split(':').collect();
         let wanted = (0..count).filter(|&index| is_wanted(names.get(usize::from(index)).copied()));
-        let taken = wanted.map(|index| {
-            let fd = FIRST_INHERITED + RawFd::from(index);
-            sys::take_inherited(fd).map_err(|source| refused(format!("descriptor {fd}, of LISTEN_FDS: {source}")))
-        });
-        let taken = taken.collect::<Result<Vec<OwnedFd>, Error>>()?;
-        if taken.is_empty() { Ok(None) } else { Listeners::of(taken).map(Some) }
+        let (mut taken, mut gone) = (Vec::new(), None);
+        for fd in wanted.map(|index| FIRST_INHERITED + RawFd::from(index)) {
+            let failed = |source| refused(format!("descriptor {fd}, of LISTEN_FDS: {source}"));
+            match sys::take_inherited(fd) {
+                Ok(socket) => taken.push(socket),
+                Err(source) if source.kind() == io::ErrorKind::AlreadyExists => gone = gone.or(Some(failed(source))),
+                Err(source) => return Err(failed(source)),
+            }
+        }
+        match gone {
+            // Who asks for what is gone, and for nothing else, has a mistake.
+            Some(gone) if taken.is_empty() => Err(gone),
+            _ if taken.is_empty() => Ok(None),
+            _ => Listeners::of(taken).map(Some),
+        }
     }
 
     /// Sockets that listen already, such as a [`std::net::TcpListener`], a [`std::os::unix::net::UnixListener`] or what another

@@ -60,6 +60,9 @@ fn activated_process() {
     };
     let Some(listeners) = listeners.unwrap() else { panic!("nothing has been inherited") };
     assert!(Listeners::inherited_as("no such name").unwrap().is_none());
+    if std::env::var("LISTEN_FDS").unwrap() == "2" && std::env::var(NAME).is_ok() {
+        assert!(Listeners::inherited().unwrap().is_some(), "what nobody has asked for by its name is there still");
+    }
     assert!(Listeners::inherited().is_err(), "it is not given away twice");
     start(Server::builder().shards(2).cores(Cores::None).listeners(listeners), who, false).join().unwrap();
 }
