@@ -95,7 +95,8 @@ pub trait Handler {
 
     /// The client's own timer ran out, or the time for its [first message](crate::Builder::first_message_timeout), or nothing went
     /// either way for [`idle_timeout`](crate::Builder::idle_timeout).
-    /// False, the default, closes; true keeps the connection, for another idle time if that was what ran out.
+    /// False, the default, closes; true keeps the connection, for another idle time if that was what ran out. Which of them it
+    /// was is not said: a handler that uses several keeps in its session what its own timer was for, and until when.
     fn handle_timeout(&mut self, client: &mut Client<'_>, session: &mut Self::Session) -> bool {
         let _ = (client, session);
         false

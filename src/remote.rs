@@ -68,7 +68,8 @@ impl<M> Remote<M> {
         self.routes.len()
     }
 
-    /// Sends a message to one shard, which gets it in [`handle_message`](crate::Handler::handle_message).
+    /// Sends a message to one shard, which gets it in [`handle_message`](crate::Handler::handle_message). What is sent before the
+    /// server is [stopped](crate::Server::stop) arrives; what is sent while the shard ends may be dropped although it was taken.
     ///
     /// # Errors
     /// [`Unsent`], with the message.
@@ -90,6 +91,7 @@ impl<M> Remote<M> {
     }
 
     /// Sends a copy of a message to each shard, and says how many took it; those that did not were full or stopped.
+    /// Where it matters which, call [`send`](Remote::send) for each of [`shards`](Remote::shards).
     pub fn send_to_all(&self, message: &M) -> usize
     where
         M: Clone,

@@ -161,8 +161,13 @@ impl<'a, S> Shard<'a, S> {
     /// before it is connected is over at once, unless something waits to be sent to it.
     ///
     /// It counts as [called](crate::ShardStats::connects), not as accepted, and takes no seat of
-    /// [`connections_max`](crate::Builder::connections_max). Cost: socket, two or three setsockopt, connect, epoll_ctl and
-    /// getpeername, once each.
+    /// [`connections_max`](crate::Builder::connections_max). Cost: socket, connect, epoll_ctl and getpeername, once
+    /// each, and over TCP a setsockopt(2) for each of [`nodelay`](crate::Builder::nodelay) and
+    /// [`user_timeout`](crate::Builder::user_timeout) and four for [`keepalive`](crate::Builder::keepalive), as far as they are on.
+    /// [`Tuning`](crate::Tuning) is about what is listened on, and does nothing here.
+    ///
+    /// A Unix socket whose queue is full is not waited for: [`ConnectFailed`](crate::CloseReason::ConnectFailed) at once, with EAGAIN,
+    /// for the kernel does not tell when there is room (connect(2)). Set a timer, and try again.
     ///
     /// # Errors
     /// There is no descriptor or no memory for a socket, or the server is being stopped: nothing has begun then, and no function
