@@ -5,7 +5,7 @@
 //! Shards share nothing: a line goes to each as a message, by the server's `Remote`, and each gives it to its own clients.
 //! The line itself is shared, not copied, on its way between them and where it waits for slow readers.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use esockets::{Builder, Client, ClientId, CloseReason, Handler, Peer, Remote, Server, Shard};
 
@@ -18,7 +18,7 @@ struct Line {
 
 struct Room {
     /// Known as soon as the server has started: a shard may have clients a moment earlier.
-    remote: Arc<OnceLock<Remote<Line>>>,
+    remote: Remote<Line>,
 }
 
 /// Who somebody is; empty until it was said.
@@ -74,7 +74,7 @@ impl Room {
     /// Whether all shards will hear it: a mailbox can be full.
     fn say(&self, from: ClientId, text: String) -> bool {
         let line = Line { from, text: text.into_bytes().into() };
-        self.remote.get().is_some_and(|remote| remote.send_to_all(&line) == remote.shards())
+        self.remote.send_to_all(&line) == self.remote.shards()
     }
 }
 
@@ -90,10 +90,7 @@ fn builder() -> Builder {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = std::env::args().nth(1).map_or(Ok(1234), |port| port.parse())?;
-    let remote = Arc::new(OnceLock::new());
-    let known = Arc::clone(&remote);
-    let server = builder().port(port).start(move |_shard| Room { remote: Arc::clone(&remote) })?;
-    known.get_or_init(|| server.remote());
+    let server = builder().port(port).start_with_remote(|_shard, remote| Room { remote: remote.clone() })?;
     println!("listening on {}", server.local_addr());
     server.join()?;
     Ok(())

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::handler::{Closures, Handler};
 use crate::listeners::Listeners;
 use crate::peer::Peer;
+use crate::remote::Remote;
 use crate::server::Server;
 use crate::shard::ShardInfo;
 use crate::socket::Keepalive;
@@ -467,10 +468,53 @@ impl Builder {
         H: Handler,
         F: Fn(&ShardInfo) -> H + Send + Sync + 'static,
     {
+        self.start_with_remote(move |info, _| make(info))
+    }
+
+    /// The same for handlers that send messages to shards themselves: each is made with the way to all of them, and may keep a
+    /// clone of it.
+    ///
+    /// ```
+    /// use esockets::{Client, Handler, Peer, Remote, Server, Shard};
+    ///
+    /// /// What one says, all others hear, whichever shard they are on.
+    /// struct Room(Remote<Vec<u8>>);
+    ///
+    /// impl Handler for Room {
+    ///     type Session = ();
+    ///     type Message = Vec<u8>;
+    ///
+    ///     fn handle_incoming(&mut self, _: &mut Client<'_>, _: &Peer) -> Option<()> {
+    ///         Some(())
+    ///     }
+    ///
+    ///     fn handle_readable(&mut self, client: &mut Client<'_>, (): &mut ()) -> bool {
+    ///         let said = client.recv().to_vec();
+    ///         self.0.send_to_all(&said) == self.0.shards()
+    ///     }
+    ///
+    ///     fn handle_message(&mut self, shard: &mut Shard<'_, ()>, said: Vec<u8>) {
+    ///         shard.each_client(|client, ()| client.send(&said));
+    ///     }
+    /// }
+    ///
+    /// let server = Server::builder().port(0).start_with_remote(|_shard, remote| Room(remote.clone()))?;
+    /// # Ok::<(), esockets::Error>(())
+    /// ```
+    ///
+    /// In a unit test `testing::Inbox` takes what such a handler sends.
+    ///
+    /// # Errors
+    /// Those of [`start`](Builder::start).
+    pub fn start_with_remote<H, F>(self, make: F) -> Result<Server<H::Message>, Error>
+    where
+        H: Handler,
+        F: Fn(&ShardInfo, &Remote<H::Message>) -> H + Send + Sync + 'static,
+    {
         let make = Arc::new(make);
-        Server::start(self.config, self.listeners, self.watch, || {
-            let make = Arc::clone(&make);
-            move |info: &ShardInfo| make(info)
+        Server::start(self.config, self.listeners, self.watch, |remote| {
+            let (make, remote) = (Arc::clone(&make), remote.clone());
+            move |info: &ShardInfo| make(info, &remote)
         })
     }
 
@@ -524,7 +568,7 @@ where
     /// # Errors
     /// Those of [`Builder::start`] with a handler.
     pub fn start(self) -> Result<Server, Error> {
-        Server::start(self.config, self.listeners, self.watch, || {
+        Server::start(self.config, self.listeners, self.watch, |_| {
             let closures = self.protocol.clone();
             move |_: &ShardInfo| closures.clone()
         })

@@ -74,7 +74,8 @@ impl<M> Server<M> {
         Stats::collect(self.counters.iter())
     }
 
-    /// The way to its shards from other threads.
+    /// The way to its shards from other threads. A handler that sends messages itself has it from the beginning:
+    /// [`start_with_remote`](crate::Builder::start_with_remote).
     #[must_use]
     pub fn remote(&self) -> Remote<M> {
         self.remote.clone()
@@ -176,7 +177,7 @@ impl<M> Server<M> {
         config: Config,
         given: Vec<Arc<Listeners>>,
         watch: Option<Watch>,
-        mut make: impl FnMut() -> F,
+        mut make: impl FnMut(&Remote<M>) -> F,
     ) -> Result<Server<M>, Error>
     where
         H: Handler<Message = M>,
@@ -206,7 +207,8 @@ impl<M> Server<M> {
                 started,
             };
             let entrance = premises.entrance(&config, index)?;
-            server.spawn(birth, entrance, make())?;
+            let make = make(&server.remote);
+            server.spawn(birth, entrance, make)?;
             // One after the other: they join the ports' groups in the order of their indices, and the first one's ports are
             // everybody's.
             premises.opened(reported.recv().unwrap_or_else(|_| Err(died(index)))?);
@@ -370,7 +372,7 @@ impl<M: Send + 'static> Birth<M> {
 
 /// A mailbox and a waker for each shard. The wakers are made before any thread is, so that all threads know them.
 #[expect(clippy::type_complexity, reason = "two lists that are taken apart at once")]
-fn routes<M>(count: usize, mailbox_max: usize) -> Result<(Arc<[Route<M>]>, Vec<Mailbox<Post<M>>>), Error> {
+pub(crate) fn routes<M>(count: usize, mailbox_max: usize) -> Result<(Arc<[Route<M>]>, Vec<Mailbox<Post<M>>>), Error> {
     let mut mailboxes = Vec::with_capacity(count);
     let mut routes = Vec::with_capacity(count);
     for shard in 0..count {

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use crate::builder::Builder;
 use crate::client::{Client, ClientId};
-use crate::config::Limits;
+use crate::config::{Config, Limits};
 use crate::connection::{Connection, Next, Turn, panicked};
-use crate::error::ConnectError;
+use crate::error::{ConnectError, Error};
 use crate::handler::Handler;
 use crate::kernel::{Edge, Memory, MemoryStream};
+use crate::mailbox::Mailbox;
 use crate::peer::Peer;
+use crate::reactor::Post;
 use crate::reason::CloseReason;
-use crate::server::Server;
+use crate::remote::Remote;
+use crate::server::{Server, routes};
 use crate::shard::{Roster, Shard, Visit};
 use crate::slab::Key;
 use crate::slate::Slate;
@@ -321,5 +324,62 @@ impl<S> Roster<S> for Lone<'_, S> {
     fn connect(&mut self, target: &Target, _timeout: Duration, _session: S) -> Result<ClientId, ConnectError> {
         let source = io::Error::new(io::ErrorKind::Unsupported, "this client is alone on its shard");
         Err(ConnectError { target: target.clone(), source })
+    }
+}
+
+/// Takes what a handler under test sends to shards: its [`remote`](Inbox::remote) stands for a server's.
+///
+/// ```
+/// use esockets::testing::{Inbox, TestClient};
+/// # use esockets::{Client, Handler, Peer, Remote};
+/// # struct Room(Remote<Vec<u8>>);
+/// # impl Handler for Room {
+/// #     type Session = ();
+/// #     type Message = Vec<u8>;
+/// #     fn handle_incoming(&mut self, _: &mut Client<'_>, _: &Peer) -> Option<()> { Some(()) }
+/// #     fn handle_readable(&mut self, client: &mut Client<'_>, (): &mut ()) -> bool {
+/// #         self.0.send_to_all(&client.recv().to_vec()) == 2
+/// #     }
+/// # }
+/// let mut inbox = Inbox::new(2)?; // for a server of two shards
+/// let mut client = TestClient::connect(Room(inbox.remote()));
+/// client.send(b"hello");
+/// assert_eq!(inbox.take(0), [b"hello"]);
+/// assert_eq!(inbox.take(1), [b"hello"]);
+/// # Ok::<(), esockets::Error>(())
+/// ```
+pub struct Inbox<M> {
+    remote: Remote<M>,
+    mailboxes: Vec<Mailbox<Post<M>>>,
+}
+
+impl<M> Inbox<M> {
+    /// As of a server with so many shards, and [`mailbox_max`](crate::Builder::mailbox_max) at its default.
+    ///
+    /// # Errors
+    /// [`Error::Shard`] when there is no descriptor left: each shard takes one.
+    pub fn new(shards: usize) -> Result<Inbox<M>, Error> {
+        let (routes, mailboxes) = routes(shards, Config::default().mailbox_max)?;
+        Ok(Inbox { remote: Remote::new(routes), mailboxes })
+    }
+
+    /// What a handler is made with.
+    #[must_use]
+    pub fn remote(&self) -> Remote<M> {
+        self.remote.clone()
+    }
+
+    /// The messages to this shard since it was last asked for, in their order; orders to disconnect are not among them.
+    pub fn take(&mut self, shard: usize) -> Vec<M> {
+        let Some(mailbox) = self.mailboxes.get_mut(shard) else { return Vec::new() };
+        let posts = std::iter::from_fn(|| mailbox.take());
+        let message = |post| if let Post::Message(message) = post { Some(message) } else { None };
+        posts.filter_map(message).collect()
+    }
+}
+
+impl<M> std::fmt::Debug for Inbox<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").field("remote", &self.remote).finish_non_exhaustive()
     }
 }

@@ -3,7 +3,6 @@
 mod support;
 
 use std::net::TcpStream;
-use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use esockets::websocket::{Answer, Client, Frame, Handler, Request, Shard, WebSockets};
@@ -75,7 +74,7 @@ fn fragments_of_any_size_with_pings_between_them_come_back_as_one() {
 
 /// What one says, all hear, in one frame.
 struct Room {
-    remote: Arc<OnceLock<Remote<Frame>>>,
+    remote: Remote<Frame>,
 }
 
 impl Handler for Room {
@@ -87,7 +86,7 @@ impl Handler for Room {
     }
 
     fn handle_text(&mut self, _: &mut Client<'_, '_>, (): &mut (), text: &str) -> bool {
-        self.remote.get().is_some_and(|remote| remote.send_to_all(&Frame::text(text)) == remote.shards())
+        self.remote.send_to_all(&Frame::text(text)) == self.remote.shards()
     }
 
     fn handle_message(&mut self, shard: &mut Shard<'_, '_, ()>, frame: Frame) {
@@ -96,11 +95,7 @@ impl Handler for Room {
 }
 
 fn room() -> Server<Frame> {
-    let remote = Arc::new(OnceLock::new());
-    let known = Arc::clone(&remote);
-    let server = builder().start(move |_| WebSockets::new(Room { remote: Arc::clone(&remote) })).unwrap();
-    known.get_or_init(|| server.remote());
-    server
+    builder().start_with_remote(|_, remote| WebSockets::new(Room { remote: remote.clone() })).unwrap()
 }
 
 #[test]
