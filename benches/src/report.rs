@@ -10,7 +10,12 @@ const COMMAND: &str = "cargo run --release --manifest-path benches/Cargo.toml";
 /// `load` is the machine's load average before the run.
 pub(crate) fn markdown(bench: &Bench, words: &[String], load: Option<f64>) -> String {
     let arguments = if words.is_empty() { String::new() } else { format!(" -- {}", words.join(" ")) };
-    let mut lines = vec![table::markdown(&bench.rows, &bench.contenders), String::new()];
+    // Parts that have no rivals write notes, and no table.
+    let is_compared = !bench.rows.is_empty();
+    let mut lines = Vec::new();
+    if is_compared {
+        lines.extend([table::markdown(&bench.rows, &bench.contenders), String::new()]);
+    }
     lines.push(format!("`{COMMAND}{arguments}`  "));
     lines.push(format!(
         "{}; load average before: {}; {}.",
@@ -19,9 +24,13 @@ pub(crate) fn markdown(bench: &Bench, words: &[String], load: Option<f64>) -> St
         versions(bench)
     ));
     lines.push(String::new());
-    lines.extend(reading(bench).into_iter().map(|sentence| format!("- {sentence}")));
+    if is_compared {
+        lines.extend(reading(bench).into_iter().map(|sentence| format!("- {sentence}")));
+    }
     lines.extend(bench.notes.iter().map(|note| format!("- {note}.")));
-    lines.push(format!("- {}", losses(bench)));
+    if is_compared {
+        lines.push(format!("- {}", losses(bench)));
+    }
     lines.join("\n") + "\n"
 }
 
