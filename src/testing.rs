@@ -156,7 +156,7 @@ impl<H: Handler> TestClient<H> {
         }
     }
 
-    /// Sends the handler a message, as another thread does with a [`Remote`](crate::Remote): `handle_message` is called,
+    /// Sends the handler a message, as another thread does with a [`Remote`]: `handle_message` is called,
     /// and this client is the only one on the shard.
     pub fn message(&mut self, message: H::Message) {
         self.with_shard(|handler, shard| handler.handle_message(shard, message));
