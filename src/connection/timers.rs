@@ -40,13 +40,18 @@ impl<S> Connection<S> {
             #[cfg(test)]
             let rest = Bug::TimerLate.instead(Bug::TimerEarly.instead(rest, 0), 4);
             self.due_at = self.due_at.wrapping_add(now).wrapping_add(rest);
-            let flushes = self.has(FINISHING) && !self.has(LINGERING | CONNECTING);
+            let flushes = self.has(FINISHING) && !self.has(LINGERING) && !self.attempts();
             #[cfg(test)]
             let flushes = Bug::FlushEarly.instead(flushes, false);
             if flushes {
                 self.active_at = now;
             }
         }
+    }
+
+    /// It connects, and until when stands in the place of its last activity.
+    fn attempts(&self) -> bool {
+        self.has(CONNECTING) && !self.has(STILLBORN)
     }
 
     fn idle_at(&self, now: u32, limits: &Limits) -> Option<u32> {
@@ -62,7 +67,7 @@ impl<S> Connection<S> {
     /// In how many ticks from `now` it has to be looked at; zero if it is due.
     pub(crate) fn ticks_left(&self, now: u32, limits: &Limits) -> Option<u32> {
         let own = self.has(TIMER).then_some(self.due_at);
-        let attempt = (self.has(CONNECTING) && !self.has(STILLBORN)).then_some(self.active_at);
+        let attempt = self.attempts().then_some(self.active_at);
         let left = |due: u32| due.wrapping_sub(now).cast_signed().max(0).cast_unsigned();
         // Before it is connected, the attempt's deadline is that of its end, too.
         if let Some(until) = attempt.filter(|_| self.has(FINISHING)) {
@@ -88,7 +93,7 @@ impl<S> Connection<S> {
             // It was over before its time was.
             return Next::Close(self.ending());
         }
-        if self.has(CONNECTING) {
+        if self.attempts() {
             return Next::Close(CloseReason::ConnectTimedOut);
         }
         if !self.has(LINGERING) {
