@@ -33,7 +33,7 @@ use crate::socket::Line;
 use crate::spin::Spin;
 use crate::stats::SharedCounters;
 use crate::trace::{self, Told};
-use crate::wheel::{TICK, Wheel};
+use crate::wheel::{TICK, Wheel, tick};
 use ticker::Ticker;
 
 /// What crosses from other threads to a shard.
@@ -685,10 +685,6 @@ impl<K: Kernel> Desk<K> {
             now: self.tick as u32,
         }
     }
-}
-
-fn tick(now: Duration) -> u64 {
-    (now.as_millis() / TICK.as_millis()) as u64
 }
 
 fn moment(tick: u64) -> Duration {

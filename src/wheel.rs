@@ -9,6 +9,11 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// A hundred days: what half a word of ticks can still tell from the past, with room to spare.
 const LONGEST: u32 = 100 * 24 * 3600 * 100;
 
+/// The tick that a moment of the kernel's clock belongs to.
+pub(crate) const fn tick(now: Duration) -> u64 {
+    (now.as_millis() / TICK.as_millis()) as u64
+}
+
 /// A span in ticks, rounded up, a hundred days at most.
 pub(crate) const fn ticks(span: Duration) -> u32 {
     let ticks = span.as_nanos().div_ceil(TICK.as_nanos());

@@ -6,7 +6,7 @@ use crate::kernel::Kernel;
 #[cfg(test)]
 use crate::planted::Bug;
 use crate::reason::CloseReason;
-use crate::wheel::ticks;
+use crate::wheel::{tick, ticks};
 
 /// What is known of how a queue gets shorter. It stands beside the queue, so that nobody has it who has none.
 #[derive(Debug, Default)]
@@ -82,13 +82,15 @@ impl<S> Connection<S> {
     {
         let on_its_way = turn.kernel.unacknowledged(&self.stream) as u32;
         let half = turn.limits.write_timeout.map_or(0, ticks) / 2;
+        // Not when the turn began: a handler may have taken its time since, in which nothing could be seen to move.
+        let now = tick(turn.kernel.now()) as u32;
         let Some(spill) = &mut self.spill else { return Next::Rest };
         match spill.progress.on_its_way {
             // If this comes late, because the whole process stood still, it still has the other half.
-            None => spill.progress = Progress { moved_at: turn.now.wrapping_sub(half), on_its_way: Some(on_its_way) },
+            None => spill.progress = Progress { moved_at: now.wrapping_sub(half), on_its_way: Some(on_its_way) },
             #[cfg(test)]
             Some(_) if Bug::WriteTimeoutBlind.is_planted() => return Next::Close(CloseReason::WriteTimedOut),
-            Some(before) if on_its_way < before => spill.progress.moved(turn.now),
+            Some(before) if on_its_way < before => spill.progress.moved(now),
             Some(_) => return Next::Close(CloseReason::WriteTimedOut),
         }
         Next::Rest

@@ -350,6 +350,7 @@ impl Kernel for Simulated {
             this.progress += 1;
             this.stir(n);
             this.wires[n].sent_at = this.turn_at;
+            this.wires[n].emptied();
         }
         this.tell(|| format!("send {n}: {count} of {}", bytes.len()));
         if count == 0 && !bytes.is_empty() {

@@ -9,6 +9,15 @@ const A_TICK: Duration = Duration::from_millis(11);
 /// Waits that may pass until everyone's timer is looked at, beyond one for each connection.
 const WAITS_BORNE: u32 = 10;
 
+impl Wire {
+    /// Something was taken. If that was all, the next that waits begins anew, be it in the same turn.
+    pub(super) fn emptied(&mut self) {
+        if self.waiting() == 0 {
+            (self.waits_since, self.stalled_waits) = (None, 0);
+        }
+    }
+}
+
 impl World {
     /// It ends because it takes nothing: none has left for as long as that, and none was acknowledged in the second half.
     pub(crate) fn may_stall(&self, n: usize) -> bool {
