@@ -279,6 +279,9 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
         })?;
         if !self.wheel.is_empty() || self.desk.limits.idle_timeout.is_some() {
             self.desk.tick = tick(self.desk.kernel.now());
+        } else {
+            // It stays what it was at some earlier turn, from which no pause can be told.
+            self.timed_at = UNTIMED;
         }
         Ok(events)
     }

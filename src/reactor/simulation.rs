@@ -186,6 +186,7 @@ fn drive(reactor: &mut Subject, world: &SharedWorld, stop_timeout: Duration) -> 
         }
     }
     reactor.desk.common.stop(stop_timeout);
+    world.borrow_mut().delay();
     world.borrow_mut().stop(stop_timeout);
     if reactor.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }

@@ -17,6 +17,8 @@ pub(super) enum Fate {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attempt {
     fate: Fate,
+    /// From when its time counts.
+    begun_at: Duration,
     /// How it has failed.
     pub(crate) error: Option<i32>,
     /// The handler has been told that it is connected.
@@ -80,7 +82,7 @@ impl World {
             1 => Fate::Ignored,
             _ => Fate::Accepted,
         };
-        wire.attempt = Some(Attempt { fate, error: None, told: false });
+        wire.attempt = Some(Attempt { fate, begun_at: self.now, error: None, told: false });
         (wire.accepted, wire.full) = (true, true);
         wires.push(wire);
         let n = self.wires.len() - 1;
@@ -89,6 +91,9 @@ impl World {
 
     pub(super) fn connect(&mut self, n: usize) -> io::Result<()> {
         self.enter();
+        if let Some(attempt) = &mut self.wires[n].attempt {
+            attempt.begun_at = self.now;
+        }
         if let Some(error) = self.fails(&REFUSALS) {
             return Err(self.wires[n].miscarries(error));
         }
@@ -124,8 +129,8 @@ impl World {
 impl World {
     /// The handler has called `n`, who has so long to answer.
     pub(crate) fn call(&mut self, n: usize, id: ClientId, within: Duration) {
-        let since = self.now;
         self.called += 1;
+        let since = self.wires[n].attempt.map_or(self.now, |attempt| attempt.begun_at);
         let account = &mut self.wires[n].account;
         (account.id, account.sessions) = (Some(id), 1);
         account.attempt = Some(clock::Due::new(since, within));

@@ -66,6 +66,11 @@ impl World {
         self.wires[n].account.idle = self.config.limits.idle_timeout.map(|span| Due::new(since, span));
     }
 
+    /// Time has passed between two turns: whoever is served from now on is served at the end of it.
+    pub(crate) fn delay(&mut self) {
+        self.blocked_until = self.now;
+    }
+
     /// The handler visits somebody, and may be held up by that.
     pub(crate) fn visit(&mut self, blocks: bool) {
         if blocks {
