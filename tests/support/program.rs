@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
@@ -36,13 +36,7 @@ impl Program {
     }
 
     fn run(tool: &[&str], name: &str, arguments: &[&str]) -> Option<Program> {
-        let features = if cfg!(feature = "websocket") { "websocket" } else { "" };
-        let build = ["build", "--quiet", "--example", name, "--features", features];
-        let build = Command::new(env!("CARGO")).args(build).status().unwrap();
-        assert!(build.success(), "building the example {name}");
-        // Beside the folder in which this test's own program lies.
-        let folder = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples");
-        let path = folder.join(name).display().to_string();
+        let path = build(name).display().to_string();
         let words = [tool, &[&path], arguments].concat();
         let mut process = Command::new(words[0]).args(&words[1..]).stdout(Stdio::piped()).spawn().ok()?;
         let mut line = String::new();
@@ -70,6 +64,22 @@ impl Program {
     pub(crate) fn is_running(&mut self) -> bool {
         self.process.try_wait().unwrap().is_none()
     }
+}
+
+/// Builds an example as this test itself was built, and says where it lies: another profile's may be old, or missing.
+fn build(name: &str) -> PathBuf {
+    // This test's own program is TARGET_DIR/[TRIPLE/]PROFILE/deps/NAME, and cargo's folder for tests TARGET_DIR/tmp.
+    let folder = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
+    let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let parts: Vec<&str> = folder.strip_prefix(target_dir).unwrap().iter().map(|part| part.to_str().unwrap()).collect();
+    let (profile, triple) = parts.split_last().expect("a profile has a folder");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--example", name, "--target-dir"]).arg(target_dir);
+    build.args(["--profile", if *profile == "debug" { "dev" } else { profile }]);
+    build.args(triple.iter().flat_map(|triple| ["--target", triple]));
+    build.args(["--features", if cfg!(feature = "websocket") { "websocket" } else { "" }]);
+    assert!(build.status().unwrap().success(), "building the example {name}");
+    folder.join("examples").join(name)
 }
 
 impl Drop for Program {
