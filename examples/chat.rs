@@ -17,7 +17,7 @@ struct Line {
 }
 
 struct Room {
-    /// Known as soon as the server has started: a shard may have clients a moment earlier.
+    /// The way to all shards, this one included.
     remote: Remote<Line>,
 }
 
@@ -44,6 +44,8 @@ impl Handler for Room {
                 (_, true) => true,
                 (true, false) => {
                     guest.name = words.into();
+                    // From here on it hears the others; what was said before it will not.
+                    client.send(format!("* welcome, {}\r\n", guest.name).as_bytes());
                     self.say(client.id(), format!("* {} is here\r\n", guest.name))
                 }
                 (false, false) => self.say(client.id(), format!("{}: {words}\r\n", guest.name)),

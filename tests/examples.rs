@@ -252,6 +252,8 @@ fn what_one_says_all_others_hear() {
     for (index, name) in names.into_iter().enumerate() {
         let mut guest = Guest::new(program.address);
         guest.says(&format!("{name}\r\n"));
+        // Until its name is taken it hears nothing of who comes next.
+        assert_eq!(guest.hears(), format!("* welcome, {name}"));
         // They may be on different shards; each hears that somebody has come before it hears more.
         let is_here = format!("* {name} is here");
         guests.iter_mut().for_each(|other| assert_eq!(other.hears_news(&names[..index]), is_here));
