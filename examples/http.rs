@@ -3,14 +3,16 @@
 //! `cargo run --release --example http`, then `curl -v http://127.0.0.1:1234/`, or `curl -d hello` at `/echo`. Another port:
 //! `-- 4321`; and a Unix socket beside it, for `curl --unix-socket /tmp/http.sock http://localhost/`: `-- 4321 /tmp/http.sock`.
 //!
-//! What a connection keeps is one flag: a request that has not come in whole stays in the input, and is looked at again when
-//! there is more. Answers to requests that came together leave together. Who does not read its answers is not read either,
+//! What a connection keeps is how far it has come: a request that has not come in whole stays in the input, and is looked at
+//! again when there is more. Bodies may come in chunks. Answers to requests that came together leave together. Who does not read its answers is not read either,
 //! so what waits for it is never more than `output_low` and the answers to one read.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
 use esockets::{Address, Builder, Client, Handler, Peer, Server};
-use httparse::{EMPTY_HEADER, Error, Header, Request, Status};
+use httparse::{EMPTY_HEADER, Error, Header, Request, Status, parse_chunk_size, parse_headers};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -18,6 +20,9 @@ use signal_hook::iterator::Signals;
 const HEAD_MAX: usize = 8 << 10;
 const HEADERS_MAX: usize = 64;
 const BODY_MAX: usize = 1 << 20;
+/// A body in chunks, with their sizes in front of them; and one of these sizes, with what may be said beside it.
+const CHUNKS_MAX: usize = 2 * BODY_MAX;
+const CHUNK_LINE_MAX: usize = 256;
 /// Who has not sent a whole request after so long is let go.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -31,7 +36,8 @@ struct Web {
 struct Order {
     /// How long it is, body and all.
     length: usize,
-    body: std::ops::Range<usize>,
+    body: Range<usize>,
+    is_chunked: bool,
     method: Method,
     path: Path,
     keeps_alive: bool,
@@ -50,42 +56,48 @@ enum Path {
     Unknown,
 }
 
+/// What is known of a request that is coming in: many pieces of it are not each looked at from its front.
+#[derive(Default)]
+struct Progress {
+    /// With less input than this nothing new can be said; 0 until its head is there.
+    needed: usize,
+    /// Where its next chunk begins, and how much those before it hold.
+    chunk_at: usize,
+    body: usize,
+}
+
 /// What the input begins with.
 enum Parsed {
     /// A whole request.
     Whole(Order),
-    /// The beginning of one; and whether its body waits for a word from us.
+    /// The beginning of one; and whether its body waits for a word from us (`Expect: 100-continue`), which is said once.
     Part { is_asking: bool },
     /// None that will ever be answered otherwise than with this status.
     Bad(&'static str),
 }
 
 impl Handler for Web {
-    /// Whether the request that is coming in has been told to go on (`Expect: 100-continue`).
-    type Session = bool;
+    type Session = Progress;
     type Message = ();
 
-    fn handle_incoming(&mut self, client: &mut Client<'_>, _address: &Peer) -> Option<bool> {
+    fn handle_incoming(&mut self, client: &mut Client<'_>, _address: &Peer) -> Option<Progress> {
         client.set_timeout(Some(PATIENCE));
-        Some(false)
+        Some(Progress::default())
     }
 
-    fn handle_readable(&mut self, client: &mut Client<'_>, has_been_told: &mut bool) -> bool {
+    fn handle_readable(&mut self, client: &mut Client<'_>, progress: &mut Progress) -> bool {
         loop {
-            match parse(client.peek()) {
+            match parse(client.peek(), progress) {
                 Parsed::Whole(order) => {
-                    self.compose(&order, &client.peek()[order.body.clone()]);
+                    self.compose(&order, &order.body_in(client.peek()));
                     client.consume(order.length);
                     client.set_timeout(Some(PATIENCE));
-                    *has_been_told = false;
+                    *progress = Progress::default();
                     if !client.send(&self.answer) || !order.keeps_alive {
                         return false;
                     }
                 }
-                Parsed::Part { is_asking } => {
-                    let is_to_be_told = is_asking && !std::mem::replace(has_been_told, true);
-                    return !is_to_be_told || client.send(b"HTTP/1.1 100 Continue\r\n\r\n");
-                }
+                Parsed::Part { is_asking } => return !is_asking || client.send(b"HTTP/1.1 100 Continue\r\n\r\n"),
                 Parsed::Bad(status) => {
                     client.recv(); // what follows cannot be told from the rest of it
                     self.answer.clear();
@@ -124,7 +136,10 @@ impl Web {
 }
 
 /// The rules are those of RFC 9112: who is lax about where a request ends lets one in through another.
-fn parse(input: &[u8]) -> Parsed {
+fn parse(input: &[u8], progress: &mut Progress) -> Parsed {
+    if input.len() < progress.needed {
+        return Parsed::Part { is_asking: false };
+    }
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut request = Request::new(&mut headers);
     let head = match request.parse(input) {
@@ -135,16 +150,12 @@ fn parse(input: &[u8]) -> Parsed {
         Err(_) => return Parsed::Bad("400 Bad Request"),
     };
     let is_modern = request.version == Some(1);
-    if values(request.headers, "transfer-encoding").next().is_some() {
-        return Parsed::Bad("501 Not Implemented"); // no chunked bodies
-    }
     if is_modern && values(request.headers, "host").count() != 1 {
         return Parsed::Bad("400 Bad Request");
     }
-    let body = match content_length(request.headers) {
-        Some(length) if length <= BODY_MAX => length,
-        Some(_) => return Parsed::Bad("413 Content Too Large"),
-        None => return Parsed::Bad("400 Bad Request"),
+    let length = match body_length(request.headers, is_modern) {
+        Ok(length) => length,
+        Err(status) => return Parsed::Bad(status),
     };
     let method = match request.method {
         Some("GET") => Method::Get,
@@ -152,19 +163,113 @@ fn parse(input: &[u8]) -> Parsed {
         Some("POST") => Method::Post,
         _ => return Parsed::Bad("501 Not Implemented"),
     };
-    if input.len() < head + body {
-        return Parsed::Part { is_asking: is_modern && has(request.headers, "expect", "100-continue") };
-    }
-    let path = match request.path.and_then(|path| path.split('?').next()) {
+    let path = match request.path.and_then(path) {
         Some("/") => Path::Root,
         Some("/echo") => Path::Echo,
-        _ => Path::Unknown,
+        Some(_) => Path::Unknown,
+        None => return Parsed::Bad("400 Bad Request"),
     };
+    let is_asking = progress.needed == 0 && is_modern && has(request.headers, "expect", "100-continue");
+    match length.map_or_else(|| progress.chunks(input, head), |length| Ok(head + length)) {
+        Ok(end) => progress.needed = end,
+        Err(status) => return Parsed::Bad(status),
+    }
+    if input.len() < progress.needed {
+        return Parsed::Part { is_asking };
+    }
     let keeps_alive = match is_modern {
         true => !has(request.headers, "connection", "close"),
         false => false, // HTTP/1.0 ends each with its connection, unless both sides say more than we do
     };
-    Parsed::Whole(Order { length: head + body, body: head..head + body, method, path, keeps_alive })
+    let body = head..progress.needed;
+    Parsed::Whole(Order { length: body.end, body, is_chunked: length.is_none(), method, path, keeps_alive })
+}
+
+impl Progress {
+    /// Goes on through the chunks behind the head (RFC 9112, 7.1). Where the body ends; or, while that is not known, how much
+    /// input it takes to say more.
+    fn chunks(&mut self, input: &[u8], head: usize) -> Result<usize, &'static str> {
+        self.chunk_at = self.chunk_at.max(head);
+        loop {
+            let Some((line, size)) = chunk_size(&input[self.chunk_at..])? else { return Ok(input.len() + 1) };
+            let start = self.chunk_at + line;
+            if size == 0 {
+                return trailer_length(&input[start..]).map(|length| length.map_or(input.len() + 1, |it| start + it));
+            }
+            let size = usize::try_from(size).unwrap_or(usize::MAX);
+            if size > BODY_MAX - self.body || start + size - head > CHUNKS_MAX {
+                return Err("413 Content Too Large");
+            }
+            let end = start + size + 2;
+            match input.get(end - 2..end) {
+                Some(b"\r\n") => (self.chunk_at, self.body) = (end, self.body + size),
+                Some(_) => return Err("400 Bad Request"),
+                None => return Ok(end),
+            }
+        }
+    }
+}
+
+/// How long the line in front of a chunk is, and what it says; `None` while it is not whole.
+fn chunk_size(input: &[u8]) -> Result<Option<(usize, u64)>, &'static str> {
+    let bad = Err("400 Bad Request");
+    let Ok(parsed) = parse_chunk_size(input) else { return bad };
+    let line = match parsed {
+        Status::Complete((length, _)) => &input[..length - 2],
+        Status::Partial => input,
+    };
+    // `httparse` takes no digit at all for a zero, and a line feed alone for a part of the line, which others end there.
+    let is_strange = line.contains(&b'\n') || input.first().is_some_and(|byte| !byte.is_ascii_hexdigit());
+    if is_strange || line.len() > CHUNK_LINE_MAX {
+        return bad;
+    }
+    Ok(match parsed {
+        Status::Complete(complete) => Some(complete),
+        Status::Partial => None,
+    })
+}
+
+/// How long the headers behind the last chunk are, the empty line that ends them included. Nobody here asks what they say.
+fn trailer_length(input: &[u8]) -> Result<Option<usize>, &'static str> {
+    match parse_headers(input, &mut [EMPTY_HEADER; HEADERS_MAX]) {
+        Ok(Status::Complete((length, _))) if length <= HEAD_MAX => Ok(Some(length)),
+        Ok(Status::Partial) if input.len() < HEAD_MAX => Ok(None),
+        Ok(_) | Err(Error::TooManyHeaders) => Err("431 Request Header Fields Too Large"),
+        Err(_) => Err("400 Bad Request"),
+    }
+}
+
+impl Order {
+    /// Its body, as it was before it was sent.
+    fn body_in<'a>(&self, input: &'a [u8]) -> Cow<'a, [u8]> {
+        let mut rest = &input[self.body.clone()];
+        if !self.is_chunked {
+            return Cow::Borrowed(rest);
+        }
+        let mut body = Vec::new();
+        while let Ok(Status::Complete((start, size @ 1..))) = parse_chunk_size(rest) {
+            let end = start + size as usize;
+            body.extend_from_slice(&rest[start..end]);
+            rest = &rest[end + 2..];
+        }
+        Cow::Owned(body)
+    }
+}
+
+/// The path of a target, which may have a whole address in front of it, as what is asked of a proxy has (RFC 9112, 3.2.2).
+fn path(target: &str) -> Option<&str> {
+    let (target, _query) = target.split_once('?').unwrap_or((target, ""));
+    if target.starts_with('/') {
+        return Some(target);
+    }
+    match target.split_once("://") {
+        Some((scheme, rest)) if ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
+            let host = rest.find('/').unwrap_or(rest.len());
+            let path = if host < rest.len() { &rest[host..] } else { "/" };
+            (host > 0).then_some(path)
+        }
+        _ => Some(target),
+    }
 }
 
 fn values<'a>(headers: &'a [Header<'a>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
@@ -177,16 +282,21 @@ fn has(headers: &[Header<'_>], name: &str, word: &str) -> bool {
     words.any(|it| it.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
 }
 
-/// The length of the body: 0 unless it is said, and `None` if what is said is no number, or two.
-fn content_length(headers: &[Header<'_>]) -> Option<usize> {
-    let mut said = values(headers, "content-length");
-    let Some(value) = said.next() else { return Some(0) };
-    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    if !is_number || said.next().is_some() {
-        return None;
+/// The length of the body: 0 unless it is said, and `None` for chunks, whose end is seen when it comes. Two lengths, be they
+/// equal, or a length beside chunks: somebody on the way may go by the other one, and take what follows for a request.
+fn body_length(headers: &[Header<'_>], is_modern: bool) -> Result<Option<usize>, &'static str> {
+    let (mut lengths, mut codings) = (values(headers, "content-length"), values(headers, "transfer-encoding"));
+    match (lengths.next(), lengths.next(), codings.next(), codings.next()) {
+        (None, _, None, _) => Ok(Some(0)),
+        (Some(length), None, None, _) if !length.is_empty() && length.iter().all(u8::is_ascii_digit) => {
+            // So many digits that it is no usize are a body that is too large.
+            let length = str::from_utf8(length).ok().and_then(|text| text.parse().ok());
+            length.filter(|length| *length <= BODY_MAX).map(Some).ok_or("413 Content Too Large")
+        }
+        (None, _, Some(coding), None) if is_modern && coding.eq_ignore_ascii_case(b"chunked") => Ok(None),
+        (None, _, Some(_), _) if is_modern => Err("501 Not Implemented"), // a body that is compressed, say
+        _ => Err("400 Bad Request"),
     }
-    // So many digits that it is no usize are a body that is too large.
-    Some(str::from_utf8(value).ok()?.parse().unwrap_or(usize::MAX))
 }
 
 /// The header `Date`, written once a second.
@@ -215,7 +325,8 @@ impl Date {
 
 /// The shortest requests that one read brings, 64 KiB of them, have 300 KB of answers, and the longest is a body.
 fn builder() -> Builder {
-    Server::builder().input_max(HEAD_MAX + BODY_MAX).output_max(4 * BODY_MAX)
+    // A body in chunks has a trailer, which is no longer than a head.
+    Server::builder().input_max(2 * HEAD_MAX + CHUNKS_MAX).output_max(4 * BODY_MAX)
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -294,9 +405,6 @@ mod tests {
         assert_eq!(status(b"nonsense\r\n\r\n"), "400 Bad Request");
         assert_eq!(status(b"GET / HTTP/2.0\r\n\r\n"), "505 HTTP Version Not Supported");
         assert_eq!(status(b"BREW / HTTP/1.1\r\nHost: h\r\n\r\n"), "501 Not Implemented");
-        assert_eq!(status(&post("Transfer-Encoding: chunked\r\n")), "501 Not Implemented");
-        assert_eq!(status(&post("Content-Length: 1\r\nContent-Length: 1\r\n")), "400 Bad Request");
-        assert_eq!(status(&post("Content-Length: +1\r\n")), "400 Bad Request");
         assert_eq!(status(&post("Content-Length: 9999999\r\n")), "413 Content Too Large");
         assert_eq!(status(&post("Content-Length: 99999999999999999999999\r\n")), "413 Content Too Large");
         assert_eq!(status(&[b'A'; HEAD_MAX]), "431 Request Header Fields Too Large");
@@ -305,6 +413,93 @@ mod tests {
         assert_eq!(status(b"GET /echo HTTP/1.1\r\nHost: h\r\n\r\n"), "405 Method Not Allowed");
         assert_eq!(status(b"GET /nowhere?x HTTP/1.1\r\nHost: h\r\n\r\n"), "404 Not Found");
         assert_eq!(status(b"GET /?x HTTP/1.0\r\n\r\n"), "200 OK");
+    }
+
+    const CHUNKED: &str = "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n";
+
+    #[test]
+    fn a_body_may_come_in_chunks_and_each_of_them_in_pieces() {
+        let whole = CHUNKED.to_owned() + "3\r\nabc\r\n00A;x=\"y\" \r\n\r\n0\r\nghijk\r\n0\r\nTrailer: t\r\n\r\n";
+        let echo = "Content-Length: 13\r\n\r\nabc\r\n0\r\nghijk";
+        for size in [1, 2, 7, whole.len()] {
+            let mut client = client();
+            for piece in whole.as_bytes().chunks(size) {
+                assert_eq!(received(&mut client), "", "{size}");
+                client.send(piece);
+            }
+            assert!(received(&mut client).ends_with(echo), "{size}");
+            assert_eq!(client.session().unwrap().needed, 0);
+            // Its end was found: another one follows.
+            client.send(format!("{CHUNKED}0\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+            assert!(received(&mut client).ends_with(&format!("Content-Length: 0\r\n\r\n{HELLO}")), "{size}");
+        }
+    }
+
+    #[test]
+    fn what_has_come_of_a_body_is_not_looked_at_again() {
+        let mut client = client();
+        client.send(format!("{CHUNKED}3\r\nabc\r\n5\r\nde").as_bytes());
+        let progress = client.session().unwrap();
+        let head = CHUNKED.len();
+        assert_eq!((progress.chunk_at, progress.body, progress.needed), (head + 8, 3, head + 8 + 3 + 7));
+    }
+
+    #[test]
+    fn chunks_that_somebody_else_may_see_end_elsewhere_are_refused() {
+        let chunks = |chunks: &str| status((CHUNKED.to_owned() + chunks).as_bytes());
+        for bad in
+            ["x\r\n", "\r\n", ";x\r\n", "-1\r\n", "0x1\r\n", "1\n", "1;\n", "1\rx", "1\r\nab\r\n", "1\r\na\n0\r\n"]
+        {
+            assert_eq!(chunks(bad), "400 Bad Request", "{bad:?}");
+        }
+        assert_eq!(chunks(&format!("1;{}", "x".repeat(CHUNK_LINE_MAX))), "400 Bad Request");
+        assert_eq!(chunks("100001\r\n"), "413 Content Too Large");
+        assert_eq!(chunks("1\r\na\r\nFFFFFFFFFFFFFFFF\r\n"), "413 Content Too Large");
+        assert_eq!(chunks("11111111111111111\r\n"), "400 Bad Request", "no number of 64 bits");
+        assert_eq!(chunks(&"1\r\na\r\n".repeat(CHUNKS_MAX / 6 + 1)), "413 Content Too Large", "mostly sizes");
+        assert_eq!(chunks(&format!("0\r\na: {}", "b".repeat(HEAD_MAX))), "431 Request Header Fields Too Large");
+        assert_eq!(chunks("0\r\nno header\r\n\r\n"), "400 Bad Request");
+    }
+
+    #[test]
+    fn a_body_of_two_lengths_is_refused() {
+        let with = |version: &str, headers: &str| {
+            status(format!("POST /echo HTTP/{version}\r\nHost: h\r\n{headers}\r\n1\r\na\r\n0\r\n\r\n").as_bytes())
+        };
+        let (length, chunked) = ("Content-Length: 11\r\n", "Transfer-Encoding: chunked\r\n");
+        assert_eq!((with("1.1", length), with("1.1", chunked)), ("200 OK".to_owned(), "200 OK".to_owned()));
+        for bad in [
+            [length, chunked],
+            [chunked, length],
+            [length, length],
+            [length, "Content-Length: 12\r\n"],
+            ["Content-Length: 11, 11\r\n", ""],
+            ["Content-Length: +11\r\n", ""],
+            ["Content-Length:\r\n", ""],
+            ["Content-Length : 11\r\n", ""],
+            ["Transfer-Encoding : chunked\r\n", ""],
+            ["Content-Length:\r\n 11\r\n", ""],
+        ] {
+            assert_eq!(with("1.1", &bad.concat()), "400 Bad Request", "{bad:?}");
+        }
+        assert_eq!(with("1.0", chunked), "400 Bad Request", "HTTP/1.0 knows no chunks");
+        for unknown in
+            ["gzip, chunked", "chunked, chunked", "xchunked", "\u{b}chunked", "", "chunked\r\nTransfer-Encoding: x"]
+        {
+            let status = with("1.1", &format!("Transfer-Encoding: {unknown}\r\n"));
+            assert!(["501 Not Implemented", "400 Bad Request"].contains(&status.as_str()), "{unknown:?}: {status}");
+        }
+    }
+
+    #[test]
+    fn a_target_may_be_a_whole_address() {
+        let get = |target: &str| status(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+        for target in ["http://h/", "HTTP://h:1234", "https://h?x=/y", "http://h/?u=http://x/y", "/?u=http://x/y"] {
+            assert_eq!(get(target), "200 OK", "{target}");
+        }
+        assert_eq!(get("http://h/echo"), "405 Method Not Allowed");
+        assert_eq!((get("ftp://h/"), get("http://h/x")), ("404 Not Found".to_owned(), "404 Not Found".to_owned()));
+        assert_eq!((get("http:///"), get("http://")), ("400 Bad Request".to_owned(), "400 Bad Request".to_owned()));
     }
 
     #[test]

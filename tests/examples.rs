@@ -42,9 +42,15 @@ fn curl_wrk_and_h2load_are_content_with_the_web_server() {
         std::fs::write(&path, &body).unwrap();
         let expect = ["-sS", "-H", "Expect: 100-continue", "--data-binary"];
         let data = format!("@{}", path.display());
-        let answer = said("curl", &[&expect[..], &[&data, &echo]].concat());
+        for header in ["X-Body: in one", "Transfer-Encoding: chunked"] {
+            let answer = said("curl", &[&expect[..], &[&data, "-H", header, &echo]].concat());
+            assert!(answer.is_none_or(|answer| answer == body), "{size} bytes, {header}");
+        }
         std::fs::remove_file(&path).unwrap();
-        assert!(answer.is_none_or(|answer| answer == body), "{size} bytes");
+    }
+    // As it asks a proxy: by the whole address.
+    if let Some(said) = said("curl", &["-sS", "--fail", "--proxy", &url, "http://example.invalid/"]) {
+        assert_eq!(said, "Hello, world!\n");
     }
     if let Some(said) = said("wrk", &["-t1", "-c20", "-d1s", &url]) {
         assert!(
