@@ -82,7 +82,14 @@ fn curl_fetches_the_metrics_with_what_has_happened() {
     if let Some(said) = said("curl", &["-sS", "-o", "/dev/null", "-w", "%{http_code}", root]) {
         assert_eq!(said, "404");
     }
-    drop(TcpStream::connect(root.trim_start_matches("http://").trim_end_matches('/')).unwrap());
+    let asking = || TcpStream::connect(root.trim_start_matches("http://").trim_end_matches('/')).unwrap();
+    drop(asking());
+    wait_until("who says nothing is still there when one who came later has been answered", || {
+        let silent = asking();
+        let answered = said("curl", &["-sS", "--fail", url]).is_none_or(|said| said.ends_with("# EOF\n"));
+        silent.set_nonblocking(true).unwrap();
+        answered && silent.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    });
     let Some(said) = said("curl", &["-sS", "--fail", "-i", url]) else { return };
     let (head, text) = said.split_once("\r\n\r\n").unwrap();
     assert!(head.contains("Content-Type: application/openmetrics-text"), "{head}");
