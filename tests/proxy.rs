@@ -10,6 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use esockets::CloseReason;
+use socket2::{Domain, Socket, Type};
 use support::{Program, connect, connect_narrow, wait_until};
 
 fn proxy(target: &str) -> Program {
@@ -158,7 +160,7 @@ fn who_finishes_on_either_side_still_hears_the_other() {
 }
 
 #[test]
-fn who_does_not_read_is_not_sent_more_than_waits_for_him_and_has_it_all_in_the_end() {
+fn who_does_not_read_is_not_sent_more_than_waits_and_has_it_all_in_the_end() {
     const LEN: usize = 256 << 20;
     let (_proxy, mut client, mut behind) = pair();
     // From the server, which the client does not read: it gets stuck, long before all is in the proxy's memory.
@@ -191,13 +193,75 @@ fn who_does_not_read_is_not_sent_more_than_waits_for_him_and_has_it_all_in_the_e
     assert_eq!(read, all);
 }
 
+/// Whether it is over, orderly or not.
+fn ended(mut client: &TcpStream) -> bool {
+    client.read(&mut [0; 1]).map_or(true, |count| count == 0)
+}
+
 #[test]
-fn a_client_is_let_go_when_nobody_is_behind_the_proxy_or_its_server_dies() {
-    let nobody: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let proxy = proxy(&nobody.to_string());
-    let ended = |mut client: &TcpStream| client.read(&mut [0; 1]).map_or(true, |count| count == 0);
-    assert!(ended(&connect(proxy.address)));
+fn a_client_is_let_go_when_its_server_dies() {
     let (_proxy, client, behind) = pair();
     support::reset(behind);
     assert!(ended(&client));
+}
+
+/// A server whose queue is full, so that the kernel answers nobody who calls it, until what is given with it is accepted.
+fn unanswering() -> (TcpListener, SocketAddr, Vec<Socket>) {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let listener = TcpListener::from(listener);
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        if socket.connect_timeout(&address.into(), Duration::from_millis(300)).is_err() {
+            return (listener, address, waiting);
+        }
+        waiting.push(socket);
+    }
+}
+
+#[test]
+fn a_client_whose_server_refuses_or_does_not_answer_is_reset_and_it_is_said_why() {
+    let nobody: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_listener, silent, _waiting) = unanswering();
+    let why = |reason: CloseReason| reason.to_string();
+    for (target, why) in [(nobody, why(CloseReason::ConnectRefused)), (silent, why(CloseReason::ConnectTimedOut))] {
+        let path = std::env::temp_dir().join(format!("esockets-proxy-{}-{}", std::process::id(), target.port()));
+        let proxy = Program::start_complaining_to(&path, "proxy", &["127.0.0.1:0", &target.to_string()]);
+        // The second one has said all that it has to say.
+        let clients = [connect(proxy.address), connect(proxy.address)];
+        (&clients[1]).write_all(b"question").unwrap();
+        clients[1].shutdown(Shutdown::Write).unwrap();
+        for client in &clients {
+            support::expect_reset(client);
+        }
+        wait_until("it has been said", || {
+            let said = fs::read_to_string(&path).unwrap();
+            said.starts_with(&format!("calling {target}: {why}"))
+        });
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn what_was_said_before_the_server_answered_and_the_end_of_it_are_passed_on() {
+    let (listener, address, waiting) = unanswering();
+    let proxy = proxy(&address.to_string());
+    let mut client = connect(proxy.address);
+    client.write_all(b"question").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    for _ in waiting {
+        listener.accept().unwrap();
+    }
+    // The kernel tries again, after a second or three.
+    let (mut behind, _) = listener.accept().unwrap();
+    let mut question = String::new();
+    behind.read_to_string(&mut question).unwrap();
+    behind.write_all(b"answer").unwrap();
+    drop(behind);
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!((question.as_str(), answer.as_str()), ("question", "answer"));
 }

@@ -35,6 +35,12 @@ impl Program {
         Program::run(tool, name, &["0"])
     }
 
+    /// One that is told more than a port, and what it complains of goes to a file.
+    pub(crate) fn start_complaining_to(path: &Path, name: &str, words: &[&str]) -> Program {
+        let redirect = format!("exec \"$0\" \"$@\" 2>'{}'", path.display());
+        Program::run(&["sh", "-c", &redirect], name, words).expect("an example starts")
+    }
+
     fn run(tool: &[&str], name: &str, arguments: &[&str]) -> Option<Program> {
         let path = build(name).display().to_string();
         let words = [tool, &[&path], arguments].concat();
