@@ -5,17 +5,21 @@
 //!
 //! A message is kept once, however many wait for it. Who does not keep up misses some, and is told how many; so nobody costs
 //! more memory than `output_max`, and nobody holds up the others.
+//!
+//! More subscribers than `ulimit -n` allows to one table of descriptors: `-- 4321 1000000` gives each shard a table of its own,
+//! and has as many shards as so many subscribers take. To try it: `examples/subscribers.py 1000000 4321`.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
+use std::{io, thread};
 
-use esockets::{Client, Handler, Peer, Remote, Server, Shard};
+use esockets::{Builder, Client, Cores, Handler, Peer, Remote, Server, Shard, sys};
 
 type News = Arc<[u8]>;
 
 struct Desk {
-    /// Known as soon as the server has started: a shard may have clients a moment earlier.
-    remote: Arc<OnceLock<Remote<News>>>,
+    /// The way to all shards, this one included.
+    remote: Remote<News>,
 }
 
 #[derive(Default)]
@@ -45,8 +49,7 @@ impl Handler for Desk {
             let news = News::from(news);
             subscriber.publishes = true;
             // A shard that does not keep up does not get it; then the publisher may say it again later.
-            let took = self.remote.get().map_or(0, |remote| remote.send_to_all(&news));
-            if took < self.remote.get().map_or(1, Remote::shards) && !client.send(b"* busy\n") {
+            if self.remote.send_to_all(&news) < self.remote.shards() && !client.send(b"* busy\n") {
                 return false;
             }
         }
@@ -76,14 +79,46 @@ impl Handler for Desk {
     }
 }
 
+/// Descriptors of a table that are no connections, with some to spare.
+const RESERVE: u64 = 64;
+
+/// A table of descriptors for each shard, and shards for so many subscribers, of which the kernel deals each to one by chance:
+/// for one shard six standard deviations more than the mean still fit. See [`Builder::private_fd_tables`].
+fn for_many(builder: Builder, subscribers: u64) -> io::Result<Builder> {
+    let room = sys::descriptor_limit()?.soft.saturating_sub(RESERVE) as f64;
+    let each = (room - 6.0 * room.sqrt()).max(1.0) as u64;
+    // More shards than cores: the scheduler moves them.
+    let builder = builder.shards(subscribers.div_ceil(each).max(1) as usize).cores(Cores::None);
+    // SAFETY: a descriptor's number means something else on a shard's thread than elsewhere. The handler holds no descriptor
+    // but this server's own `Remote`, which is allowed; its sessions and messages are numbers and bytes; it writes to none.
+    Ok(unsafe { builder.private_fd_tables() })
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let port = std::env::args().nth(1).map_or(Ok(1234), |port| port.parse())?;
-    let remote = Arc::new(OnceLock::new());
-    let known = Arc::clone(&remote);
+    let mut arguments = std::env::args().skip(1);
+    let port = arguments.next().map_or(Ok(1234), |port| port.parse())?;
+    let subscribers = arguments.next().map(|count| count.parse::<u64>()).transpose()?;
+    // What this process may have without asking anybody.
+    sys::set_descriptor_limit(sys::descriptor_limit()?.hard)?;
     let builder = Server::builder().port(port).tick(Some(Duration::from_secs(30))).input_max(16 << 10);
-    let server = builder.start(move |_shard| Desk { remote: Arc::clone(&remote) })?;
-    known.get_or_init(|| server.remote());
+    let builder = match subscribers {
+        Some(count) => for_many(builder, count)?,
+        None => builder,
+    };
+    let server = builder.start_with_remote(|_shard, remote| Desk { remote: remote.clone() })?;
     println!("listening on {}", server.local_addr());
-    server.join()?;
-    Ok(())
+    let mut pauses = 0;
+    loop {
+        // Whoever finds no descriptor waits in the kernel's queue, in silence: that is to be said, but not of everybody.
+        thread::sleep(Duration::from_secs(10));
+        let total = server.stats().total;
+        if total.accept_pauses > pauses {
+            let (open, limit) = (total.open(), sys::descriptor_limit()?.soft);
+            eprintln!(
+                "{open} are connected, and others wait because descriptors (or memory) ran out: a table holds {limit} \
+                 (ulimit -n). Raise that, or say behind the port for how many subscribers there are to be tables."
+            );
+        }
+        pauses = total.accept_pauses;
+    }
 }

@@ -295,6 +295,36 @@ fn hear(subscriber: &mut BufReader<TcpStream>) -> String {
     }
 }
 
+/// Has the news said until all have heard it: whoever is in the kernel's queue yet hears nothing.
+fn publish_until_heard(publisher: &mut BufReader<TcpStream>, subscribers: &mut [BufReader<TcpStream>]) {
+    for subscriber in subscribers {
+        subscriber.get_ref().set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        while subscriber.fill_buf().is_err() {
+            publisher.get_mut().write_all(b"publish first\n").unwrap();
+        }
+        subscriber.get_ref().set_read_timeout(Some(support::PATIENCE)).unwrap();
+    }
+}
+
+#[test]
+fn push_has_more_subscribers_than_one_table_of_descriptors_holds_and_otherwise_says_that_it_is_full() {
+    let join = |address| BufReader::new(connect(address));
+    // Tables for 200: their ends here have this process's table.
+    let program = Program::start_after("ulimit -n 128", "push", &["0", "200"]);
+    let (mut publisher, mut subscribers) = (join(program.address), Vec::new());
+    subscribers.resize_with(200, || join(program.address));
+    publish_until_heard(&mut publisher, &mut subscribers);
+    drop(subscribers);
+    let path = std::env::temp_dir().join(format!("esockets-push-{}", std::process::id()));
+    let setting = format!("ulimit -n 128; exec 2>'{}'", path.display());
+    let program = Program::start_after(&setting, "push", &["0"]);
+    let _subscribers: Vec<_> = (0..200).map(|_| join(program.address)).collect();
+    wait_until("it says that descriptors ran out", || {
+        std::fs::read_to_string(&path).unwrap().contains("because descriptors (or memory) ran out: a table holds 128")
+    });
+    std::fs::remove_file(path).unwrap();
+}
+
 #[test]
 fn what_is_published_goes_to_all_subscribers_and_who_does_not_read_holds_up_nobody() {
     let program = Program::start("push");

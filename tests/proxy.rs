@@ -229,7 +229,8 @@ fn a_client_whose_server_refuses_or_does_not_answer_is_reset_and_it_is_said_why(
     let why = |reason: CloseReason| reason.to_string();
     for (target, why) in [(nobody, why(CloseReason::ConnectRefused)), (silent, why(CloseReason::ConnectTimedOut))] {
         let path = std::env::temp_dir().join(format!("esockets-proxy-{}-{}", std::process::id(), target.port()));
-        let proxy = Program::start_complaining_to(&path, "proxy", &["127.0.0.1:0", &target.to_string()]);
+        let complaining = format!("exec 2>'{}'", path.display());
+        let proxy = Program::start_after(&complaining, "proxy", &["127.0.0.1:0", &target.to_string()]);
         // The second one has said all that it has to say.
         let clients = [connect(proxy.address), connect(proxy.address)];
         (&clients[1]).write_all(b"question").unwrap();

@@ -67,6 +67,7 @@ const UNSAFE: &[&str] = &[
     "benches/src/server/least.rs",
     "benches/src/server/esockets.rs",
     "src/server.rs",
+    "examples/push.rs",
     "loadgen/src/unshared.rs",
     "tests/children.rs",
     "tests/private_fd_tables.rs",

@@ -35,10 +35,10 @@ impl Program {
         Program::run(tool, name, &["0"])
     }
 
-    /// One that is told more than a port, and what it complains of goes to a file.
-    pub(crate) fn start_complaining_to(path: &Path, name: &str, words: &[&str]) -> Program {
-        let redirect = format!("exec \"$0\" \"$@\" 2>'{}'", path.display());
-        Program::run(&["sh", "-c", &redirect], name, words).expect("an example starts")
+    /// The same after what a shell does first, such as `ulimit -n 100`, or `exec 2>FILE` to have what it complains of.
+    pub(crate) fn start_after(setting: &str, name: &str, words: &[&str]) -> Program {
+        let script = format!("{setting}; exec \"$0\" \"$@\"");
+        Program::run(&["sh", "-c", &script], name, words).expect("an example starts")
     }
 
     fn run(tool: &[&str], name: &str, arguments: &[&str]) -> Option<Program> {
