@@ -9,9 +9,10 @@
 //! More subscribers than `ulimit -n` allows to one table of descriptors: `-- 4321 1000000` gives each shard a table of its own,
 //! and has as many shards as so many subscribers take. To try it: `examples/subscribers.py 1000000 4321`.
 
+use std::error::Error;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
-use std::{io, thread};
 
 use esockets::{Builder, Client, Cores, Handler, Peer, Remote, Server, Shard, sys};
 
@@ -79,22 +80,32 @@ impl Handler for Desk {
     }
 }
 
-/// Descriptors of a table that are no connections, with some to spare.
-const RESERVE: u64 = 64;
+/// More threads than this are no way to hold connections.
+const SHARDS_MAX: u64 = 128;
+/// Descriptors of a table that are no connections: what wakes each of the shards is in all of them.
+const RESERVE: u64 = SHARDS_MAX + 16;
 
 /// A table of descriptors for each shard, and shards for so many subscribers, of which the kernel deals each to one by chance:
 /// for one shard six standard deviations more than the mean still fit. See [`Builder::private_fd_tables`].
-fn for_many(builder: Builder, subscribers: u64) -> io::Result<Builder> {
-    let room = sys::descriptor_limit()?.soft.saturating_sub(RESERVE) as f64;
+fn for_many(builder: Builder, subscribers: u64) -> Result<Builder, Box<dyn Error>> {
+    let limit = sys::descriptor_limit()?.soft;
+    let room = limit.saturating_sub(RESERVE) as f64;
     let each = (room - 6.0 * room.sqrt()).max(1.0) as u64;
+    let shards = subscribers.max(1).div_ceil(each);
+    if shards > SHARDS_MAX {
+        let most = SHARDS_MAX * each;
+        return Err(
+            format!("{subscribers} subscribers, but `ulimit -n` is {limit}: that is for {most}; raise it").into()
+        );
+    }
     // More shards than cores: the scheduler moves them.
-    let builder = builder.shards(subscribers.div_ceil(each).max(1) as usize).cores(Cores::None);
+    let builder = builder.shards(shards as usize).cores(Cores::None);
     // SAFETY: a descriptor's number means something else on a shard's thread than elsewhere. The handler holds no descriptor
     // but this server's own `Remote`, which is allowed; its sessions and messages are numbers and bytes; it writes to none.
     Ok(unsafe { builder.private_fd_tables() })
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let port = arguments.next().map_or(Ok(1234), |port| port.parse())?;
     let subscribers = arguments.next().map(|count| count.parse::<u64>()).transpose()?;

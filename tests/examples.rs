@@ -309,10 +309,10 @@ fn publish_until_heard(publisher: &mut BufReader<TcpStream>, subscribers: &mut [
 #[test]
 fn push_has_more_subscribers_than_one_table_of_descriptors_holds_and_otherwise_says_that_it_is_full() {
     let join = |address| BufReader::new(connect(address));
-    // Tables for 200: their ends here have this process's table.
-    let program = Program::start_after("ulimit -n 128", "push", &["0", "200"]);
+    // Tables for 400, whose other ends have this process's table.
+    let program = Program::start_after("ulimit -n 256", "push", &["0", "400"]);
     let (mut publisher, mut subscribers) = (join(program.address), Vec::new());
-    subscribers.resize_with(200, || join(program.address));
+    subscribers.resize_with(400, || join(program.address));
     publish_until_heard(&mut publisher, &mut subscribers);
     drop(subscribers);
     let path = std::env::temp_dir().join(format!("esockets-push-{}", std::process::id()));
