@@ -1,4 +1,4 @@
-//! An echo server of WebSockets: what is sent comes back, texts as texts and bytes as bytes.
+//! An echo server of WebSockets: what is sent comes back, texts as texts and bytes as bytes, compressed for who offers it.
 //!
 //! `cargo run --release --features websocket --example websocket`, then in a browser's console:
 //! `s = new WebSocket('ws://127.0.0.1:1234'); s.onmessage = m => console.log(m.data); s.onopen = () => s.send('hello')`.
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::builder()
         .port(port)
         .output_max(2 * MESSAGE_MAX)
-        .start(|_shard| WebSockets::new(Echo).message_max(MESSAGE_MAX).fragments_max(1 << 17))?;
+        .start(|_| WebSockets::new(Echo).message_max(MESSAGE_MAX).fragments_max(1 << 17).deflate(Some(256)))?;
     println!("listening on {}", server.local_addr());
     server.join()?;
     Ok(())

@@ -1,12 +1,13 @@
 //! An open WebSocket as its handler sees it, and a frame that many get.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::close;
-use super::frame::{CONTROL_MAX, Opcode, encode};
-use super::session::State;
+use super::deflate::{Deflater, KEPT_MAX, Window};
+use super::frame::{CONTROL_MAX, Opcode, encode, encode_packed};
+use super::session::{Link, State};
 use crate::{ClientId, Peer};
 
 /// A WebSocket in the hands of its handler.
@@ -16,23 +17,51 @@ use crate::{ClientId, Peer};
 /// False: it will not arrive.
 pub struct Client<'a, 'b> {
     inner: &'a mut crate::Client<'b>,
-    state: &'a mut State,
-    /// The shard's room for a frame to be put together in.
-    frame: &'a mut Vec<u8>,
+    link: &'a mut Link,
+    desk: &'a mut Desk,
+}
+
+/// What a shard puts frames together with.
+#[derive(Debug)]
+pub(super) struct Desk {
+    frame: Vec<u8>,
+    /// Messages of so many bytes are compressed; those of no client if there is none.
+    pub(super) deflate_min: Option<usize>,
+    deflater: Option<Deflater>,
+}
+
+impl Desk {
+    pub(super) fn new() -> Desk {
+        Desk { frame: Vec::new(), deflate_min: None, deflater: None }
+    }
+
+    /// A message's frame, compressed for this window where it gets shorter so.
+    #[cold]
+    fn encode_for(&mut self, window: Window, opcode: Opcode, payload: &[u8]) {
+        if opcode.is_control() || self.deflate_min.is_none_or(|min| payload.len() < min) {
+            return encode(opcode, payload, &mut self.frame);
+        }
+        let deflater = self.deflater.get_or_insert_with(Deflater::new);
+        match deflater.deflate(payload, window) {
+            Some(packed) => encode_packed(opcode, packed, &mut self.frame),
+            None => encode(opcode, payload, &mut self.frame),
+        }
+        deflater.give_back();
+    }
+
+    fn give_back(&mut self) {
+        if self.frame.capacity() > KEPT_MAX {
+            self.frame = Vec::new();
+        }
+    }
 }
 
 /// How long a peer may take to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The room for a frame is given back if it has grown beyond this.
-const KEPT_MAX: usize = 128 << 10;
 
 impl<'a, 'b> Client<'a, 'b> {
-    pub(super) fn new(
-        inner: &'a mut crate::Client<'b>,
-        state: &'a mut State,
-        frame: &'a mut Vec<u8>,
-    ) -> Client<'a, 'b> {
-        Client { inner, state, frame }
+    pub(super) fn new(inner: &'a mut crate::Client<'b>, link: &'a mut Link, desk: &'a mut Desk) -> Client<'a, 'b> {
+        Client { inner, link, desk }
     }
 
     /// Sends a text, as one message.
@@ -47,9 +76,17 @@ impl<'a, 'b> Client<'a, 'b> {
         self.send(Opcode::Binary, bytes)
     }
 
-    /// Sends a message that many get: it is encoded once, and where it waits, it waits by reference.
+    /// Sends a message that many get: it is encoded once, and where it waits, it waits by reference. For those whose
+    /// messages are [compressed](super::WebSockets::deflate) it is encoded once more.
     pub fn send_frame(&mut self, frame: &Frame) -> bool {
-        *self.state != State::Closing && self.inner.send_shared(&frame.bytes)
+        if self.link.state == State::Closing {
+            return false;
+        }
+        let bytes = match self.link.window {
+            Some(window) => frame.for_window(window, self.desk),
+            None => &frame.shared.plain,
+        };
+        self.inner.send_shared(bytes)
     }
 
     /// Sends a ping with the first 125 bytes of `payload`; [`handle_pong`](super::Handler::handle_pong) is told the answer.
@@ -64,35 +101,36 @@ impl<'a, 'b> Client<'a, 'b> {
     /// `code` is one of RFC 6455, section 7.4, or from 3000 on your own; one that may not be sent becomes 1000. Of `reason`
     /// as much is sent as fits into 123 bytes.
     pub fn close(&mut self, code: u16, reason: &str) {
-        if *self.state == State::Closing {
+        if self.link.state == State::Closing {
             return;
         }
         let code = if close::may_be_sent(code) { code } else { close::NORMAL };
         self.send(Opcode::Close, &close::payload(code, reason));
-        if *self.state == State::Paused {
+        if self.link.state == State::Paused {
             self.inner.resume();
         }
-        *self.state = State::Closing;
+        self.link.state = State::Closing;
         self.inner.set_timeout(Some(CLOSE_TIMEOUT));
     }
 
     /// Whether it can still be sent to: no close frame has been sent.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        *self.state != State::Closing
+        self.link.state != State::Closing
     }
 
     #[inline]
     pub(super) fn send(&mut self, opcode: Opcode, payload: &[u8]) -> bool {
-        if *self.state == State::Closing {
+        if self.link.state == State::Closing {
             return false;
         }
-        self.frame.clear();
-        encode(opcode, payload, self.frame);
-        let sent = self.inner.send(self.frame);
-        if self.frame.capacity() > KEPT_MAX {
-            *self.frame = Vec::new();
+        self.desk.frame.clear();
+        match self.link.window {
+            None => encode(opcode, payload, &mut self.desk.frame),
+            Some(window) => self.desk.encode_for(window, opcode, payload),
         }
+        let sent = self.inner.send(&self.desk.frame);
+        self.desk.give_back();
         sent
     }
 
@@ -136,16 +174,16 @@ impl<'a, 'b> Client<'a, 'b> {
     /// Shows no more messages until [`resume`](Client::resume), and before long the peer's sending stalls. Its pings are not
     /// answered meanwhile, and its silence is forgiven.
     pub fn pause(&mut self) {
-        if *self.state == State::Open {
-            *self.state = State::Paused;
+        if self.link.state == State::Open {
+            self.link.state = State::Paused;
             self.inner.pause();
         }
     }
 
     /// Goes on after [`pause`](Client::pause).
     pub fn resume(&mut self) {
-        if *self.state == State::Paused {
-            *self.state = State::Open;
+        if self.link.state == State::Paused {
+            self.link.state = State::Open;
             self.inner.resume();
         }
     }
@@ -158,14 +196,23 @@ impl<'a, 'b> Client<'a, 'b> {
 
 impl fmt::Debug for Client<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("state", self.state).field("inner", self.inner).finish_non_exhaustive()
+        f.debug_struct("Client").field("link", self.link).field("inner", self.inner).finish_non_exhaustive()
     }
 }
 
 /// A message, encoded once for all who get it: to be cloned into the messages between shards, at the cost of a counter.
 #[derive(Clone)]
 pub struct Frame {
-    bytes: Arc<[u8]>,
+    shared: Arc<Encodings>,
+}
+
+struct Encodings {
+    plain: Arc<[u8]>,
+    opcode: Opcode,
+    /// Where the payload begins in it.
+    head: u8,
+    /// Made when somebody takes compressed messages, for all shards; `None` if it is not shorter.
+    packed: OnceLock<Option<Arc<[u8]>>>,
 }
 
 impl Frame {
@@ -184,12 +231,31 @@ impl Frame {
     fn new(opcode: Opcode, payload: &[u8]) -> Frame {
         let mut bytes = Vec::with_capacity(payload.len() + 10);
         encode(opcode, payload, &mut bytes);
-        Frame { bytes: bytes.into() }
+        let head = (bytes.len() - payload.len()) as u8;
+        Frame { shared: Arc::new(Encodings { plain: bytes.into(), opcode, head, packed: OnceLock::new() }) }
+    }
+
+    /// As it is sent to those who have this window. What a small one may not hold goes uncompressed, so that there is
+    /// no third encoding.
+    fn for_window(&self, window: Window, desk: &mut Desk) -> &Arc<[u8]> {
+        let Encodings { plain, opcode, head, packed } = &*self.shared;
+        let payload = &plain[usize::from(*head)..];
+        if window < Window::LARGEST && payload.len() > window.size() {
+            return plain;
+        }
+        let packed = packed.get_or_init(|| {
+            desk.frame.clear();
+            desk.encode_for(Window::LARGEST, *opcode, payload);
+            let packed = (desk.frame.len() < plain.len()).then(|| Arc::from(desk.frame.as_slice()));
+            desk.give_back();
+            packed
+        });
+        packed.as_ref().unwrap_or(plain)
     }
 }
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Frame").field("len", &self.bytes.len()).finish()
+        f.debug_struct("Frame").field("len", &self.shared.plain.len()).finish()
     }
 }

@@ -13,6 +13,8 @@ pub(super) struct Violation {
 
 impl Violation {
     pub(super) const RESERVED_BITS: Violation = protocol("a reserved bit is set, and no extension was agreed on");
+    pub(super) const RESERVED_FOR_DEFLATE: Violation =
+        protocol("a reserved bit is set where permessage-deflate has none");
     pub(super) const RESERVED_OPCODE: Violation = protocol("a reserved opcode");
     pub(super) const CONTROL_IN_PIECES: Violation = protocol("a control frame in fragments");
     pub(super) const CONTROL_TOO_LONG: Violation = protocol("a control frame of more than 125 bytes");
@@ -24,6 +26,9 @@ impl Violation {
     pub(super) const CLOSE_CUT: Violation = protocol("a close frame of one byte");
     pub(super) const CLOSE_CODE: Violation = protocol("a close code that may not be sent");
     pub(super) const NOT_UTF8: Violation = Violation { code: 1007, why: "text that is not UTF-8" };
+    /// The frames are right, it is what they carry that is not what it says; as with text.
+    pub(super) const NOT_DEFLATED: Violation =
+        Violation { code: 1007, why: "a compressed message that is no deflate data" };
     pub(super) const TOO_MANY_FRAGMENTS: Violation = Violation { code: 1008, why: "a message in too many fragments" };
     pub(super) const SILENCE: Violation = Violation { code: 1008, why: "a ping was not answered" };
     pub(super) const TOO_BIG: Violation = Violation { code: 1009, why: "a message that is too long" };

@@ -35,6 +35,8 @@ impl Opcode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) fin: bool,
+    /// Whether the message that begins here is compressed, see RFC 7692, section 6.
+    pub(super) packed: bool,
     pub(super) opcode: Opcode,
     pub(super) mask: [u8; 4],
     /// How long the payload is, if the client can be believed.
@@ -48,15 +50,17 @@ pub(super) const CONTROL_MAX: usize = 125;
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+const PACKED: u8 = 0x40;
 const MASKED: u8 = 0x80;
 const MASK: usize = 4;
 
 /// The head at the front of a client's bytes; `None` if they end within it. What is wrong is said as soon as it is known.
+/// Messages may be compressed if it `deflates`.
 #[inline]
-pub(super) fn parse(input: &[u8]) -> Result<Option<Head>, Violation> {
+pub(super) fn parse(input: &[u8], deflates: bool) -> Result<Option<Head>, Violation> {
     let Some(&first) = input.first() else { return Ok(None) };
     if first & RESERVED != 0 {
-        return Err(Violation::RESERVED_BITS);
+        check_reserved(first, deflates)?;
     }
     let (fin, opcode) = (first & FIN != 0, Opcode::of(first & 0xF).ok_or(Violation::RESERVED_OPCODE)?);
     if opcode.is_control() && !fin {
@@ -73,7 +77,18 @@ pub(super) fn parse(input: &[u8]) -> Result<Option<Head>, Violation> {
     let Some((length, before)) = length(short, &input[2..])? else { return Ok(None) };
     let start = 2 + before;
     let mask = input.get(start..start + MASK).and_then(|mask| mask.try_into().ok());
-    Ok(mask.map(|mask| Head { fin, opcode, mask, length, size: start + MASK }))
+    Ok(mask.map(|mask| Head { fin, packed: first & PACKED != 0, opcode, mask, length, size: start + MASK }))
+}
+
+/// A frame's first byte, of which a reserved bit is set: it means something only where a message begins.
+#[cold]
+fn check_reserved(first: u8, deflates: bool) -> Result<(), Violation> {
+    let begins = matches!(Opcode::of(first & 0xF), Some(Opcode::Text | Opcode::Binary));
+    match (deflates, first & RESERVED, begins) {
+        (true, PACKED, true) => Ok(()),
+        (true, ..) => Err(Violation::RESERVED_FOR_DEFLATE),
+        (false, ..) => Err(Violation::RESERVED_BITS),
+    }
 }
 
 /// The length, and how many of the bytes `behind` the first two it takes.
@@ -114,7 +129,16 @@ pub(super) fn unmask<'a>(from: &[u8], mask: [u8; 4], to: &'a mut Vec<u8>) -> &'a
 /// A whole frame of the server's, which has no mask, at the end of `to`.
 #[inline]
 pub(super) fn encode(opcode: Opcode, payload: &[u8], to: &mut Vec<u8>) {
-    let first = FIN | opcode as u8;
+    encode_as(FIN | opcode as u8, payload, to);
+}
+
+/// The same of a message that is compressed.
+pub(super) fn encode_packed(opcode: Opcode, packed: &[u8], to: &mut Vec<u8>) {
+    encode_as(FIN | PACKED | opcode as u8, packed, to);
+}
+
+#[inline]
+fn encode_as(first: u8, payload: &[u8], to: &mut Vec<u8>) {
     if let Ok(length @ 0..=125) = u8::try_from(payload.len()) {
         to.extend_from_slice(&[first, length]);
     } else if let Ok(length) = u16::try_from(payload.len()) {
@@ -151,9 +175,9 @@ mod tests {
         ];
         for (bytes, length) in heads {
             for end in 0..bytes.len() {
-                assert_eq!(parse(&bytes[..end]), Ok(None), "{end} of {bytes:?}");
+                assert_eq!(parse(&bytes[..end], false), Ok(None), "{end} of {bytes:?}");
             }
-            let found = parse(&[&bytes[..], b"payload"].concat()).unwrap().unwrap();
+            let found = parse(&[&bytes[..], b"payload"].concat(), false).unwrap().unwrap();
             assert_eq!((found.length, found.size, found.mask), (length, bytes.len(), KEY));
             assert_eq!((found.fin, found.opcode as u8), (bytes[0] & FIN != 0, bytes[0] & 0xF));
         }
@@ -162,23 +186,39 @@ mod tests {
     #[test]
     fn what_the_rfc_forbids_is_seen_at_the_byte_that_does_it() {
         for opcode in [3, 4, 5, 6, 7, 11, 12, 13, 14, 15] {
-            assert_eq!(parse(&[FIN | opcode]), Err(Violation::RESERVED_OPCODE), "{opcode}");
+            assert_eq!(parse(&[FIN | opcode], false), Err(Violation::RESERVED_OPCODE), "{opcode}");
         }
         for bit in [0x40, 0x20, 0x10] {
-            assert_eq!(parse(&[FIN | bit | 1]), Err(Violation::RESERVED_BITS), "{bit:#x}");
+            assert_eq!(parse(&[FIN | bit | 1], false), Err(Violation::RESERVED_BITS), "{bit:#x}");
         }
         for opcode in [8, 9, 10] {
-            assert_eq!(parse(&[opcode]), Err(Violation::CONTROL_IN_PIECES), "{opcode}");
-            assert_eq!(parse(&[FIN | opcode, MASKED | 126]), Err(Violation::CONTROL_TOO_LONG), "{opcode}");
-            assert_eq!(parse(&[FIN | opcode, MASKED | 127]), Err(Violation::CONTROL_TOO_LONG), "{opcode}");
+            assert_eq!(parse(&[opcode], false), Err(Violation::CONTROL_IN_PIECES), "{opcode}");
+            assert_eq!(parse(&[FIN | opcode, MASKED | 126], false), Err(Violation::CONTROL_TOO_LONG), "{opcode}");
+            assert_eq!(parse(&[FIN | opcode, MASKED | 127], false), Err(Violation::CONTROL_TOO_LONG), "{opcode}");
         }
         for short in [0, 125, 126, 127] {
-            assert_eq!(parse(&[0x81, short]), Err(Violation::UNMASKED), "{short}");
+            assert_eq!(parse(&[0x81, short], false), Err(Violation::UNMASKED), "{short}");
         }
-        let length = |short: u8, length: &[u8]| parse(&[&[0x81, MASKED | short], length].concat());
+        let length = |short: u8, length: &[u8]| parse(&[&[0x81, MASKED | short], length].concat(), false);
         assert_eq!(length(126, &[0, 125]), Err(Violation::LENGTH_NOT_MINIMAL));
         assert_eq!(length(127, &[0, 0, 0, 0, 0, 0, 0xFF, 0xFF]), Err(Violation::LENGTH_NOT_MINIMAL));
         assert_eq!(length(127, &[0x80, 0, 0, 0, 0, 0, 0, 0]), Err(Violation::LENGTH_TOO_LONG));
+    }
+
+    #[test]
+    fn a_compressed_message_is_marked_where_it_begins_and_nowhere_else() {
+        for first in 0..=u8::MAX {
+            let reserved = first & RESERVED;
+            let right = match first & 0xF {
+                1 | 2 => reserved == 0 || reserved == PACKED,
+                _ => reserved == 0,
+            };
+            let found = parse(&[first, MASKED | 5, 1, 2, 3, 4], true);
+            assert_eq!(right, found != Err(Violation::RESERVED_FOR_DEFLATE), "{first:#x}");
+            if let Ok(head) = found {
+                assert_eq!(head.map(|head| head.packed), Some(reserved == PACKED), "{first:#x}");
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use sha1::{Digest, Sha1};
 
+use super::extensions::Deflate;
+
 /// The most header fields of a request.
 const HEADERS_MAX: usize = 64;
 /// RFC 6455, section 1.3.
@@ -25,6 +27,8 @@ pub struct Request<'a> {
     headers: &'a [httparse::Header<'a>],
     /// `Sec-WebSocket-Key`.
     key: &'a [u8],
+    /// What of `Sec-WebSocket-Extensions` can be had.
+    pub(super) deflate: Option<Deflate>,
 }
 
 /// An HTTP answer that ends the connection.
@@ -52,6 +56,7 @@ impl Refusal {
     const BODY: Refusal = refuse(400, "a request for a WebSocket has no body");
     const CONNECTION: Refusal = refuse(400, "Connection does not ask for an upgrade");
     const KEY: Refusal = refuse(400, "there is one Sec-WebSocket-Key, of 16 bytes");
+    const EXTENSIONS: Refusal = refuse(400, "Sec-WebSocket-Extensions is not a list of extensions");
     const PROTOCOL: Refusal = refuse(400, "Sec-WebSocket-Protocol is not a list of names");
 }
 
@@ -138,12 +143,13 @@ impl<'a> Request<'a> {
         if !self.tokens("sec-websocket-protocol").all(is_token) {
             return Err(Refusal::PROTOCOL);
         }
+        self.deflate = Deflate::choose(self.all("sec-websocket-extensions")).map_err(|_| Refusal::EXTENSIONS)?;
         Ok(())
     }
 
     /// The answer that opens the WebSocket. A subprotocol that was not offered is not spoken of: the client would have to
     /// end the connection.
-    pub(super) fn accept(&self, subprotocol: Option<&str>) -> Vec<u8> {
+    pub(super) fn accept(&self, subprotocol: Option<&str>, deflate: Option<Deflate>) -> Vec<u8> {
         let digest = Sha1::new().chain_update(self.key).chain_update(GUID).finalize();
         let mut answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n",
@@ -151,6 +157,9 @@ impl<'a> Request<'a> {
         );
         if let Some(chosen) = subprotocol.filter(|chosen| self.subprotocols().any(|offered| offered == *chosen)) {
             answer += &format!("Sec-WebSocket-Protocol: {chosen}\r\n");
+        }
+        if let Some(deflate) = deflate {
+            deflate.answer(&mut answer);
         }
         (answer + "\r\n").into_bytes()
     }
@@ -198,7 +207,8 @@ pub(super) fn with_request<R>(head: &[u8], act: impl FnOnce(Request<'_>) -> R) -
     if parsed.version != Some(1) {
         return Err(Refusal::HTTP);
     }
-    let mut request = Request { target: parsed.path.unwrap_or_default(), headers: parsed.headers, key: &[] };
+    let mut request =
+        Request { target: parsed.path.unwrap_or_default(), headers: parsed.headers, key: &[], deflate: None };
     request.check()?;
     Ok(act(request))
 }
@@ -262,7 +272,11 @@ fn is_authority(host: &[u8]) -> bool {
 
 /// RFC 9110, section 5.6.2.
 fn is_token(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+    !name.is_empty() && name.iter().copied().all(is_tchar)
+}
+
+pub(super) fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn is_key(key: &[u8]) -> bool {
@@ -291,8 +305,8 @@ mod tests {
             assert_eq!((request.host(), request.origin()), ("server.example.com", Some("http://example.com")));
             assert_eq!(request.subprotocols().collect::<Vec<_>>(), ["chat", "superchat"]);
             assert_eq!(request.headers().count(), 7);
-            assert!(!String::from_utf8(request.accept(Some("other"))).unwrap().contains("Protocol:"));
-            String::from_utf8(request.accept(Some("chat"))).unwrap()
+            assert!(!String::from_utf8(request.accept(Some("other"), None)).unwrap().contains("Protocol:"));
+            String::from_utf8(request.accept(Some("chat"), None)).unwrap()
         });
         let answer = answer.unwrap();
         assert!(answer.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{answer}");
@@ -363,6 +377,7 @@ mod tests {
         refuses("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25j*Q==", 400);
         refuses("chat, superchat", "chat,,superchat", 400);
         refuses("chat, superchat", "chat superchat", 400);
+        refuses("Origin", "Sec-WebSocket-Extensions: permessage-deflate;\r\nOrigin", 400);
         refuses("Origin", &("X: y\r\n".repeat(HEADERS_MAX - 6) + "Origin"), 431);
         refuses("Origin: http://example.com", &format!("Origin: {}", "x".repeat(8 << 10)), 431);
     }

@@ -46,21 +46,28 @@
 //! - The close handshake is done once and in order: after a close frame nothing is sent, and of what comes only the close frame
 //!   counts. The server ends the TCP connection first.
 //! - A request that two readers could read differently is refused, and its connection ends.
-//! - An idle WebSocket is 16 bytes more than a connection, and your session; and 16 for the timer of its pings.
+//! - An idle WebSocket is 16 bytes more than a connection, and your session; and 16 for the timer of its pings. That
+//!   holds with compression, too, for its memory is the shard's.
+//! - Compression (permessage-deflate, RFC 7692) is [off](WebSockets::deflate) until you ask for it. Each message stands
+//!   alone; the limit of a message is that of what is inflated; what is no deflate data, or goes on behind its end,
+//!   ends the connection with 1007, as wrong text does. What is not UTF-8 is seen as it is inflated, which is when the
+//!   message is whole: until then it is kept as it came, so that no peer has more kept than it has sent.
 //!
 //! # What is absent
 //!
-//! Extensions: none is agreed to, so nothing is compressed. TLS: put a proxy before it where it is needed. Clients: this is the
-//! server's side. A stop of the server says no goodbye: [drain](crate::Server::drain), and let a message
-//! [close](Client::close) everybody with 1001.
+//! Other extensions, and compression that looks back into the message before (it takes 300 KB for each connection).
+//! TLS: put a proxy before it where it is needed. Clients: this is the server's side. A stop of the server says no
+//! goodbye: [drain](crate::Server::drain), and let a message [close](Client::close) everybody with 1001.
 //!
 //! # Where to read
 //!
-//! `close` `frame` `text` are rules without state; `handshake` the opening; `session` what is kept; `client` `shard` `handler`
-//! what a program sees; `sockets` how bytes become messages.
+//! `close` `frame` `text` are rules without state; `deflate` compresses; `handshake` `extensions` the opening;
+//! `session` what is kept; `client` `shard` `handler` what a program sees; `sockets` how bytes become messages.
 
 mod client;
 mod close;
+mod deflate;
+mod extensions;
 mod frame;
 mod handler;
 mod handshake;

@@ -1,6 +1,7 @@
 //! What is kept for a connection: a few bytes, and a message only for as long as it is unfinished.
 
 use super::close::Violation;
+use super::deflate::Window;
 use super::frame::{Head, Opcode};
 use super::text::Text;
 
@@ -33,11 +34,19 @@ pub(super) struct Talk<S> {
     pub(super) session: S,
     /// A message that is not whole yet.
     pub(super) partial: Option<Box<Partial>>,
-    pub(super) state: State,
+    pub(super) link: Link,
     /// Whether anything has come in since the timer last ran out.
     pub(super) is_heard: bool,
     /// How many times the timer has run out since anything came in.
     pub(super) silences: u8,
+}
+
+/// How it stands with the peer.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) state: State,
+    /// What the peer inflates with, if permessage-deflate was agreed on.
+    pub(super) window: Option<Window>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +59,8 @@ pub(super) enum State {
 }
 
 impl<S> Talk<S> {
-    pub(super) fn new(session: S) -> Talk<S> {
-        Talk { session, partial: None, state: State::Open, is_heard: true, silences: 0 }
+    pub(super) fn new(session: S, window: Option<Window>) -> Talk<S> {
+        Talk { session, partial: None, link: Link { state: State::Open, window }, is_heard: true, silences: 0 }
     }
 }
 
@@ -71,17 +80,39 @@ pub(super) struct Partial {
 enum Payload {
     Text(Text),
     Binary(Vec<u8>),
+    /// As it comes: inflated when it is whole, so that no more is kept of it than the peer has sent.
+    Packed(Kind, Vec<u8>),
+}
+
+/// What a message is, when it is inflated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Binary,
+}
+
+impl Kind {
+    #[inline]
+    pub(super) fn of(opcode: Opcode) -> Kind {
+        if opcode == Opcode::Text { Kind::Text } else { Kind::Binary }
+    }
 }
 
 /// A message that came in several pieces.
 pub(super) enum Whole {
     Text(String),
     Binary(Vec<u8>),
+    Packed(Kind, Vec<u8>),
 }
 
 impl Partial {
-    pub(super) fn new(opcode: Opcode) -> Partial {
-        let payload = if opcode == Opcode::Text { Payload::Text(Text::default()) } else { Payload::Binary(Vec::new()) };
+    /// Of the message that begins with this frame.
+    pub(super) fn new(head: &Head) -> Partial {
+        let payload = match (head.packed, Kind::of(head.opcode)) {
+            (true, kind) => Payload::Packed(kind, Vec::new()),
+            (false, Kind::Text) => Payload::Text(Text::default()),
+            (false, Kind::Binary) => Payload::Binary(Vec::new()),
+        };
         Partial { payload, fragments: 0, left: 0, fin: false, mask: [0; 4] }
     }
 
@@ -89,8 +120,12 @@ impl Partial {
     pub(super) fn len(&self) -> usize {
         match &self.payload {
             Payload::Text(text) => text.len(),
-            Payload::Binary(bytes) => bytes.len(),
+            Payload::Binary(bytes) | Payload::Packed(_, bytes) => bytes.len(),
         }
+    }
+
+    pub(super) fn is_packed(&self) -> bool {
+        matches!(self.payload, Payload::Packed(..))
     }
 
     /// Another frame of it begins.
@@ -110,7 +145,7 @@ impl Partial {
         self.mask.rotate_left(phase);
         match &mut self.payload {
             Payload::Text(text) => text.push(bytes),
-            Payload::Binary(whole) => {
+            Payload::Binary(whole) | Payload::Packed(_, whole) => {
                 whole.extend_from_slice(bytes);
                 Ok(())
             }
@@ -131,6 +166,7 @@ impl Partial {
         match self.payload {
             Payload::Text(text) => Ok(Whole::Text(text.finish()?)),
             Payload::Binary(whole) => Ok(Whole::Binary(whole)),
+            Payload::Packed(kind, whole) => Ok(Whole::Packed(kind, whole)),
         }
     }
 }

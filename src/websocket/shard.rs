@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::client::Client;
+use super::client::{Client, Desk};
 use super::close::NORMAL;
 use super::session::{Session, Stage, Talk};
 use crate::ClientId;
@@ -10,12 +10,12 @@ use crate::ClientId;
 /// All open WebSockets of one shard, for as long as one call of the handler lasts.
 pub struct Shard<'a, 'b, S> {
     inner: &'a mut crate::Shard<'b, Session<S>>,
-    frame: &'a mut Vec<u8>,
+    desk: &'a mut Desk,
 }
 
 impl<'a, 'b, S> Shard<'a, 'b, S> {
-    pub(super) fn new(inner: &'a mut crate::Shard<'b, Session<S>>, frame: &'a mut Vec<u8>) -> Shard<'a, 'b, S> {
-        Shard { inner, frame }
+    pub(super) fn new(inner: &'a mut crate::Shard<'b, Session<S>>, desk: &'a mut Desk) -> Shard<'a, 'b, S> {
+        Shard { inner, desk }
     }
 
     /// The shard's index.
@@ -38,9 +38,9 @@ impl<'a, 'b, S> Shard<'a, 'b, S> {
 
     /// Visits one WebSocket; false closes it, with 1000. False here if it is not open, or not any more.
     pub fn client(&mut self, id: ClientId, mut visit: impl FnMut(&mut Client<'_, '_>, &mut S) -> bool) -> bool {
-        let (frame, mut is_open) = (&mut *self.frame, false);
+        let (desk, mut is_open) = (&mut *self.desk, false);
         self.inner.client(id, |client, session| {
-            is_open = call_on(client, session, frame, &mut visit);
+            is_open = call_on(client, session, desk, &mut visit);
             true
         }) && is_open
     }
@@ -48,9 +48,9 @@ impl<'a, 'b, S> Shard<'a, 'b, S> {
     /// Visits every open WebSocket of the shard, in no particular order; false closes it, with 1000. Cost: a walk through the
     /// table, which is as long as the most connections that it ever held.
     pub fn each_client(&mut self, mut visit: impl FnMut(&mut Client<'_, '_>, &mut S) -> bool) {
-        let frame = &mut *self.frame;
+        let desk = &mut *self.desk;
         self.inner.each_client(|client, session| {
-            call_on(client, session, frame, &mut visit);
+            call_on(client, session, desk, &mut visit);
             true
         });
     }
@@ -60,11 +60,11 @@ impl<'a, 'b, S> Shard<'a, 'b, S> {
 fn call_on<S>(
     client: &mut crate::Client<'_>,
     session: &mut Session<S>,
-    frame: &mut Vec<u8>,
+    desk: &mut Desk,
     visit: &mut impl FnMut(&mut Client<'_, '_>, &mut S) -> bool,
 ) -> bool {
-    let Stage::Open(Talk { session, state, .. }) = &mut session.0 else { return false };
-    let mut client = Client::new(client, state, frame);
+    let Stage::Open(Talk { session, link, .. }) = &mut session.0 else { return false };
+    let mut client = Client::new(client, link, desk);
     if !client.is_open() {
         return false;
     }

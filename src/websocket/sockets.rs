@@ -3,12 +3,14 @@
 use std::str;
 use std::time::Duration;
 
-use super::client::Client;
+use super::client::{Client, Desk};
 use super::close::{self, NORMAL, Violation};
+use super::deflate::Inflater;
+use super::extensions::Deflate;
 use super::frame::{CONTROL_MAX, Head, Opcode, parse, unmask};
 use super::handler::{Answer, Handler};
 use super::handshake::{Refusal, find_end, phrase, refusal, with_request};
-use super::session::{Partial, Session, Stage, State, Talk, Whole};
+use super::session::{Kind, Partial, Session, Stage, State, Talk, Whole};
 use super::shard::Shard;
 use crate::{ClientId, CloseReason, Peer};
 
@@ -50,8 +52,11 @@ pub struct WebSockets<H> {
     limits: Limits,
     /// A payload without its mask, for as long as the handler looks at it.
     clear: Vec<u8>,
-    /// A frame that is being put together.
-    frame: Vec<u8>,
+    desk: Desk,
+    /// Made for the first message that is compressed.
+    inflater: Option<Inflater>,
+    /// How many bytes were inflated in this call.
+    inflated: usize,
     /// The newest ping that is to be answered before this call is over.
     late_ping: Option<Vec<u8>>,
 }
@@ -66,8 +71,17 @@ struct Limits {
     ping_interval: Option<Duration>,
 }
 
+impl Limits {
+    /// What a message may be long before it is inflated: the worst code of deflate takes nine bits for a byte.
+    fn packed_max(&self) -> usize {
+        self.message_max.saturating_add(self.message_max / 8).saturating_add(64)
+    }
+}
+
 /// As many frames are looked at before others have a turn: a read of 64 KiB may hold ten thousand.
 const FRAMES_BUDGET: usize = 1024;
+/// And as many bytes are inflated: that read may hold sixty bombs of 1 MiB.
+const INFLATED_BUDGET: usize = 256 << 10;
 /// As long as no more than this waits for the peer, each of its pings is answered at once, which nobody may expect (RFC 6455,
 /// section 5.5.3) but the Autobahn suite does; beyond it, only the newest that a call finds.
 const PONGS_WAITING: usize = 1 << 10;
@@ -80,6 +94,8 @@ const SILENCES_MAX: u8 = 4;
 enum Step {
     /// Look for another.
     More,
+    /// Look for another when others have had their turn.
+    Later,
     /// There is none yet.
     Wait,
     /// The connection is over.
@@ -97,7 +113,15 @@ impl<H: Handler> WebSockets<H> {
             handshake_timeout: Duration::from_secs(10),
             ping_interval: Some(Duration::from_secs(60)),
         };
-        WebSockets { handler, limits, clear: Vec::new(), frame: Vec::new(), late_ping: None }
+        WebSockets {
+            handler,
+            limits,
+            clear: Vec::new(),
+            desk: Desk::new(),
+            inflater: None,
+            inflated: 0,
+            late_ping: None,
+        }
     }
 
     /// The longest message, in bytes, whatever it is cut into. Default: 1 MiB. A longer one is refused with code 1009 as soon
@@ -146,6 +170,27 @@ impl<H: Handler> WebSockets<H> {
         self
     }
 
+    /// Compresses messages of so many bytes and more, and takes compressed ones, with clients that offer
+    /// permessage-deflate (RFC 7692), as all browsers do. Default: `None`, with nobody; 256 is a good number, for what
+    /// is shorter hardly gets shorter.
+    ///
+    /// What it costs: nothing for connections that are idle, as each message is compressed by itself
+    /// (`no_context_takeover` on both sides); about 500 KB for each shard; and time, 10 µs for a message of 256 bytes,
+    /// 200 µs for 64 KiB of JSON, and a quarter of that to inflate, where an echo without it takes less than one. A
+    /// message that would not get shorter is sent as it is.
+    ///
+    /// [`message_max`](WebSockets::message_max) is for what a message is inflated: a bomb is refused when it gets
+    /// there, with code 1009. What has come of a message that is not whole is kept as it came, up to an eighth longer
+    /// than that. [`frame_max`](WebSockets::frame_max) is for what is sent.
+    ///
+    /// Whoever can see how long a message is, and have text of their own put beside a secret in it, can guess at the
+    /// secret: keep the two in messages of their own.
+    #[must_use]
+    pub fn deflate(mut self, bytes_min: Option<usize>) -> Self {
+        self.desk.deflate_min = bytes_min;
+        self
+    }
+
     /// The handler.
     pub fn handler(&mut self) -> &mut H {
         &mut self.handler
@@ -171,9 +216,10 @@ impl<H: Handler> WebSockets<H> {
             let Answer { outcome, subprotocol } = self.handler.handle_open(&request, &address);
             match outcome {
                 Ok(session) => {
-                    client.send(&request.accept(subprotocol.as_deref()));
+                    let deflate = request.deflate.filter(|_| self.desk.deflate_min.is_some());
+                    client.send(&request.accept(subprotocol.as_deref(), deflate));
                     client.set_timeout(self.half_interval());
-                    Ok(Some(Talk::new(session)))
+                    Ok(Some(Talk::new(session, deflate.map(Deflate::window))))
                 }
                 Err(status) => Err(Refusal { status, why: phrase(status) }),
             }
@@ -190,9 +236,10 @@ impl<H: Handler> WebSockets<H> {
     /// Looks at what has come in, frame by frame.
     fn converse(&mut self, client: &mut crate::Client<'_>, talk: &mut Talk<H::Session>) -> bool {
         talk.is_heard = true;
+        self.inflated = 0;
         self.late_ping = None; // of a client whose call ended early
         for _ in 0..FRAMES_BUDGET {
-            if talk.state == State::Paused {
+            if talk.link.state == State::Paused {
                 return self.answer_late_ping(client, talk);
             }
             if client.output_is_high() {
@@ -200,6 +247,7 @@ impl<H: Handler> WebSockets<H> {
             }
             match self.step(client, talk) {
                 Ok(Step::More) => {}
+                Ok(Step::Later) => break,
                 Ok(Step::Wait) => return self.answer_late_ping(client, talk),
                 Ok(Step::End) => return false,
                 Err(violation) => return self.fail(client, talk, violation),
@@ -216,7 +264,7 @@ impl<H: Handler> WebSockets<H> {
             return self.read_on(client, talk);
         }
         let input = client.peek();
-        let Some(head) = parse(input)? else { return Ok(Step::Wait) };
+        let Some(head) = parse(input, talk.link.window.is_some())? else { return Ok(Step::Wait) };
         let payload = &input[head.size..];
         let is_whole = payload.len() as u64 >= head.length;
         if head.opcode.is_control() {
@@ -231,11 +279,10 @@ impl<H: Handler> WebSockets<H> {
         if talk.partial.is_none() && head.fin && is_whole {
             let length = head.length as usize;
             client.consume(head.size + length);
-            self.whole(client, talk, &head, &payload[..length])?;
-            return Ok(Step::More);
+            return self.whole(client, talk, &head, &payload[..length]);
         }
         client.consume(head.size);
-        let partial = talk.partial.get_or_insert_with(|| Box::new(Partial::new(head.opcode)));
+        let partial = talk.partial.get_or_insert_with(|| Box::new(Partial::new(&head)));
         partial.begin(&head, self.limits.fragments_max)?;
         self.read_on(client, talk)
     }
@@ -243,12 +290,14 @@ impl<H: Handler> WebSockets<H> {
     /// Whether a frame of data may come now, and be as long as it says.
     #[inline]
     fn check(&self, talk: &Talk<H::Session>, head: &Head) -> Result<(), Violation> {
-        let before = match &talk.partial {
+        let (before, is_packed) = match &talk.partial {
             None if head.opcode == Opcode::Continuation => return Err(Violation::NOTHING_TO_CONTINUE),
             Some(_) if head.opcode != Opcode::Continuation => return Err(Violation::MESSAGE_UNFINISHED),
-            partial => partial.as_ref().map_or(0, |partial| partial.len()),
+            None => (0, head.packed),
+            Some(partial) => (partial.len(), partial.is_packed()),
         };
-        let most = self.limits.message_max.saturating_sub(before).min(self.limits.frame_max);
+        let message_max = if is_packed { self.limits.packed_max() } else { self.limits.message_max };
+        let most = message_max.saturating_sub(before).min(self.limits.frame_max);
         if head.length > most as u64 { Err(Violation::TOO_BIG) } else { Ok(()) }
     }
 
@@ -260,23 +309,37 @@ impl<H: Handler> WebSockets<H> {
         talk: &mut Talk<H::Session>,
         head: &Head,
         payload: &[u8],
-    ) -> Result<(), Violation> {
-        if talk.state == State::Closing {
-            return Ok(());
+    ) -> Result<Step, Violation> {
+        if talk.link.state == State::Closing {
+            return Ok(Step::More);
         }
         let clear = unmask(payload, head.mask, &mut self.clear);
-        let mut client = Client::new(client, &mut talk.state, &mut self.frame);
-        let kept = match head.opcode {
-            Opcode::Text => {
-                let text = str::from_utf8(clear).map_err(|_| Violation::NOT_UTF8)?;
-                self.handler.handle_text(&mut client, &mut talk.session, text)
-            }
-            _ => self.handler.handle_binary(&mut client, &mut talk.session, clear),
-        };
-        if !kept {
-            client.close(NORMAL, "");
+        let kind = Kind::of(head.opcode);
+        if head.packed {
+            let packed = std::mem::take(&mut self.clear);
+            let step = self.unpack(client, talk, kind, &packed[..payload.len()]);
+            self.clear = packed;
+            return step;
         }
-        Ok(())
+        show(&mut self.handler, Client::new(client, &mut talk.link, &mut self.desk), &mut talk.session, kind, clear)?;
+        Ok(Step::More)
+    }
+
+    /// A message that is compressed, and whole.
+    #[cold]
+    fn unpack(
+        &mut self,
+        client: &mut crate::Client<'_>,
+        talk: &mut Talk<H::Session>,
+        kind: Kind,
+        packed: &[u8],
+    ) -> Result<Step, Violation> {
+        let inflater = self.inflater.get_or_insert_with(Inflater::new);
+        let clear = inflater.inflate(packed, self.limits.message_max, kind)?;
+        self.inflated += clear.len();
+        show(&mut self.handler, Client::new(client, &mut talk.link, &mut self.desk), &mut talk.session, kind, clear)?;
+        inflater.give_back();
+        Ok(if self.inflated < INFLATED_BUDGET { Step::More } else { Step::Later })
     }
 
     /// As much as there is of a frame that is not whole, or belongs to a message that is not.
@@ -285,7 +348,7 @@ impl<H: Handler> WebSockets<H> {
         let input = client.peek();
         let count = usize::try_from(partial.left).map_or(input.len(), |left| left.min(input.len()));
         client.consume(count);
-        if talk.state == State::Closing {
+        if talk.link.state == State::Closing {
             partial.skip(count);
         } else {
             partial.push(unmask(&input[..count], partial.mask, &mut self.clear))?;
@@ -302,20 +365,46 @@ impl<H: Handler> WebSockets<H> {
         talk: &mut Talk<H::Session>,
     ) -> Result<Step, Violation> {
         let Some(whole) = talk.partial.take() else { return Ok(Step::More) };
-        if talk.state == State::Closing {
+        if talk.link.state == State::Closing {
             return Ok(Step::More);
         }
         let whole = whole.finish()?;
-        let mut client = Client::new(client, &mut talk.state, &mut self.frame);
+        if let Whole::Packed(kind, packed) = whole {
+            return self.unpack(client, talk, kind, &packed);
+        }
+        let mut client = Client::new(client, &mut talk.link, &mut self.desk);
         let kept = match whole {
             Whole::Text(text) => self.handler.handle_text(&mut client, &mut talk.session, &text),
             Whole::Binary(bytes) => self.handler.handle_binary(&mut client, &mut talk.session, &bytes),
+            Whole::Packed(..) => true,
         };
         if !kept {
             client.close(NORMAL, "");
         }
         Ok(Step::More)
     }
+}
+
+/// Hands a message over.
+#[inline]
+fn show<H: Handler>(
+    handler: &mut H,
+    mut client: Client<'_, '_>,
+    session: &mut H::Session,
+    kind: Kind,
+    bytes: &[u8],
+) -> Result<(), Violation> {
+    let kept = match kind {
+        Kind::Text => {
+            let text = str::from_utf8(bytes).map_err(|_| Violation::NOT_UTF8)?;
+            handler.handle_text(&mut client, session, text)
+        }
+        Kind::Binary => handler.handle_binary(&mut client, session, bytes),
+    };
+    if !kept {
+        client.close(NORMAL, "");
+    }
+    Ok(())
 }
 
 /// Control frames.
@@ -331,11 +420,11 @@ impl<H: Handler> WebSockets<H> {
             self.peer_closes(client, talk, head, payload)?;
             return Ok(Step::End);
         }
-        if talk.state == State::Closing {
+        if talk.link.state == State::Closing {
             return Ok(Step::More);
         }
         let clear = unmask(payload, head.mask, &mut self.clear);
-        let mut client = Client::new(client, &mut talk.state, &mut self.frame);
+        let mut client = Client::new(client, &mut talk.link, &mut self.desk);
         let kept = if head.opcode == Opcode::Ping {
             if client.output_waiting() > PONGS_WAITING {
                 let newest = self.late_ping.get_or_insert_with(|| Vec::with_capacity(CONTROL_MAX));
@@ -368,8 +457,8 @@ impl<H: Handler> WebSockets<H> {
         let answer: &[u8] = if code.is_some() { &clear[..2] } else { &[] };
         // Nothing behind a close frame counts.
         client.recv();
-        Client::new(client, &mut talk.state, &mut self.frame).send(Opcode::Close, answer);
-        talk.state = State::Closing;
+        Client::new(client, &mut talk.link, &mut self.desk).send(Opcode::Close, answer);
+        talk.link.state = State::Closing;
         self.handler.handle_close(&mut talk.session, code, reason);
         Ok(())
     }
@@ -377,7 +466,7 @@ impl<H: Handler> WebSockets<H> {
     /// Answers the newest of the pings that came while too much waited.
     fn answer_late_ping(&mut self, client: &mut crate::Client<'_>, talk: &mut Talk<H::Session>) -> bool {
         if let Some(payload) = self.late_ping.take() {
-            Client::new(client, &mut talk.state, &mut self.frame).send(Opcode::Pong, &payload);
+            Client::new(client, &mut talk.link, &mut self.desk).send(Opcode::Pong, &payload);
         }
         true
     }
@@ -388,23 +477,23 @@ impl<H: Handler> WebSockets<H> {
         self.late_ping = None;
         talk.partial = None;
         let payload = close::payload(violation.code, violation.why);
-        Client::new(client, &mut talk.state, &mut self.frame).send(Opcode::Close, &payload);
-        talk.state = State::Closing;
+        Client::new(client, &mut talk.link, &mut self.desk).send(Opcode::Close, &payload);
+        talk.link.state = State::Closing;
         false
     }
 
     /// Half an interval has passed.
     fn look_for_life(&mut self, client: &mut crate::Client<'_>, talk: &mut Talk<H::Session>) -> bool {
-        if talk.state == State::Closing {
+        if talk.link.state == State::Closing {
             return false;
         }
-        let is_excused = std::mem::take(&mut talk.is_heard) || talk.state == State::Paused;
+        let is_excused = std::mem::take(&mut talk.is_heard) || talk.link.state == State::Paused;
         talk.silences = if is_excused { 0 } else { talk.silences + 1 };
         if talk.silences >= SILENCES_MAX {
             return self.fail(client, talk, Violation::SILENCE);
         }
         if talk.silences == SILENCES_PING {
-            Client::new(client, &mut talk.state, &mut self.frame).ping(&[]);
+            Client::new(client, &mut talk.link, &mut self.desk).ping(&[]);
         }
         client.set_timeout(self.half_interval());
         true
@@ -436,7 +525,7 @@ impl<H: Handler> crate::Handler for WebSockets<H> {
         };
         session.0 = Stage::Open(talk);
         let Stage::Open(talk) = &mut session.0 else { return false };
-        let mut opened = Client::new(client, &mut talk.state, &mut self.frame);
+        let mut opened = Client::new(client, &mut talk.link, &mut self.desk);
         if !self.handler.handle_opened(&mut opened, &mut talk.session) {
             opened.close(NORMAL, "");
         }
@@ -445,7 +534,7 @@ impl<H: Handler> crate::Handler for WebSockets<H> {
 
     fn handle_writable(&mut self, client: &mut crate::Client<'_>, session: &mut Self::Session) -> bool {
         let Stage::Open(talk) = &mut session.0 else { return true };
-        let mut client = Client::new(client, &mut talk.state, &mut self.frame);
+        let mut client = Client::new(client, &mut talk.link, &mut self.desk);
         if client.is_open() && !self.handler.handle_writable(&mut client, &mut talk.session) {
             client.close(NORMAL, "");
         }
@@ -464,11 +553,11 @@ impl<H: Handler> crate::Handler for WebSockets<H> {
     }
 
     fn handle_message(&mut self, shard: &mut crate::Shard<'_, Self::Session>, message: H::Message) {
-        self.handler.handle_message(&mut Shard::new(shard, &mut self.frame), message);
+        self.handler.handle_message(&mut Shard::new(shard, &mut self.desk), message);
     }
 
     fn handle_tick(&mut self, shard: &mut crate::Shard<'_, Self::Session>) {
-        self.handler.handle_tick(&mut Shard::new(shard, &mut self.frame));
+        self.handler.handle_tick(&mut Shard::new(shard, &mut self.desk));
     }
 
     fn handle_closed(&mut self, session: Self::Session, id: ClientId, reason: CloseReason) {

@@ -1,5 +1,9 @@
 //! A WebSocket without a socket, for the unit test of a handler.
 
+use flate2::{Compress, Compression, FlushCompress};
+
+use super::deflate::Inflater;
+use super::session::Kind;
 use crate::testing::TestClient as Plain;
 use crate::websocket::{Handler, Session, WebSockets};
 use crate::{Builder, CloseReason, Server};
@@ -10,6 +14,7 @@ use crate::{Builder, CloseReason, Server};
 pub struct TestClient<H: Handler> {
     plain: Plain<WebSockets<H>>,
     status: u16,
+    deflates: bool,
     /// What has come and is not a whole frame.
     rest: Vec<u8>,
 }
@@ -29,11 +34,15 @@ pub enum Received {
     Close(u16, String),
 }
 
+/// The bit of a frame's first byte that tells that the message is compressed.
+const PACKED: u8 = 0x40;
 /// The mask of all its frames.
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
 impl<H: Handler> TestClient<H> {
-    /// Asks for `path`, with these header fields beside those that it takes.
+    /// Asks for `path`, with these header fields beside those that it takes. With an offer of permessage-deflate that
+    /// is accepted, `("Sec-WebSocket-Extensions", "permessage-deflate")`, its texts and bytes are compressed, all of
+    /// them.
     pub fn open(sockets: WebSockets<H>, path: &str, headers: &[(&str, &str)]) -> TestClient<H> {
         TestClient::open_on(&Server::builder(), sockets, path, headers)
     }
@@ -41,11 +50,13 @@ impl<H: Handler> TestClient<H> {
     /// The same with the limits of this server.
     pub fn open_on(server: &Builder, sockets: WebSockets<H>, path: &str, headers: &[(&str, &str)]) -> TestClient<H> {
         let plain = Plain::connect_to(server, sockets);
-        let mut client = TestClient { plain, status: 0, rest: Vec::new() };
+        let mut client = TestClient { plain, status: 0, deflates: false, rest: Vec::new() };
         client.plain.send(&request(path, headers));
         client.rest = client.plain.received();
         client.status = status(&client.rest);
         if let Some(end) = client.rest.windows(4).position(|window| window == b"\r\n\r\n") {
+            let agreed = b"\r\nSec-WebSocket-Extensions: permessage-deflate;";
+            client.deflates = client.rest[..end].windows(agreed.len()).any(|window| window == agreed);
             client.rest.drain(..end + 4);
         }
         client
@@ -57,14 +68,28 @@ impl<H: Handler> TestClient<H> {
         self.status
     }
 
+    /// Whether permessage-deflate was agreed on.
+    #[must_use]
+    pub fn deflates(&self) -> bool {
+        self.deflates
+    }
+
     /// Sends a text.
     pub fn send_text(&mut self, text: &str) {
-        self.send_raw(&frame(0x81, text.as_bytes()));
+        self.send_message(0x81, text.as_bytes());
     }
 
     /// Sends bytes.
     pub fn send_binary(&mut self, bytes: &[u8]) {
-        self.send_raw(&frame(0x82, bytes));
+        self.send_message(0x82, bytes);
+    }
+
+    fn send_message(&mut self, first: u8, payload: &[u8]) {
+        if self.deflates {
+            self.send_raw(&frame(first | PACKED, &deflate(payload)));
+        } else {
+            self.send_raw(&frame(first, payload));
+        }
     }
 
     /// Sends a ping.
@@ -82,14 +107,14 @@ impl<H: Handler> TestClient<H> {
         self.plain.send(bytes);
     }
 
-    /// What the handler has sent since it was last asked.
+    /// What the handler has sent since it was last asked, inflated where it is compressed.
     ///
     /// # Panics
     /// If it is not what a server may send.
     pub fn received(&mut self) -> Vec<Received> {
         self.rest.extend(self.plain.received());
         let mut found = Vec::new();
-        while let Some((received, size)) = read(&self.rest) {
+        while let Some((received, size)) = read(&self.rest, self.deflates) {
             found.push(received);
             self.rest.drain(..size);
         }
@@ -146,7 +171,7 @@ pub fn request(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// A client's frame with this first byte, which says what it is: 0x81 for a text, 0x01 for one that goes on in frames of
-/// 0x00, the last of which has 0x80 (RFC 6455, section 5.2).
+/// 0x00, the last of which has 0x80 (RFC 6455, section 5.2). With 0x40 more the message is [compressed](deflate).
 #[must_use]
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
@@ -166,13 +191,23 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// A message's payload as permessage-deflate sends it, whether it gets shorter or not.
+#[must_use]
+pub fn deflate(payload: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::with_capacity(payload.len() + payload.len() / 8 + 64);
+    let done = Compress::new(Compression::default(), false).compress_vec(payload, &mut packed, FlushCompress::Sync);
+    assert!(done.is_ok() && packed.ends_with(&[0, 0, 0xFF, 0xFF]), "it has room enough");
+    packed.truncate(packed.len() - 4);
+    packed
+}
+
 fn status(answer: &[u8]) -> u16 {
     let status = answer.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3));
     status.and_then(|status| str::from_utf8(status).ok()).and_then(|status| status.parse().ok()).unwrap_or(0)
 }
 
 /// The server's frame at the front, and how long it is; `None` if it is not whole.
-fn read(bytes: &[u8]) -> Option<(Received, usize)> {
+fn read(bytes: &[u8], deflates: bool) -> Option<(Received, usize)> {
     let [first, short, rest @ ..] = bytes else { return None };
     let (length, behind) = match short {
         126 => (usize::from(u16::from_be_bytes(*rest.first_chunk()?)), &rest[2..]),
@@ -180,8 +215,14 @@ fn read(bytes: &[u8]) -> Option<(Received, usize)> {
         short => (usize::from(*short), rest),
     };
     let payload = behind.get(..length)?;
+    let inflate = |bytes: &[u8]| {
+        let clear = Inflater::new().inflate(bytes, usize::MAX, Kind::Binary).map(<[u8]>::to_vec);
+        clear.unwrap_or_else(|violation| panic!("a server sends nothing like this: {}", violation.why))
+    };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let received = match first {
+        0xC1 if deflates => Received::Text(text(&inflate(payload))),
+        0xC2 if deflates => Received::Binary(inflate(payload)),
         0x81 => Received::Text(text(payload)),
         0x82 => Received::Binary(payload.to_vec()),
         0x89 => Received::Ping(payload.to_vec()),
