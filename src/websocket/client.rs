@@ -49,6 +49,7 @@ impl Desk {
         deflater.give_back();
     }
 
+    #[inline]
     fn give_back(&mut self) {
         if self.frame.capacity() > KEPT_MAX {
             self.frame = Vec::new();

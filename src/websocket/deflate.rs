@@ -6,7 +6,7 @@ use std::str;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::close::Violation;
-use super::session::Kind;
+use super::frame::Opcode;
 
 /// How far back a peer's decompressor can look: 2 to the power of this many bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,7 +93,7 @@ impl Inflater {
     /// The message that was compressed to `packed`, of `most` bytes. What is wrong with it ends this as soon as it is
     /// seen, but for text, which is looked at whenever there is more of it than room: whether all of it is right the
     /// caller looks at.
-    pub(super) fn inflate(&mut self, packed: &[u8], most: usize, kind: Kind) -> Result<&[u8], Violation> {
+    pub(super) fn inflate(&mut self, packed: &[u8], most: usize, opcode: Opcode) -> Result<&[u8], Violation> {
         self.stream.reset(false);
         self.clear.clear();
         let (mut input, mut end, mut is_over, mut checked) = (packed, &END[..], false, 0);
@@ -109,7 +109,7 @@ impl Inflater {
                 self.stream.reset(false);
             }
             if self.clear.len() == self.clear.capacity() {
-                if kind == Kind::Text {
+                if opcode == Opcode::Text {
                     checked += valid_up_to(&self.clear[checked..])?;
                 }
                 let left = most.saturating_add(1).saturating_sub(self.clear.len());
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     fn inflate(packed: &[u8], most: usize) -> Result<Vec<u8>, Violation> {
-        Inflater::new().inflate(packed, most, Kind::Binary).map(<[u8]>::to_vec)
+        Inflater::new().inflate(packed, most, Opcode::Binary).map(<[u8]>::to_vec)
     }
 
     fn random(size: usize) -> Vec<u8> {
@@ -188,8 +188,8 @@ mod tests {
         assert_eq!(inflate(&[0xFF; 10], 100), Err(Violation::NOT_DEFLATED));
         // A distance beyond the beginning, and another message's bytes there.
         let mut inflater = Inflater::new();
-        assert_eq!(inflater.inflate(&[0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00], 9, Kind::Text).unwrap(), b"Hello");
-        assert_eq!(inflater.inflate(&[0xF2, 0x00, 0x11, 0x00, 0x00], 9, Kind::Text), Err(Violation::NOT_DEFLATED));
+        assert_eq!(inflater.inflate(&[0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00], 9, Opcode::Text).unwrap(), b"Hello");
+        assert_eq!(inflater.inflate(&[0xF2, 0x00, 0x11, 0x00, 0x00], 9, Opcode::Text), Err(Violation::NOT_DEFLATED));
     }
 
     #[test]
@@ -232,12 +232,12 @@ mod tests {
         let mut deflater = Deflater::new();
         let packed = deflater.deflate(&text, Window::LARGEST).unwrap().to_vec();
         let mut inflater = Inflater::new();
-        assert_eq!(inflater.inflate(&packed, usize::MAX, Kind::Text), Err(Violation::NOT_UTF8));
+        assert_eq!(inflater.inflate(&packed, usize::MAX, Opcode::Text), Err(Violation::NOT_UTF8));
         assert_eq!(inflater.clear.len(), ROOM, "and no more");
-        assert_eq!(inflater.inflate(&packed, usize::MAX, Kind::Binary).map(<[u8]>::len), Ok(text.len()));
+        assert_eq!(inflater.inflate(&packed, usize::MAX, Opcode::Binary).map(<[u8]>::len), Ok(text.len()));
         inflater.give_back();
         assert_eq!(inflater.clear.capacity(), 0);
-        assert_eq!(inflater.inflate(&packed, 100_000, Kind::Binary), Err(Violation::TOO_BIG));
+        assert_eq!(inflater.inflate(&packed, 100_000, Opcode::Binary), Err(Violation::TOO_BIG));
         assert!(inflater.clear.capacity() <= 100_001, "a bomb gets no more room than a message may take");
     }
 }

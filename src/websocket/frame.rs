@@ -35,8 +35,6 @@ impl Opcode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) fin: bool,
-    /// Whether the message that begins here is compressed, see RFC 7692, section 6.
-    pub(super) packed: bool,
     pub(super) opcode: Opcode,
     pub(super) mask: [u8; 4],
     /// How long the payload is, if the client can be believed.
@@ -53,14 +51,15 @@ const RESERVED: u8 = 0x70;
 const PACKED: u8 = 0x40;
 const MASKED: u8 = 0x80;
 const MASK: usize = 4;
+/// The longest head: two bytes, the length, the mask.
+const HEAD_MAX: usize = 2 + 8 + MASK;
 
 /// The head at the front of a client's bytes; `None` if they end within it. What is wrong is said as soon as it is known.
-/// Messages may be compressed if it `deflates`.
 #[inline]
-pub(super) fn parse(input: &[u8], deflates: bool) -> Result<Option<Head>, Violation> {
+pub(super) fn parse(input: &[u8]) -> Result<Option<Head>, Violation> {
     let Some(&first) = input.first() else { return Ok(None) };
     if first & RESERVED != 0 {
-        check_reserved(first, deflates)?;
+        return Err(Violation::RESERVED_BITS);
     }
     let (fin, opcode) = (first & FIN != 0, Opcode::of(first & 0xF).ok_or(Violation::RESERVED_OPCODE)?);
     if opcode.is_control() && !fin {
@@ -77,18 +76,21 @@ pub(super) fn parse(input: &[u8], deflates: bool) -> Result<Option<Head>, Violat
     let Some((length, before)) = length(short, &input[2..])? else { return Ok(None) };
     let start = 2 + before;
     let mask = input.get(start..start + MASK).and_then(|mask| mask.try_into().ok());
-    Ok(mask.map(|mask| Head { fin, packed: first & PACKED != 0, opcode, mask, length, size: start + MASK }))
+    Ok(mask.map(|mask| Head { fin, opcode, mask, length, size: start + MASK }))
 }
 
-/// A frame's first byte, of which a reserved bit is set: it means something only where a message begins.
-#[cold]
-fn check_reserved(first: u8, deflates: bool) -> Result<(), Violation> {
-    let begins = matches!(Opcode::of(first & 0xF), Some(Opcode::Text | Opcode::Binary));
-    match (deflates, first & RESERVED, begins) {
-        (true, PACKED, true) => Ok(()),
-        (true, ..) => Err(Violation::RESERVED_FOR_DEFLATE),
-        (false, ..) => Err(Violation::RESERVED_BITS),
+/// The head of a frame that has a reserved bit, with permessage-deflate (RFC 7692, section 6): the message that begins
+/// here is compressed, and for the rest the head is like any other.
+pub(super) fn parse_packed(input: &[u8]) -> Result<Option<Head>, Violation> {
+    let mut head = [0; HEAD_MAX];
+    let size = input.len().min(HEAD_MAX);
+    head[..size].copy_from_slice(&input[..size]);
+    let begins = matches!(Opcode::of(head[0] & 0xF), Some(Opcode::Text | Opcode::Binary));
+    if head[0] & RESERVED != PACKED || !begins {
+        return Err(Violation::RESERVED_FOR_DEFLATE);
     }
+    head[0] &= !PACKED;
+    parse(&head[..size])
 }
 
 /// The length, and how many of the bytes `behind` the first two it takes.
@@ -175,9 +177,9 @@ mod tests {
         ];
         for (bytes, length) in heads {
             for end in 0..bytes.len() {
-                assert_eq!(parse(&bytes[..end], false), Ok(None), "{end} of {bytes:?}");
+                assert_eq!(parse(&bytes[..end]), Ok(None), "{end} of {bytes:?}");
             }
-            let found = parse(&[&bytes[..], b"payload"].concat(), false).unwrap().unwrap();
+            let found = parse(&[&bytes[..], b"payload"].concat()).unwrap().unwrap();
             assert_eq!((found.length, found.size, found.mask), (length, bytes.len(), KEY));
             assert_eq!((found.fin, found.opcode as u8), (bytes[0] & FIN != 0, bytes[0] & 0xF));
         }
@@ -186,20 +188,20 @@ mod tests {
     #[test]
     fn what_the_rfc_forbids_is_seen_at_the_byte_that_does_it() {
         for opcode in [3, 4, 5, 6, 7, 11, 12, 13, 14, 15] {
-            assert_eq!(parse(&[FIN | opcode], false), Err(Violation::RESERVED_OPCODE), "{opcode}");
+            assert_eq!(parse(&[FIN | opcode]), Err(Violation::RESERVED_OPCODE), "{opcode}");
         }
         for bit in [0x40, 0x20, 0x10] {
-            assert_eq!(parse(&[FIN | bit | 1], false), Err(Violation::RESERVED_BITS), "{bit:#x}");
+            assert_eq!(parse(&[FIN | bit | 1]), Err(Violation::RESERVED_BITS), "{bit:#x}");
         }
         for opcode in [8, 9, 10] {
-            assert_eq!(parse(&[opcode], false), Err(Violation::CONTROL_IN_PIECES), "{opcode}");
-            assert_eq!(parse(&[FIN | opcode, MASKED | 126], false), Err(Violation::CONTROL_TOO_LONG), "{opcode}");
-            assert_eq!(parse(&[FIN | opcode, MASKED | 127], false), Err(Violation::CONTROL_TOO_LONG), "{opcode}");
+            assert_eq!(parse(&[opcode]), Err(Violation::CONTROL_IN_PIECES), "{opcode}");
+            assert_eq!(parse(&[FIN | opcode, MASKED | 126]), Err(Violation::CONTROL_TOO_LONG), "{opcode}");
+            assert_eq!(parse(&[FIN | opcode, MASKED | 127]), Err(Violation::CONTROL_TOO_LONG), "{opcode}");
         }
         for short in [0, 125, 126, 127] {
-            assert_eq!(parse(&[0x81, short], false), Err(Violation::UNMASKED), "{short}");
+            assert_eq!(parse(&[0x81, short]), Err(Violation::UNMASKED), "{short}");
         }
-        let length = |short: u8, length: &[u8]| parse(&[&[0x81, MASKED | short], length].concat(), false);
+        let length = |short: u8, length: &[u8]| parse(&[&[0x81, MASKED | short], length].concat());
         assert_eq!(length(126, &[0, 125]), Err(Violation::LENGTH_NOT_MINIMAL));
         assert_eq!(length(127, &[0, 0, 0, 0, 0, 0, 0xFF, 0xFF]), Err(Violation::LENGTH_NOT_MINIMAL));
         assert_eq!(length(127, &[0x80, 0, 0, 0, 0, 0, 0, 0]), Err(Violation::LENGTH_TOO_LONG));
@@ -209,14 +211,14 @@ mod tests {
     fn a_compressed_message_is_marked_where_it_begins_and_nowhere_else() {
         for first in 0..=u8::MAX {
             let reserved = first & RESERVED;
-            let right = match first & 0xF {
-                1 | 2 => reserved == 0 || reserved == PACKED,
-                _ => reserved == 0,
-            };
-            let found = parse(&[first, MASKED | 5, 1, 2, 3, 4], true);
-            assert_eq!(right, found != Err(Violation::RESERVED_FOR_DEFLATE), "{first:#x}");
-            if let Ok(head) = found {
-                assert_eq!(head.map(|head| head.packed), Some(reserved == PACKED), "{first:#x}");
+            let right = reserved == PACKED && matches!(first & 0xF, 1 | 2);
+            let bytes = [first, MASKED | 5, 1, 2, 3, 4];
+            assert_eq!(parse(&bytes) == Err(Violation::RESERVED_BITS), reserved != 0, "{first:#x}");
+            if reserved != 0 {
+                let found =
+                    parse_packed(&bytes).map(|head| head.map(|head| (head.opcode as u8, head.length, head.size)));
+                let expected = if right { Ok(Some((first & 0xF, 5, 6))) } else { Err(Violation::RESERVED_FOR_DEFLATE) };
+                assert_eq!(found, expected, "{first:#x}");
             }
         }
     }

@@ -81,38 +81,26 @@ enum Payload {
     Text(Text),
     Binary(Vec<u8>),
     /// As it comes: inflated when it is whole, so that no more is kept of it than the peer has sent.
-    Packed(Kind, Vec<u8>),
-}
-
-/// What a message is, when it is inflated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Text,
-    Binary,
-}
-
-impl Kind {
-    #[inline]
-    pub(super) fn of(opcode: Opcode) -> Kind {
-        if opcode == Opcode::Text { Kind::Text } else { Kind::Binary }
-    }
+    Packed(Opcode, Vec<u8>),
 }
 
 /// A message that came in several pieces.
 pub(super) enum Whole {
     Text(String),
     Binary(Vec<u8>),
-    Packed(Kind, Vec<u8>),
+    Packed(Opcode, Vec<u8>),
 }
 
 impl Partial {
-    /// Of the message that begins with this frame.
-    pub(super) fn new(head: &Head) -> Partial {
-        let payload = match (head.packed, Kind::of(head.opcode)) {
-            (true, kind) => Payload::Packed(kind, Vec::new()),
-            (false, Kind::Text) => Payload::Text(Text::default()),
-            (false, Kind::Binary) => Payload::Binary(Vec::new()),
-        };
+    pub(super) fn new(opcode: Opcode) -> Partial {
+        Partial::of(if opcode == Opcode::Text { Payload::Text(Text::default()) } else { Payload::Binary(Vec::new()) })
+    }
+
+    pub(super) fn packed(opcode: Opcode) -> Partial {
+        Partial::of(Payload::Packed(opcode, Vec::new()))
+    }
+
+    fn of(payload: Payload) -> Partial {
         Partial { payload, fragments: 0, left: 0, fin: false, mask: [0; 4] }
     }
 
@@ -166,7 +154,7 @@ impl Partial {
         match self.payload {
             Payload::Text(text) => Ok(Whole::Text(text.finish()?)),
             Payload::Binary(whole) => Ok(Whole::Binary(whole)),
-            Payload::Packed(kind, whole) => Ok(Whole::Packed(kind, whole)),
+            Payload::Packed(opcode, whole) => Ok(Whole::Packed(opcode, whole)),
         }
     }
 }

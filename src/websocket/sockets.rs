@@ -7,10 +7,10 @@ use super::client::{Client, Desk};
 use super::close::{self, NORMAL, Violation};
 use super::deflate::Inflater;
 use super::extensions::Deflate;
-use super::frame::{CONTROL_MAX, Head, Opcode, parse, unmask};
+use super::frame::{CONTROL_MAX, Head, Opcode, parse, parse_packed, unmask};
 use super::handler::{Answer, Handler};
 use super::handshake::{Refusal, find_end, phrase, refusal, with_request};
-use super::session::{Kind, Partial, Session, Stage, State, Talk, Whole};
+use super::session::{Partial, Session, Stage, State, Talk, Whole};
 use super::shard::Shard;
 use crate::{ClientId, CloseReason, Peer};
 
@@ -55,7 +55,7 @@ pub struct WebSockets<H> {
     desk: Desk,
     /// Made for the first message that is compressed.
     inflater: Option<Inflater>,
-    /// How many bytes were inflated in this call.
+    /// How many bytes were inflated since others were given a turn for it.
     inflated: usize,
     /// The newest ping that is to be answered before this call is over.
     late_ping: Option<Vec<u8>>,
@@ -72,6 +72,16 @@ struct Limits {
 }
 
 impl Limits {
+    /// Whether a frame of data may be as long as it says, with what came before it.
+    #[inline]
+    fn fit(&self, head: &Head, partial: Option<&Partial>) -> bool {
+        let (before, message_max) = match partial {
+            None => (0, self.message_max),
+            Some(partial) => (partial.len(), if partial.is_packed() { self.packed_max() } else { self.message_max }),
+        };
+        head.length <= message_max.saturating_sub(before).min(self.frame_max) as u64
+    }
+
     /// What a message may be long before it is inflated: the worst code of deflate takes nine bits for a byte.
     fn packed_max(&self) -> usize {
         self.message_max.saturating_add(self.message_max / 8).saturating_add(64)
@@ -94,8 +104,6 @@ const SILENCES_MAX: u8 = 4;
 enum Step {
     /// Look for another.
     More,
-    /// Look for another when others have had their turn.
-    Later,
     /// There is none yet.
     Wait,
     /// The connection is over.
@@ -236,7 +244,6 @@ impl<H: Handler> WebSockets<H> {
     /// Looks at what has come in, frame by frame.
     fn converse(&mut self, client: &mut crate::Client<'_>, talk: &mut Talk<H::Session>) -> bool {
         talk.is_heard = true;
-        self.inflated = 0;
         self.late_ping = None; // of a client whose call ended early
         for _ in 0..FRAMES_BUDGET {
             if talk.link.state == State::Paused {
@@ -247,7 +254,6 @@ impl<H: Handler> WebSockets<H> {
             }
             match self.step(client, talk) {
                 Ok(Step::More) => {}
-                Ok(Step::Later) => break,
                 Ok(Step::Wait) => return self.answer_late_ping(client, talk),
                 Ok(Step::End) => return false,
                 Err(violation) => return self.fail(client, talk, violation),
@@ -264,7 +270,12 @@ impl<H: Handler> WebSockets<H> {
             return self.read_on(client, talk);
         }
         let input = client.peek();
-        let Some(head) = parse(input, talk.link.window.is_some())? else { return Ok(Step::Wait) };
+        let head = match parse(input) {
+            Ok(Some(head)) => head,
+            Ok(None) => return Ok(Step::Wait),
+            Err(Violation::RESERVED_BITS) if talk.link.window.is_some() => return self.begin_packed(client, talk),
+            Err(violation) => return Err(violation),
+        };
         let payload = &input[head.size..];
         let is_whole = payload.len() as u64 >= head.length;
         if head.opcode.is_control() {
@@ -279,10 +290,28 @@ impl<H: Handler> WebSockets<H> {
         if talk.partial.is_none() && head.fin && is_whole {
             let length = head.length as usize;
             client.consume(head.size + length);
-            return self.whole(client, talk, &head, &payload[..length]);
+            self.whole(client, talk, &head, &payload[..length])?;
+            return Ok(Step::More);
         }
         client.consume(head.size);
-        let partial = talk.partial.get_or_insert_with(|| Box::new(Partial::new(&head)));
+        let partial = talk.partial.get_or_insert_with(|| Box::new(Partial::new(head.opcode)));
+        partial.begin(&head, self.limits.fragments_max)?;
+        self.read_on(client, talk)
+    }
+
+    /// A message that is compressed begins, for all that the frame's first byte tells. It is put together in any case:
+    /// that is little beside inflating it.
+    #[cold]
+    fn begin_packed(&mut self, client: &mut crate::Client<'_>, talk: &mut Talk<H::Session>) -> Result<Step, Violation> {
+        let Some(head) = parse_packed(client.peek())? else { return Ok(Step::Wait) };
+        if talk.partial.is_some() {
+            return Err(Violation::MESSAGE_UNFINISHED);
+        }
+        let partial = talk.partial.insert(Box::new(Partial::packed(head.opcode)));
+        if !self.limits.fit(&head, Some(partial)) {
+            return Err(Violation::TOO_BIG);
+        }
+        client.consume(head.size);
         partial.begin(&head, self.limits.fragments_max)?;
         self.read_on(client, talk)
     }
@@ -290,39 +319,29 @@ impl<H: Handler> WebSockets<H> {
     /// Whether a frame of data may come now, and be as long as it says.
     #[inline]
     fn check(&self, talk: &Talk<H::Session>, head: &Head) -> Result<(), Violation> {
-        let (before, is_packed) = match &talk.partial {
-            None if head.opcode == Opcode::Continuation => return Err(Violation::NOTHING_TO_CONTINUE),
-            Some(_) if head.opcode != Opcode::Continuation => return Err(Violation::MESSAGE_UNFINISHED),
-            None => (0, head.packed),
-            Some(partial) => (partial.len(), partial.is_packed()),
-        };
-        let message_max = if is_packed { self.limits.packed_max() } else { self.limits.message_max };
-        let most = message_max.saturating_sub(before).min(self.limits.frame_max);
-        if head.length > most as u64 { Err(Violation::TOO_BIG) } else { Ok(()) }
+        match &talk.partial {
+            None if head.opcode == Opcode::Continuation => Err(Violation::NOTHING_TO_CONTINUE),
+            Some(_) if head.opcode != Opcode::Continuation => Err(Violation::MESSAGE_UNFINISHED),
+            partial if !self.limits.fit(head, partial.as_deref()) => Err(Violation::TOO_BIG),
+            _ => Ok(()),
+        }
     }
 
     /// A message in one frame that is there from end to end.
-    #[inline]
+    #[inline(always)]
     fn whole(
         &mut self,
         client: &mut crate::Client<'_>,
         talk: &mut Talk<H::Session>,
         head: &Head,
         payload: &[u8],
-    ) -> Result<Step, Violation> {
+    ) -> Result<(), Violation> {
         if talk.link.state == State::Closing {
-            return Ok(Step::More);
+            return Ok(());
         }
         let clear = unmask(payload, head.mask, &mut self.clear);
-        let kind = Kind::of(head.opcode);
-        if head.packed {
-            let packed = std::mem::take(&mut self.clear);
-            let step = self.unpack(client, talk, kind, &packed[..payload.len()]);
-            self.clear = packed;
-            return step;
-        }
-        show(&mut self.handler, Client::new(client, &mut talk.link, &mut self.desk), &mut talk.session, kind, clear)?;
-        Ok(Step::More)
+        let client = Client::new(client, &mut talk.link, &mut self.desk);
+        show(&mut self.handler, client, &mut talk.session, head.opcode, clear)
     }
 
     /// A message that is compressed, and whole.
@@ -331,15 +350,21 @@ impl<H: Handler> WebSockets<H> {
         &mut self,
         client: &mut crate::Client<'_>,
         talk: &mut Talk<H::Session>,
-        kind: Kind,
+        opcode: Opcode,
         packed: &[u8],
     ) -> Result<Step, Violation> {
         let inflater = self.inflater.get_or_insert_with(Inflater::new);
-        let clear = inflater.inflate(packed, self.limits.message_max, kind)?;
+        let clear = inflater.inflate(packed, self.limits.message_max, opcode)?;
         self.inflated += clear.len();
-        show(&mut self.handler, Client::new(client, &mut talk.link, &mut self.desk), &mut talk.session, kind, clear)?;
+        let shown = Client::new(client, &mut talk.link, &mut self.desk);
+        show(&mut self.handler, shown, &mut talk.session, opcode, clear)?;
         inflater.give_back();
-        Ok(if self.inflated < INFLATED_BUDGET { Step::More } else { Step::Later })
+        if self.inflated < INFLATED_BUDGET || talk.link.state == State::Paused {
+            return Ok(Step::More);
+        }
+        self.inflated = 0;
+        client.resume(); // as when a budget of frames is spent
+        Ok(Step::Wait)
     }
 
     /// As much as there is of a frame that is not whole, or belongs to a message that is not.
@@ -369,8 +394,8 @@ impl<H: Handler> WebSockets<H> {
             return Ok(Step::More);
         }
         let whole = whole.finish()?;
-        if let Whole::Packed(kind, packed) = whole {
-            return self.unpack(client, talk, kind, &packed);
+        if let Whole::Packed(opcode, packed) = whole {
+            return self.unpack(client, talk, opcode, &packed);
         }
         let mut client = Client::new(client, &mut talk.link, &mut self.desk);
         let kept = match whole {
@@ -386,20 +411,20 @@ impl<H: Handler> WebSockets<H> {
 }
 
 /// Hands a message over.
-#[inline]
+#[inline(always)] // into `step`, which is 40 instructions less for each message
 fn show<H: Handler>(
     handler: &mut H,
     mut client: Client<'_, '_>,
     session: &mut H::Session,
-    kind: Kind,
+    opcode: Opcode,
     bytes: &[u8],
 ) -> Result<(), Violation> {
-    let kept = match kind {
-        Kind::Text => {
+    let kept = match opcode {
+        Opcode::Text => {
             let text = str::from_utf8(bytes).map_err(|_| Violation::NOT_UTF8)?;
             handler.handle_text(&mut client, session, text)
         }
-        Kind::Binary => handler.handle_binary(&mut client, session, bytes),
+        _ => handler.handle_binary(&mut client, session, bytes),
     };
     if !kept {
         client.close(NORMAL, "");

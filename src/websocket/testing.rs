@@ -3,7 +3,7 @@
 use flate2::{Compress, Compression, FlushCompress};
 
 use super::deflate::Inflater;
-use super::session::Kind;
+use super::frame::Opcode;
 use crate::testing::TestClient as Plain;
 use crate::websocket::{Handler, Session, WebSockets};
 use crate::{Builder, CloseReason, Server};
@@ -216,7 +216,7 @@ fn read(bytes: &[u8], deflates: bool) -> Option<(Received, usize)> {
     };
     let payload = behind.get(..length)?;
     let inflate = |bytes: &[u8]| {
-        let clear = Inflater::new().inflate(bytes, usize::MAX, Kind::Binary).map(<[u8]>::to_vec);
+        let clear = Inflater::new().inflate(bytes, usize::MAX, Opcode::Binary).map(<[u8]>::to_vec);
         clear.unwrap_or_else(|violation| panic!("a server sends nothing like this: {}", violation.why))
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
