@@ -27,26 +27,28 @@ impl Handler for Echo {
 }
 
 fn echo() -> WebSockets<Echo> {
-    WebSockets::new(Echo).message_max(300).frame_max(200).fragments_max(8)
+    WebSockets::new(Echo).message_max(300).frame_max(200).fragments_max(8).deflate(Some(20))
 }
 
 /// Beyond it pings may be so many in one call that only the newest is answered.
 const LENGTH_MAX: usize = 3_000;
 
-/// `data` behind a request that is right. What comes back is what a server may send, and a close frame is the last of it; it
+/// `data` behind a request that is right, one that offers compression and one that does not. What comes back is what a server may send, and a close frame is the last of it; it
 /// is the same for the same bytes in one piece and one by one.
 pub fn frames(data: &[u8]) {
-    let whole = answers(data, data.len());
-    let pieces = answers(data, 1);
-    if data.len() <= LENGTH_MAX {
-        assert_eq!(whole, pieces, "in one piece, and byte by byte");
+    for headers in [&[][..], &[("Sec-WebSocket-Extensions", "permessage-deflate")]] {
+        let whole = answers(data, data.len(), headers);
+        let pieces = answers(data, 1, headers);
+        if data.len() <= LENGTH_MAX {
+            assert_eq!(whole, pieces, "in one piece, and byte by byte");
+        }
     }
 }
 
 /// What comes back for `data` in pieces of this size, and how it ended.
-fn answers(data: &[u8], piece: usize) -> (Vec<Received>, Option<CloseReason>) {
-    let mut client = TestClient::open(echo(), "/", &[]);
-    assert_eq!(client.status(), 101);
+fn answers(data: &[u8], piece: usize, headers: &[(&str, &str)]) -> (Vec<Received>, Option<CloseReason>) {
+    let mut client = TestClient::open(echo(), "/", headers);
+    assert_eq!((client.status(), client.deflates()), (101, !headers.is_empty()));
     data.chunks(piece.max(1)).for_each(|piece| client.send_raw(piece));
     let received = client.received();
     let closes = received.iter().filter(|received| matches!(received, Received::Close(..))).count();
