@@ -3,6 +3,7 @@
 mod support;
 
 use std::net::TcpStream;
+use std::process::Command;
 use std::thread;
 
 use esockets::websocket::{Answer, Client, Frame, Handler, Request, Shard, WebSockets};
@@ -141,6 +142,20 @@ fn many_at_once_keep_their_messages_apart() {
             });
         }
     });
+}
+
+#[test]
+fn messages_that_another_hand_compresses_come_back_whatever_it_offers() {
+    let program = Program::start("websocket");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/websocket_client.py");
+    let client = Command::new("python3").args([script, &program.address.port().to_string()]).output();
+    let Ok(output) = client else { return println!("skipped: python3 is not there") };
+    let said = String::from_utf8_lossy(&output.stdout);
+    match output.status.code() {
+        Some(0) => println!("{said}"),
+        Some(77) => println!("skipped: Python's package websockets is not there: {said}"),
+        _ => panic!("{said}{}", String::from_utf8_lossy(&output.stderr)),
+    }
 }
 
 #[test]
