@@ -183,13 +183,16 @@ impl<H: Handler> WebSockets<H> {
     /// is shorter hardly gets shorter.
     ///
     /// What it costs: nothing for connections that are idle, as each message is compressed by itself
-    /// (`no_context_takeover` on both sides); about 500 KB for each shard; and time, 10 µs for a message of 256 bytes,
+    /// (`no_context_takeover` on both sides); about 350 KB for each shard; and time, 10 µs for a message of 256 bytes,
     /// 200 µs for 64 KiB of JSON, and a quarter of that to inflate, where an echo without it takes less than one. A
     /// message that would not get shorter is sent as it is.
     ///
     /// [`message_max`](WebSockets::message_max) is for what a message is inflated: a bomb is refused when it gets
     /// there, with code 1009. What has come of a message that is not whole is kept as it came, up to an eighth longer
     /// than that. [`frame_max`](WebSockets::frame_max) is for what is sent.
+    ///
+    /// A handler that answers a message with as much sends a bomb's 1 MiB on, compressed again: where peers are not
+    /// trusted, [`message_max`](WebSockets::message_max) is what bounds the time that a KiB of theirs costs.
     ///
     /// Whoever can see how long a message is, and have text of their own put beside a secret in it, can guess at the
     /// secret: keep the two in messages of their own.
