@@ -88,11 +88,15 @@ impl Places {
         }
     }
 
-    /// The connection in `place` is over.
-    pub(crate) fn free(&mut self, place: u32) {
+    /// Whether all places were taken after a connection that fell due at `due_ns` of the run's clock had done so.
+    pub(crate) fn is_starved(&self, due_ns: u64) -> bool {
+        self.arrivals.as_ref().is_some_and(|arrivals| arrivals.is_starved(due_ns))
+    }
+
+    /// The connection in `place` is over, since `now_ns`.
+    pub(crate) fn free(&mut self, place: u32, now_ns: u64) {
         match &mut self.arrivals {
-            // Who waits for a place is not counted.
-            Some(arrivals) => arrivals.note_free(place, 0),
+            Some(arrivals) => arrivals.note_free(place, now_ns),
             None => self.free.push_back(place),
         }
     }
@@ -103,7 +107,7 @@ impl Places {
         self.failed += 1;
         self.is_given_up |= established == 0 && self.failed >= FAILURES_MAX;
         match &mut self.arrivals {
-            Some(arrivals) => arrivals.note_free(place, 0),
+            Some(arrivals) => arrivals.note_free(place, now_ns),
             None => self.paused.push_back((now_ns + PAUSE_NS, place)),
         }
     }
@@ -147,9 +151,9 @@ mod tests {
         assert_eq!((places.next_ns(0), places.take(99)), (Some(100), None), "the window is not open yet");
         assert_eq!([places.take(100), places.take(107), places.take(108)], [Some((0, 100)), Some((1, 107)), None]);
         assert_eq!(places.next_ns(108), None);
-        places.free(1);
+        places.free(1, 109);
         assert_eq!(places.take(200), Some((1, 200)));
-        places.free(0);
+        places.free(0, 201);
         assert_eq!(places.take(1_000_000_000), None, "the window is closed");
         assert!(places.is_done(1_000_000_000) && !places.is_done(999_999_999));
     }
@@ -180,8 +184,9 @@ mod tests {
         let mut places = Places::new(Some(arrivals), 1, (5, 3_000_005), 7_000_000);
         assert_eq!([places.take(5), places.take(2_000_000)], [Some((0, 5)), None], "no place is free");
         assert_eq!(places.next_ns(2_000_000), None);
-        places.free(0);
+        places.free(0, 1_900_000);
         assert_eq!(places.take(2_000_000), Some((0, 1_000_005)));
+        assert!(places.is_starved(1_000_005) && !places.is_starved(1_950_000), "it waited for the place");
         assert!(!places.is_done(9_000_000), "the last one is still to be given");
         places.note_failure(0, 2_000_000, 1);
         assert!(places.is_done(10_000_005) && places.take(10_000_005).is_none(), "but not for ever");

@@ -7,7 +7,7 @@ use crate::failure::{Act, Kind};
 use crate::gate::RETRANSMIT_NS;
 use crate::parts::doubts;
 use crate::quantity::{count, rate_text, span};
-use crate::recorder::total;
+use crate::recorder::{Recorder, total};
 use crate::report::percentiles::Percentiles;
 use crate::report::{Ending, Report, StageResult};
 use crate::stage::Stage;
@@ -119,8 +119,7 @@ pub(crate) fn reasons(result: &StageResult) -> Vec<String> {
 pub(crate) fn reasons_of_generator(result: &StageResult, is_lag_felt: bool) -> Vec<String> {
     let recorder = &result.recorder;
     // Where so many had to wait for a connection, it was not the generator that sent them late.
-    let is_own_lag = (recorder.starved as f64) < recorder.due as f64 * STARVED_MAX;
-    let lag = Some(result).filter(|_| is_own_lag && is_lag_felt).and_then(sent_late);
+    let lag = Some(result).filter(|_| !is_starved(recorder) && is_lag_felt).and_then(sent_late);
     [busy(result), waited(result), stood_still(result), lag].into_iter().flatten().collect()
 }
 
@@ -172,12 +171,35 @@ fn sent_late(result: &StageResult) -> Option<String> {
         (None, None) => return None,
         _ => ("a hundred", lag.p99_ns.or(lag.p90_ns)?),
     };
-    let is_starved = recorder.starved as f64 >= recorder.due as f64 * STARVED_MAX;
-    let why = match is_starved {
-        true => "all connections were busy, waiting for the server (try more: -c)",
-        false => "loadgen had too little processor time (try --threads, or another machine)",
+    let sent = if result.stage.churn().is_some() { "connection in {} was begun" } else { "request in {} was sent" };
+    let why = match is_starved(recorder) {
+        true => waited_for_server(result),
+        false => "loadgen had too little processor time (try --threads, or another machine)".to_owned(),
     };
-    Some(format!("one request in {one_in} was sent {} or more after it was due: {why}", span(lag_ns)))
+    Some(format!("one {} {} or more after it was due: {why}", sent.replace("{}", one_in), span(lag_ns)))
+}
+
+/// Whether so many had to wait for a connection, or for a place, that it was not the generator that sent them late.
+fn is_starved(recorder: &Recorder) -> bool {
+    recorder.starved > 0 && recorder.starved as f64 >= recorder.due as f64 * STARVED_MAX
+}
+
+/// For what the server kept all connections, or all places of those that come and go, so long that there was none for the
+/// next.
+fn waited_for_server(result: &StageResult) -> String {
+    if result.stage.churn().is_none() {
+        return "all connections were busy, waiting for the server (try more: -c)".to_owned();
+    }
+    let recorder = &result.recorder;
+    let timed_out = |is_it: fn(Act) -> bool| {
+        let failures = recorder.request_failures.iter().filter(|(failure, _)| failure.kind == Kind::TimedOut);
+        failures.filter(|(failure, _)| is_it(failure.act)).map(|(_, number)| *number).sum::<u64>()
+    };
+    // Those that waited in vain waited for longest.
+    let connecting = (timed_out(|act| act == Act::Connect), recorder.connect.mean());
+    let is_connecting = connecting > (timed_out(|act| act != Act::Connect), recorder.exchange.mean());
+    let what = if is_connecting { "to take the connection" } else { "to reply" };
+    format!("all places were taken by connections that waited for the server {what} (more places, -c, let more wait)")
 }
 
 fn busy(result: &StageResult) -> Option<String> {
@@ -459,6 +481,35 @@ mod tests {
         };
         assert_eq!(churned(200_000), "valid", "it was the reply that took so long");
         assert!(churned(1_010_000_000).contains("3 SYNs were sent again"));
+    }
+
+    #[test]
+    fn places_that_the_server_keeps_are_not_the_generators_lag() {
+        let late = |starved: u64, (connect_ns, exchange_ns): (u64, u64)| {
+            let churn = move |report: &mut Report| {
+                let arrivals = Some((Rate::constant(1000.0 / 3.0), Arrival::Constant));
+                let close = crate::churn::Close::Reset;
+                let result = &mut report.stages[1];
+                result.stage = Stage::Churn(Churn { duration: Duration::from_secs(3), arrivals, close });
+                let recorder = &mut result.recorder;
+                recorder.starved = starved;
+                (1..=1000).for_each(|us| recorder.service.record(us * 100));
+                (1..=1000).for_each(|us| recorder.lag.record(us * 900));
+                recorder.connect.record_n(connect_ns, 1000);
+                recorder.exchange.record_n(exchange_ns, 1000);
+            };
+            reason(churn, false)
+        };
+        assert!(
+            late(900, (20_000, 80_000))
+                .contains("one connection in ten was begun 810 us or more after it was due: all")
+        );
+        assert!(
+            late(900, (20_000, 80_000))
+                .contains("all places were taken by connections that waited for the server to reply")
+        );
+        assert!(late(900, (80_000, 20_000)).contains("waited for the server to take the connection"));
+        assert!(late(4, (80_000, 20_000)).contains("loadgen had too little processor time"));
     }
 
     #[test]

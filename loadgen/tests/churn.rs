@@ -96,6 +96,19 @@ fn an_open_loop_begins_what_is_due_and_times_it_from_there() {
     assert!(number(churn, "/latency/p50_ns") > 2 * number(churn, "/exchange/p50_ns"), "{churn:#}");
 }
 
+#[test]
+fn a_verdict_says_that_it_was_the_server_that_kept_all_places() {
+    // Four places of 50 ms each: 80 a second of the 200 that are due, and loadgen has nothing to do.
+    let slow = Server::start(|_, stream| {
+        std::thread::sleep(Duration::from_millis(50));
+        echo(stream);
+    });
+    let (_, results) = measure(&format!("churn {} -c 4 -d 2s -R 200 --timeout 2s", slow.address));
+    let reasons = results["verdict"]["reasons"].to_string();
+    assert!(reasons.contains("all places were taken by connections that waited for the server to reply"), "{reasons}");
+    assert!(!reasons.contains("loadgen had too little"), "{reasons}");
+}
+
 /// What a server does to every sixth connection, and what that is called.
 const FAULTS: [(&str, &str); 5] = [
     ("reset", "reset"),

@@ -138,13 +138,12 @@ fn about_connect(report: &Report, failure: Failure, unreached: Option<&BTreeSet<
              `ip route get {}` shows it.",
             some[0].ip().map_or(String::new(), |target| target.ip().to_string())
         ),
-        Kind::Unreachable => {
-            format!("{address} is unreachable: this machine has no route to it, or the network says it is not there.")
-        }
+        Kind::Unreachable => unreachable(&address),
         Kind::TimedOut => format!(
             "No answer from {address} within {}: a firewall drops, the host is down, or connections come faster than the \
-             server accepts ({fitted} were opened). Try --connect-rate, or a longer --timeout.",
-            span(plan.timeout.as_nanos() as u64)
+             server accepts ({fitted} were opened). Try {}, or a longer --timeout.",
+            span(plan.timeout.as_nanos() as u64),
+            slower(plan.churn.is_some())
         ),
         Kind::OutOfDescriptors => format!(
             "Out of descriptors: {fitted} connections fitted; this process may open {}. For more: \
@@ -340,12 +339,21 @@ fn about_slow_connects(report: &Report, result: &StageResult) -> Option<String> 
             count(dropped)
         ),
     };
-    let slower = if result.stage.churn().is_some() { "a lower -c or -R" } else { "--connect-rate" };
+    let slower = slower(result.stage.churn().is_some());
     Some(format!(
         "Some connects took up to {}: their first packets were dropped, which is what a full accept queue \
          does{counted}. Try {slower}, or a longer backlog at the server.",
         span(longest)
     ))
+}
+
+fn unreachable(address: &str) -> String {
+    format!("{address} is unreachable: this machine has no route to it, or the network says it is not there.")
+}
+
+/// How connections are opened more slowly: those that come and go have no --connect-rate.
+fn slower(is_churn: bool) -> &'static str {
+    if is_churn { "a lower -c or -R" } else { "--connect-rate" }
 }
 
 /// Only a rate leaves something waiting, and only a run that went on to its end tells whether it was too high: what was

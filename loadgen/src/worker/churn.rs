@@ -18,6 +18,7 @@ impl Worker {
             let now_ns = self.clock.now_ns();
             let Drive::Churn(places) = &mut self.drive else { return };
             let Some((slot, due_ns)) = places.take(now_ns) else { return };
+            self.recorder.starved += u64::from(places.is_starved(due_ns));
             let moments = places.moments(slot);
             (moments.due_ns, moments.begun_ns) = (due_ns, now_ns);
             if places.arrivals().is_some() {
@@ -132,7 +133,7 @@ impl Worker {
         }
         recorder.timeline.record(now_ns - self.begin_ns, self.end_ns - self.begin_ns, latency_ns);
         recorder.series.note_ended(now_ns);
-        places.free(slot);
+        places.free(slot, now_ns);
         self.open -= 1;
         self.pending -= 1;
     }
@@ -151,7 +152,7 @@ impl Worker {
         } else {
             self.open -= 1;
             self.recorder.series.note_lost(now_ns, failure);
-            places.free(slot);
+            places.free(slot, now_ns);
         }
     }
 }
