@@ -165,6 +165,8 @@ type Subject = Reactor<Simulated, Hostile>;
 fn drive(reactor: &mut Subject, world: &SharedWorld, stop_timeout: Duration) -> ControlFlow<()> {
     let turns = { world.borrow_mut().dice.pick(&[20, 300, 3_000]) };
     let (mut finishing, mut rounds) = (Vec::new(), 0);
+    // Events may fill every turn until each connection had one, and after a pause that begins anew.
+    let rounds_max = 20 + 2 * world.borrow().wires.len();
     for _ in 0..turns {
         if let Err(error) = reactor.turn() {
             reactor.close_all(CloseReason::of_error(&error));
@@ -175,7 +177,7 @@ fn drive(reactor: &mut Subject, world: &SharedWorld, stop_timeout: Duration) -> 
         if quiet > 2 && rounds == 0 {
             finishing = finishing_keys(reactor);
         }
-        if quiet > 2 && rounds < 20 {
+        if quiet > 2 && rounds < rounds_max {
             // Longer than anyone may take to go.
             world.borrow_mut().now += Duration::from_secs(35);
             rounds += 1;

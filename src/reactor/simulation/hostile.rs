@@ -293,6 +293,10 @@ impl Hostile {
         world.check_room(n, client);
         if matches!(call, Call::Readable | Call::Eof) {
             world.check_paused(n);
+            if input.len() as u64 >= self.manners.input_max {
+                // It must take some before more is read.
+                world.may_rest(n);
+            }
         }
         world.check_pressure(n, matches!(call, Call::Readable | Call::Eof), call == Call::Writable);
         if call == Call::Timeout {
@@ -395,6 +399,7 @@ impl Hostile {
                 0 => {
                     client.pause();
                     self.account(n, |account| account.paused = true);
+                    self.world.borrow_mut().may_rest(n);
                 }
                 1 => {
                     client.resume();

@@ -43,6 +43,11 @@ impl World {
         wire.told > wire.read && open && self.is_served(n)
     }
 
+    /// There is a reason for not reading it in this turn, be it over before the turn is.
+    pub(crate) fn may_rest(&mut self, n: usize) {
+        self.wires[n].share.tried = true;
+    }
+
     /// So much is read of it.
     pub(super) fn check_share(&mut self, n: usize, read: u64) {
         let wire = &mut self.wires[n];

@@ -124,11 +124,10 @@ impl World {
             for due in [&mut account.timer, &mut account.idle, &mut account.attempt].into_iter().flatten() {
                 due.until.get_or_insert(now);
             }
-            let latest = [account.timer, account.idle, account.attempt]
-                .into_iter()
-                .flatten()
-                .filter_map(|due| due.latest())
-                .min();
+            // Who may have been active in a turn that has gone into the next tick has that one, too.
+            let idle = account.idle.and_then(|due| due.latest()).map(|latest| latest + TICK);
+            let others = [account.timer, account.attempt].into_iter().flatten().filter_map(|due| due.latest());
+            let latest = others.chain(idle).min();
             let Some(latest) = latest.filter(|_| served) else { continue };
             wire.late_waits = if latest < now && !held_up { wire.late_waits + 1 } else { 0 };
             let sleeps = !timeout.is_zero() && latest < now + timeout;
