@@ -119,8 +119,9 @@ impl World {
             wire.failed = true;
             errno(if std::mem::take(&mut wire.error) { libc::ECONNRESET } else { libc::EPIPE })
         });
-        // It was connected, be it for a moment: from now on it can be idle.
+        // It was connected, be it for a moment: from now on it can be idle, and can take what waits for it.
         self.stir(n);
+        self.wires[n].sent_at = self.turn_at;
         reset.map_or(Ok(true), Err)
     }
 }
