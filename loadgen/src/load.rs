@@ -147,8 +147,11 @@ fn protocol(targets: &[Target], load: &Load, closes: bool) -> Result<Protocol, S
 /// Bytes in a message, if nothing else is said: see the help of `--size`.
 const SIZE_USUAL: u32 = 64;
 
+/// What every reader of JSON keeps to the last digit: a double's whole numbers.
+const SEED_MAX: u64 = (1 << 53) - 1;
+
 /// A number that no other run has: the time, in nanoseconds, and the process.
 pub(crate) fn fresh_seed() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_nanos() as u64 ^ u64::from(std::process::id()).rotate_left(48)
+    (since.as_nanos() as u64 ^ u64::from(std::process::id()).rotate_left(32)) & SEED_MAX
 }

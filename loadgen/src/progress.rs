@@ -9,7 +9,7 @@ use crate::churn::Churn;
 use crate::live::{Counts, Seen};
 use crate::stage::Stage;
 use crate::terminal;
-use crate::view::{Figures, SPARK_SECONDS, View};
+use crate::view::{Figures, SPARK_SECONDS, Tail, View};
 
 /// Tells on standard error how far a run is. Standard output is left to the results.
 pub(crate) struct Progress {
@@ -31,7 +31,7 @@ pub(crate) struct Progress {
     times_before: Counts,
     /// Those of the last whole second.
     figures: Option<Figures>,
-    p99s_ns: Vec<Option<u64>>,
+    tails: Vec<Tail>,
 }
 
 enum Face {
@@ -69,7 +69,7 @@ impl Progress {
             second_at: now,
             times_before: Counts::default(),
             figures: None,
-            p99s_ns: Vec::new(),
+            tails: Vec::new(),
         }
     }
 
@@ -118,7 +118,7 @@ impl Progress {
         (self.stage, self.duration, self.drains) = (name, duration, false);
         (self.begun_at, self.drawn_at, self.second_at) = (now, now, now);
         (self.times_before, self.figures) = (times, None);
-        self.p99s_ns.clear();
+        self.tails.clear();
     }
 
     /// Shows what is `seen` now, with the `times` that were counted so far, if it is time to.
@@ -138,9 +138,9 @@ impl Progress {
         let figures = (self.figures.is_some() || recent.total() > 0).then(|| Figures::new(elapsed, &recent));
         if is_over {
             self.figures = figures;
-            self.p99s_ns.push(figures.and_then(|figures| figures.p99_ns()));
-            let surplus = self.p99s_ns.len().saturating_sub(SPARK_SECONDS);
-            self.p99s_ns.drain(..surplus);
+            self.tails.push(figures.map_or_else(Tail::default, |figures| figures.tail()));
+            let surplus = self.tails.len().saturating_sub(SPARK_SECONDS);
+            self.tails.drain(..surplus);
             self.second_at = Instant::now();
             self.times_before.clone_from(times);
         }
@@ -163,7 +163,7 @@ impl Progress {
             goal: self.goal,
             seen,
             figures,
-            p99s_ns: &self.p99s_ns,
+            tails: &self.tails,
         };
         match self.face {
             Face::Silent | Face::Over => None,

@@ -15,20 +15,23 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// Of `elapsed`, in which answers took as long as `times` says. In less than a hundred of them the 99th
-    /// percentile is the longest.
+    /// Of `elapsed`, in which answers took as long as `times` says. As in a result, a percentile with fewer than ten answers
+    /// beyond it is none.
     pub(crate) fn new(elapsed: Duration, times: &Counts) -> Figures {
+        let answers = times.total();
+        let percentile =
+            |per_beyond: u64, quantile| (answers >= per_beyond * 10).then(|| times.at_quantile(quantile))?;
         Figures {
-            answered_per_s: times.total() as f64 / elapsed.as_secs_f64().max(1e-9),
-            p50_ns: times.at_quantile(0.5),
-            p99_ns: times.at_quantile(0.99),
+            answered_per_s: answers as f64 / elapsed.as_secs_f64().max(1e-9),
+            p50_ns: percentile(2, 0.5),
+            p99_ns: percentile(100, 0.99),
             max_ns: times.at_quantile(1.0),
         }
     }
 
-    /// The 99th percentile.
-    pub(crate) fn p99_ns(&self) -> Option<u64> {
-        self.p99_ns
+    /// What the picture shows of it.
+    pub(crate) fn tail(&self) -> Tail {
+        Tail { p99_ns: self.p99_ns, max_ns: self.max_ns }
     }
 
     fn parts(&self) -> Vec<String> {
@@ -39,7 +42,7 @@ impl Figures {
     fn some(&self, unit: &str, names: &[&str]) -> Vec<String> {
         let times = [("p50", self.p50_ns), ("p99", self.p99_ns), ("max", self.max_ns)];
         let times = times.into_iter().filter(|(name, _)| names.contains(name));
-        let times = times.filter_map(|(name, ns)| Some(format!("{name} {}", span(ns?))));
+        let times = times.map(|(name, ns)| format!("{name} {}", ns.map_or_else(|| "-".to_owned(), span)));
         std::iter::once(format!("{}{unit}", count(self.answered_per_s as u64))).chain(times).collect()
     }
 
@@ -52,6 +55,14 @@ impl Figures {
         let fits = lines.find(|line| line.chars().count() <= columns);
         fits.unwrap_or_else(|| fitting("  ", self.some("/s", &["p99"]), separator, columns))
     }
+}
+
+/// How long the slow answers of a second took.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Tail {
+    /// `None` where there were too few.
+    pub(crate) p99_ns: Option<u64>,
+    pub(crate) max_ns: Option<u64>,
 }
 
 /// A stage that goes on.
@@ -69,8 +80,8 @@ pub(crate) struct View<'a> {
     pub(crate) seen: Seen,
     /// Where anything was answered.
     pub(crate) figures: Option<Figures>,
-    /// The 99th percentile of each of the last seconds, in nanoseconds.
-    pub(crate) p99s_ns: &'a [Option<u64>],
+    /// The tail of each of the last seconds.
+    pub(crate) tails: &'a [Tail],
 }
 
 impl View<'_> {
@@ -142,20 +153,22 @@ impl View<'_> {
         }
     }
 
-    /// The 99th percentile over the last seconds, on a scale from the lowest to the highest of those that are shown, and
-    /// what its lowest and its highest column stand for.
+    /// The 99th percentile over the last seconds, or, where none of them had enough answers for that, the longest time; on a
+    /// scale from the lowest to the highest of those that are shown, and what its lowest and its highest column stand for.
     fn sparkline(&self, columns: usize, is_utf8: bool) -> String {
-        let head = "  p99 ";
+        let has_p99 = self.tails.iter().any(|tail| tail.p99_ns.is_some());
+        let head = if has_p99 { "  p99 " } else { "  max " };
         let room = columns.saturating_sub(head.len());
         let fits = room >= SCALE_COLUMNS + SPARK_COLUMNS_LEAST;
         let seconds = if fits { room - SCALE_COLUMNS } else { room }.min(SPARK_SECONDS);
-        let shown = &self.p99s_ns[self.p99s_ns.len().saturating_sub(seconds)..];
-        let known = || shown.iter().copied().flatten();
+        let shown = &self.tails[self.tails.len().saturating_sub(seconds)..];
+        let shown = || shown.iter().map(|tail| if has_p99 { tail.p99_ns } else { tail.max_ns });
+        let known = || shown().flatten();
         let (Some(least), Some(most)) = (known().min(), known().max()) else { return String::new() };
         // What differs by no more than it is counted to is not to look like a mountain.
         let most = most.max((least as f64 * SCALE_LEAST) as u64);
         let levels = if is_utf8 { LEVELS } else { LEVELS_ASCII };
-        let picture: String = shown.iter().map(|ns| ns.map_or(' ', |ns| spark(ns, least, most, levels))).collect();
+        let picture: String = shown().map(|ns| ns.map_or(' ', |ns| spark(ns, least, most, levels))).collect();
         let scale = format!("  {} {}  {} {}", levels[0], span(least), levels[levels.len() - 1], span(most));
         let line = format!("{head}{picture}{}", if fits { &scale } else { "" });
         line.chars().take(columns).collect()
@@ -215,8 +228,14 @@ const BAR_COLUMNS: usize = 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::Live;
 
-    fn view<'a>(stage: &'a str, p99s_ns: &'a [Option<u64>], failed: u64) -> View<'a> {
+    /// A second whose 99th percentile was that.
+    fn tail(p99_ns: Option<u64>) -> Tail {
+        Tail { p99_ns, max_ns: p99_ns }
+    }
+
+    fn view<'a>(stage: &'a str, tails: &'a [Tail], failed: u64) -> View<'a> {
         let figures = Figures {
             answered_per_s: 12_345.6,
             p50_ns: Some(120_000),
@@ -230,14 +249,14 @@ mod tests {
             goal: 1000,
             seen: Seen { open: 997, failed, emptied_ns: 0 },
             figures: Some(figures),
-            p99s_ns,
+            tails,
         }
     }
 
     #[test]
     fn all_figures_stand_in_80_columns() {
-        let p99s = [Some(100_000), Some(200_000), None, Some(800_000)];
-        let lines = view("open loop at 20,000/s", &p99s, 3).lines((80, 24), true);
+        let tails = [Some(100_000), Some(200_000), None, Some(800_000)].map(tail);
+        let lines = view("open loop at 20,000/s", &tails, 3).lines((80, 24), true);
         assert_eq!(
             lines,
             [
@@ -251,11 +270,11 @@ mod tests {
 
     #[test]
     fn whatever_the_terminal_no_line_is_too_long_for_it() {
-        let p99s: Vec<Option<u64>> = (0..30).map(|second| Some(1000 << (second % 20))).collect();
+        let tails: Vec<Tail> = (0..30).map(|second| tail(Some(1000 << (second % 20)))).collect();
         for stage in ["verifying", "warming up, open loop at 123,456 to 1,234,567/s, draining"] {
             for columns in 1..130 {
                 for is_utf8 in [true, false] {
-                    for line in view(stage, &p99s, 1_234_567).lines((columns, 24), is_utf8) {
+                    for line in view(stage, &tails, 1_234_567).lines((columns, 24), is_utf8) {
                         let length = line.chars().count();
                         assert!(length < columns.max(3), "{columns}: {line}");
                         assert!(is_utf8 || line.is_ascii(), "{line}");
@@ -263,7 +282,7 @@ mod tests {
                 }
             }
         }
-        let figures = |columns| view("open loop at 20,000/s", &p99s, 0).lines((columns, 24), true).swap_remove(2);
+        let figures = |columns| view("open loop at 20,000/s", &tails, 0).lines((columns, 24), true).swap_remove(2);
         assert_eq!(figures(60), "  12,345 answers/s · p50 120 us · p99 1.23 ms · max 45.6 ms");
         assert_eq!(figures(59), "  12,345 answers/s · p50 120 us · p99 1.23 ms");
         assert_eq!(figures(40), "  12,345/s · p50 120 us · p99 1.23 ms");
@@ -273,16 +292,16 @@ mod tests {
 
     #[test]
     fn a_low_terminal_keeps_a_row_and_the_figures() {
-        let p99s = [Some(100_000)];
+        let tails = [tail(Some(100_000))];
         for rows in 1..6 {
-            let lines = view("closed loop", &p99s, 3).lines((80, rows), true);
+            let lines = view("closed loop", &tails, 3).lines((80, rows), true);
             assert_eq!(lines.len(), rows.saturating_sub(1).clamp(1, 4), "{rows}: {lines:?}");
             assert!(lines[0].starts_with("closed loop █"), "{rows}: {lines:?}");
         }
-        let three = view("closed loop", &p99s, 3).lines((80, 3), true);
+        let three = view("closed loop", &tails, 3).lines((80, 3), true);
         assert_eq!(three[1], "  3 FAILED · 997 of 1,000 open · 12,345/s · p50 120 us · p99 1.23 ms");
         assert_eq!(
-            view("closed loop", &p99s, 0).lines((80, 4), true)[2],
+            view("closed loop", &tails, 0).lines((80, 4), true)[2],
             "  12,345 answers/s · p50 120 us · p99 1.23 ms · max 45.6 ms"
         );
     }
@@ -298,8 +317,8 @@ mod tests {
     #[test]
     fn a_tail_that_hardly_changes_is_flat_and_ascii_has_heights_too() {
         let line = |us: &[u64], columns, is_utf8| {
-            let p99s: Vec<Option<u64>> = us.iter().map(|us| Some(us * 1000)).collect();
-            view("closed loop", &p99s, 0).sparkline(columns, is_utf8)
+            let tails: Vec<Tail> = us.iter().map(|us| tail(Some(us * 1000))).collect();
+            view("closed loop", &tails, 0).sparkline(columns, is_utf8)
         };
         assert_eq!(line(&[100, 106, 100], 80, true), "  p99 ▁▃▁  ▁ 100 us  █ 125 us", "a step of what is counted");
         assert_eq!(line(&[1, 10, 100], 80, false), "  p99 _+#  _ 1.00 us  # 100 us");
@@ -307,10 +326,27 @@ mod tests {
     }
 
     #[test]
+    fn a_percentile_of_too_few_is_a_dash_and_the_picture_is_of_the_longest_then() {
+        let figures = |answers: u64| {
+            let (live, mut times) = (Live::new(true), Counts::default());
+            (0..answers).for_each(|_| live.note(100_000));
+            live.add_times_to(&mut times);
+            Figures::new(Duration::from_secs(1), &times).parts()[1..].join(" ")
+        };
+        let has = |figures: &str, dashes| figures.matches(" -").count() == dashes && figures.contains("max ");
+        assert!(has(&figures(19), 2) && has(&figures(20), 1), "{}, {}", figures(19), figures(20));
+        assert!(has(&figures(999), 1) && has(&figures(1000), 0), "{}, {}", figures(999), figures(1000));
+        let few = [Tail { p99_ns: None, max_ns: Some(100_000) }, Tail { p99_ns: None, max_ns: Some(800_000) }];
+        let picture = |tails: &[Tail]| view("closed loop", tails, 0).sparkline(80, true);
+        assert_eq!(picture(&few), "  max ▁█  ▁ 100 us  █ 800 us");
+        assert_eq!(picture(&[few[0], tail(Some(200_000))]), "  p99  ▁  ▁ 200 us  █ 250 us");
+    }
+
+    #[test]
     fn the_scale_is_that_of_what_is_shown() {
-        let mut p99s = vec![Some(9_000_000_000)];
-        p99s.extend([Some(100_000), Some(200_000)].repeat(10));
-        let shown = |columns| view("closed loop", &p99s, 0).sparkline(columns, true);
+        let mut tails = vec![tail(Some(9_000_000_000))];
+        tails.extend([tail(Some(100_000)), tail(Some(200_000))].repeat(10));
+        let shown = |columns| view("closed loop", &tails, 0).sparkline(columns, true);
         assert!(shown(80).ends_with("  ▁ 100 us  █ 9.00 s") && shown(80).contains("█▁▁"), "{}", shown(80));
         assert!(shown(50).ends_with("█▁█▁█  ▁ 100 us  █ 200 us"), "the peak has left the picture: {}", shown(50));
     }
