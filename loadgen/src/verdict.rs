@@ -258,19 +258,25 @@ fn stood_still(result: &StageResult) -> Option<String> {
     })
 }
 
-/// Who measures wants to know more than the median; who has asked for something by `--slo` is told whether there were enough
-/// for that.
+/// Who measures wants to know more than the median; who has asked for something by `--slo` wants to know that.
 fn few_samples(report: &Report, judged: &[&StageResult]) -> Option<String> {
     let measured = judged.iter().filter(|result| result.is_measured() && result.recorder.answered > 0);
     let latencies: Vec<Percentiles> = measured.map(|result| Percentiles::of(&result.recorder.latency)).collect();
-    let is_few = !latencies.is_empty() && latencies.iter().all(|it| it.p90_ns.is_none());
     let samples = latencies.iter().map(|it| it.samples).max()?;
+    let (wanted, samples_min) = match &report.slo {
+        None if latencies.iter().any(|it| it.p90_ns.is_some()) => return None,
+        None => ("to tell more than the median".to_owned(), 100),
+        Some(slo) => {
+            let unknown = report.slo_outcomes().into_iter().rfind(|outcome| outcome.measured.is_none())?;
+            (format!("for {}", unknown.condition), slo.samples_min().ceil() as u64)
+        }
+    };
+    let what_takes = if report.slo.is_some() { "that" } else { "a p90" };
     let (each, rate) =
         (if latencies.len() > 1 { " a run, at most" } else { "" }, report.measured().last()?.stage.arrivals());
     let more = if rate.is_some() { "a longer -d, or a higher -R" } else { "a longer -d" };
-    (is_few && report.slo.is_none()).then(|| {
-        format!("{FEW} to tell more than the median: {}{each}, and a p90 takes 100 (try {more})", count(samples))
-    })
+    let (samples, samples_min) = (count(samples), count(samples_min));
+    Some(format!("{FEW} {wanted}: {samples}{each}, and {what_takes} takes {samples_min} (try {more})"))
 }
 
 fn syn_retransmits(report: &Report) -> Option<String> {
@@ -454,6 +460,12 @@ mod tests {
             report.slo = Some("p50<1s".parse().unwrap());
         };
         assert_eq!(reason(asked, true), "valid");
+        let asked_for_more = |report: &mut Report| {
+            few(report);
+            report.slo = Some("p50<1s,p99<1s".parse().unwrap());
+        };
+        let said = reason(asked_for_more, true);
+        assert!(said.starts_with("too few samples for p99 < 1.00 s: 99, and that takes 1,000 (try"), "{said}");
         let one_of_two = |report: &mut Report| {
             report.stages.push(report.stages[1].clone());
             few(report);

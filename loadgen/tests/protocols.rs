@@ -93,7 +93,10 @@ fn nginx() {
         for close in ["reset", "fin", "server"] {
             is_measured(&format!("churn http://{address}/page.txt -c 8 -d 300ms --close {close}"));
         }
-        let (code, results) = measure(&format!("rr http://{address}/none -c 2 -d 100ms"));
+        let line = format!("rr http://{address}/none -c 2 -d 100ms");
+        let said = loadgen(&line).stdout;
+        assert!(said.contains("no reply was what it has to be") && !said.contains("nothing was answered"), "{said}");
+        let (code, results) = measure(&line);
         assert_eq!(code, Some(1));
         let closed = stage(&results, "closed");
         assert_eq!(Some(failures(closed, "request_failures", "HTTP status 404")), closed["requests_due"].as_u64());

@@ -79,6 +79,11 @@ fn a_condition_that_too_few_samples_can_judge_is_no_miss_but_exit_code_4() {
     let outcome = loadgen(&format!("{line} p99.99<10s -q"));
     assert_eq!(outcome.code, Some(4), "{}", outcome.stdout);
     assert!(outcome.stdout.contains("SLO UNKNOWN   p99.99 < 10.0 s: too few samples to tell"), "{}", outcome.stdout);
+    let long = format!("open {} -c 4 -R 100 --arrival constant -d 2100ms --slo p99<10s -q", server.address);
+    let said = loadgen(&long).stdout;
+    // In the width of a terminal it may be broken anywhere.
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("too few samples for p99 < 10.0 s: "), "{said}");
     let outcome = loadgen(&format!("{line} p99.99<10s,p50<1us -q"));
     assert_eq!(outcome.code, Some(3), "what was missed was missed: {}", outcome.stdout);
 }

@@ -300,7 +300,8 @@ fn about_exchange(report: &Report, kind: Kind, reader: Reader) -> Option<String>
             format!("The server ended connections that were in use. Its log may say why; {what_follows}.")
         }
         Kind::Status(status) => format!(
-            "The server answered with HTTP status {status}: its connections are kept, and the requests count as failed."
+            "The server answered with HTTP status {status}: its connections are kept, and the requests count as failed. Is it \
+             the right path? `curl -i` shows what else it says."
         ),
         Kind::Length => {
             "Responses differ in length: the page is not the same each time, or not all of it came.".to_owned()

@@ -50,6 +50,9 @@ pub(crate) fn result(report: &Report) -> String {
         (Ending::Complete, false) if report.exit() != Exit::Failed => {
             "not all was well, but that is for --slo to judge"
         }
+        (Ending::Complete, false) if report.answered() == 0 && has_wrong_replies(report) => {
+            "FAILED: no reply was what it has to be, see the errors"
+        }
         (Ending::Complete, false) if report.answered() == 0 => "FAILED: nothing was answered",
         (Ending::Complete, false) => match report.unfinished() {
             0 => "FAILED: see the errors",
@@ -58,4 +61,9 @@ pub(crate) fn result(report: &Report) -> String {
         },
     };
     sentence.to_owned()
+}
+
+fn has_wrong_replies(report: &Report) -> bool {
+    let mut failures = report.stages.iter().flat_map(|result| result.recorder.request_failures.keys());
+    failures.any(|failure| failure.kind.is_wrong_reply())
 }
