@@ -88,8 +88,9 @@ fn notes(files: &[File; 2], circumstances: &[Difference]) -> Vec<String> {
         suspects.map(|file| format!("The verdict on {} was SUSPECT: it may be loadgen that differs.", file.name)),
     );
     if let least @ ..RUNS_ADVISED = files[0].runs.min(files[1].runs) {
+        let these = if least == 1 { "one tells nothing of chance".to_owned() } else { format!("{least} hardly do") };
         notes.push(format!(
-            "{RUNS_ADVISED} runs of each (--runs {RUNS_ADVISED}) tell small changes from chance; {least} hardly do."
+            "{RUNS_ADVISED} runs of each (--runs {RUNS_ADVISED}) tell small changes from chance; {these}."
         ));
     }
     notes
