@@ -117,21 +117,33 @@ fn limits(plan: &Plan) -> Vec<Finding> {
         )];
     }
     let of_process = |pid: &u32| {
-        let most = fs::read_to_string(format!("/proc/{pid}/limits")).ok().and_then(|table| descriptors_max(&table));
-        let remedy =
-            format!("`sudo prlimit --pid {pid} --nofile={}`", plan.connections.saturating_add(layout::RESERVE));
-        match most {
-            None => {
-                finding(format!("those of process {pid} cannot be read"), None, Grade::Doubtful, "run this as its user")
-            }
-            Some(most) => {
-                let sum = format!("process {pid} may open {} descriptors, in each table that it has", count(most));
-                let grade = if plan.connections > most { Grade::Doubtful } else { Grade::Fits };
-                finding(sum, Some(most), grade, &remedy)
-            }
-        }
+        let (most, open) = (descriptors_max(*pid), descriptors_open(*pid));
+        let Some((most, open)) = most.zip(open) else {
+            let sum = format!("those of process {pid} cannot be read");
+            return finding(sum, None, Grade::Doubtful, "run this as its user");
+        };
+        let left = most.saturating_sub(open);
+        let sum = format!(
+            "process {pid} may open {} descriptors, in each table that it has, and has {} open: {} are left",
+            count(most),
+            count(open),
+            count(left)
+        );
+        let grade = if plan.connections > left { Grade::Doubtful } else { Grade::Fits };
+        let wanted = plan.connections.saturating_add(open.max(layout::RESERVE));
+        finding(sum, Some(left), grade, &format!("`sudo prlimit --pid {pid} --nofile={wanted}`"))
     };
     plan.server_pids.iter().map(of_process).collect()
+}
+
+/// The soft limit of a process's descriptors.
+fn descriptors_max(pid: u32) -> Option<u64> {
+    most_open_files(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?)
+}
+
+/// How many it has open, in the table of its first thread.
+fn descriptors_open(pid: u32) -> Option<u64> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
 }
 
 /// What a server sets itself, beside what the system allows it: only its configuration tells. Loadgen's own has no such.
@@ -152,7 +164,7 @@ fn settings(plan: &Plan) -> Option<Finding> {
 }
 
 /// The soft limit of descriptors, of what /proc/PID/limits says: see proc_pid_limits(5).
-fn descriptors_max(table: &str) -> Option<u64> {
+fn most_open_files(table: &str) -> Option<u64> {
     let row = table.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     row.split_whitespace().next()?.parse().ok()
 }
@@ -347,7 +359,7 @@ mod tests {
         let table = "Limit                     Soft Limit           Hard Limit           Units     \n\
                      Max processes             95840                95840                processes \n\
                      Max open files            1024                 20000                files     \n";
-        assert_eq!((descriptors_max(table), descriptors_max("")), (Some(1024), None));
+        assert_eq!((most_open_files(table), most_open_files("")), (Some(1024), None));
     }
 
     #[test]

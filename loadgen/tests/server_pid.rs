@@ -78,3 +78,16 @@ fn a_process_that_does_not_exist_is_named() {
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.stderr.contains("--server-pid 4294967295: there is no such process"), "{}", outcome.stderr);
 }
+
+#[test]
+fn the_doctor_counts_in_what_the_server_has_open_already() {
+    // This test stands in for a server that has files open.
+    let files: Vec<_> = (0..50).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
+    let line = format!("doctor 127.0.0.1:9 -c 10 --server-pid {} --json -", std::process::id());
+    let findings = loadgen(&line).json();
+    let sums = findings["findings"].as_array().unwrap().iter().filter_map(|it| it["sum"].as_str());
+    let limits = sums.clone().find(|sum| sum.contains("may open")).unwrap_or_else(|| panic!("{findings:#}"));
+    let numbers: Vec<u64> = limits.split([' ', ':']).filter_map(|word| word.replace(',', "").parse().ok()).collect();
+    let &[_, most, open, left] = numbers.as_slice() else { panic!("{limits}") };
+    assert!(open >= files.len() as u64 && left == most - open, "{limits}");
+}
