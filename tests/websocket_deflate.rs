@@ -1,9 +1,14 @@
 //! Compressed messages (RFC 7692), frame by frame: what is agreed on, what comes in, and what goes out.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
 use esockets::testing::TestClient as Plain;
 use esockets::websocket::testing::{Received, TestClient, deflate, frame, request};
 use esockets::websocket::{Answer, Client, Frame, Handler, Request, Shard, WebSockets};
-use esockets::{CloseReason, Peer};
+use esockets::{CloseReason, Peer, Server, ShardInfo};
 
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 const OFFER: (&str, &str) = (EXTENSIONS, "permessage-deflate; client_max_window_bits");
@@ -207,10 +212,70 @@ fn a_bomb_ends_with_1009_when_it_gets_too_long() {
 #[test]
 fn many_bombs_in_one_read_are_all_dealt_with() {
     let message = vec![7; 1 << 20];
-    let mut client = TestClient::open_on(&esockets::Server::builder().output_max(100 << 20), echo(), "/", &[OFFER]);
+    let mut client = TestClient::open_on(&Server::builder().output_max(100 << 20), echo(), "/", &[OFFER]);
     client.send_raw(&frame(0xC2, &deflate(&message)).repeat(50));
     let received = client.received();
     assert!(received.len() == 50 && received.iter().all(|received| *received == Received::Binary(message.clone())));
+}
+
+/// Tells what it is sent, by its length, and stands still at "stand" until it is told to go on.
+struct Teller {
+    told: Sender<usize>,
+    go_on: Arc<Mutex<Receiver<()>>>,
+}
+
+impl Handler for Teller {
+    type Session = ();
+    type Message = ();
+
+    fn handle_open(&mut self, _: &Request<'_>, _: &Peer) -> Answer<()> {
+        Answer::accept(())
+    }
+
+    fn handle_text(&mut self, _: &mut Client<'_, '_>, (): &mut (), text: &str) -> bool {
+        self.told.send(text.len()).unwrap();
+        if text == "stand" {
+            self.go_on.lock().unwrap().recv().unwrap();
+        }
+        true
+    }
+
+    fn handle_binary(&mut self, _: &mut Client<'_, '_>, (): &mut (), bytes: &[u8]) -> bool {
+        self.told.send(bytes.len()).unwrap();
+        true
+    }
+}
+
+/// A WebSocket over TCP that was accepted.
+fn connect(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(&request("/", &[OFFER])).unwrap();
+    let (mut answer, mut byte) = (Vec::new(), [0]);
+    while !answer.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        answer.push(byte[0]);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101"));
+    stream
+}
+
+#[test]
+fn whoever_sends_bombs_does_not_keep_others_waiting_for_all_of_them() {
+    let ((told, tells), (go, go_on)) = (channel(), channel());
+    let go_on = Arc::new(Mutex::new(go_on));
+    let handler =
+        move |_: &ShardInfo| WebSockets::new(Teller { told: told.clone(), go_on: go_on.clone() }).deflate(Some(100));
+    let server = Server::builder().port(0).shards(1).start(handler).unwrap();
+    let [mut holder, mut bomber, mut other] = [(); 3].map(|()| connect(server.local_addr()));
+    holder.write_all(&frame(0x81, b"stand")).unwrap();
+    assert_eq!(tells.recv(), Ok(5));
+    // Both are there when the shard looks for the next time, the bombs first.
+    bomber.write_all(&frame(0xC2, &deflate(&vec![7; 1 << 20])).repeat(50)).unwrap();
+    other.write_all(&frame(0x82, b"other!")).unwrap();
+    go.send(()).unwrap();
+    let order: Vec<usize> = tells.iter().take(51).collect();
+    let other_at = order.iter().position(|&length| length == 6).unwrap();
+    assert!(other_at < 10, "{other_at} bombs before it");
 }
 
 #[test]
