@@ -331,6 +331,9 @@ impl<P> Builder<P> {
     /// is over `handle_timeout` is called, which may still send a word; unless it objects, the connection is closed with
     /// [`FirstMessageTimedOut`](crate::CloseReason::FirstMessageTimedOut). Who is called from here has none.
     ///
+    /// What has come by then is read first, in as many turns as that takes: a shard that was held up lets nobody go whose message
+    /// is there.
+    ///
     /// Costs 16 bytes for each connection and a look at the clock in each turn while anybody is awaited, two looks at the clock
     /// for each connection, and the shortest way through its first turn.
     pub fn first_message_timeout(mut self, timeout: Option<Duration>) -> Self {

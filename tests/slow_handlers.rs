@@ -137,3 +137,37 @@ fn who_is_visited_slowly_has_its_whole_idle_time_afterwards_and_who_spoke_meanwh
         expect(stream, key, 0, 10);
     }
 }
+
+#[test]
+fn a_first_message_that_has_come_is_read_to_its_end_before_its_time_is_over() {
+    const TIME: Duration = Duration::from_millis(1500);
+    let (held, go) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicU8::new(0)));
+    let (holds, may_go) = (Arc::clone(&held), Arc::clone(&go));
+    let script = Script::echo().readable(move |client| {
+        if client.peek() == b"hold\n" {
+            holds.store(1, Ordering::SeqCst);
+            wait_until("it may go", || may_go.load(Ordering::SeqCst) == 1);
+            sleep(TIME + MORE);
+        }
+        match client.peek().ends_with(b"\n") {
+            true => {
+                let line = client.recv();
+                client.send(line)
+            }
+            false => true,
+        }
+    });
+    let server = script.start(builder().shards(1).read_budget(1 << 10).first_message_timeout(Some(TIME)));
+    let mut stream = connect(server.local_addr());
+    wait_until("it is there", || script.log.opened().len() == 1);
+    let mut holder = connect(server.local_addr());
+    holder.write_all(b"hold\n").unwrap();
+    wait_until("the shard is held up", || held.load(Ordering::SeqCst) == 1);
+    // More than a turn reads, and no more than the kernel takes.
+    let line = [vec![b'x'; 45_000], vec![b'\n']].concat();
+    stream.write_all(&line).unwrap();
+    go.store(1, Ordering::SeqCst);
+    let mut answer = vec![0; line.len()];
+    stream.read_exact(&mut answer).unwrap();
+    assert!(answer == line);
+}

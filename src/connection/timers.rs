@@ -1,8 +1,8 @@
 //! A connection's timers: its own, its idle time, and the deadlines of its end.
 
 use super::{
-    CONNECTING, CUT, Connection, FINISHING, FIRST, FLUSH_TICKS, LINGERING, Next, STALLS, STILLBORN, TIMER, TIMER_NEW,
-    Turn,
+    CONNECTING, CUT, Connection, FINISHING, FIRST, FLUSH_TICKS, LINGERING, Next, READABLE, STALLS, STILLBORN, TIMER,
+    TIMER_NEW, Turn,
 };
 use crate::config::Limits;
 use crate::handler::Handler;
@@ -132,6 +132,10 @@ impl<S> Connection<S> {
             }
         }
         let first = own && self.has(FIRST);
+        if first && self.has(READABLE) && self.wants_input() {
+            // What has come may take more turns to read; no more of them than `input_max` allows, for nothing was consumed.
+            return Next::Again;
+        }
         if own {
             self.clear(TIMER | FIRST);
         } else {
