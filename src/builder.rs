@@ -257,7 +257,8 @@ impl<P> Builder<P> {
     /// bits. After a second of rest as many may come at once. Default: `None`. Whoever comes sooner is accepted and closed at
     /// once, told what [`handle_refused`](Handler::handle_refused) gives and counted as
     /// [`Refused`](crate::CloseReason::Refused); that does not make the others wait longer. Behind a proxy all come from one
-    /// address, and those who come to a Unix socket from none, which is not limited. Between 1 and 1,000,000.
+    /// address, and those who come to a Unix socket from none, which is not limited. It counts from when they are accepted: of
+    /// those who came while the process stood still, as many are taken as if they had come at once. Between 1 and 1,000,000.
     ///
     /// Costs a lock and a look into a table when a connection comes, and some 50 bytes for each address of the last two seconds,
     /// of 65,536 addresses a second at the most: those beyond are let in without being noted. Against somebody who has so many

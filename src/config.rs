@@ -77,7 +77,8 @@ pub enum Overflow {
     /// The message is refused, as a whole: [`Client::send`](crate::Client::send) returns false, and the connection goes on as
     /// if it had not been sent. For messages that can be missed, such as the state of something that comes again. One of which
     /// the kernel has already taken a part cannot be refused, and ends the connection: it was longer than `output_max`, or
-    /// the shard was full. Counted in [`ShardStats::refused_messages`](crate::ShardStats::refused_messages).
+    /// the shard was full; so a full shard still loses some of those who read slowly. `send` tells by false: a handler that gives
+    /// that back as its own value disconnects. Counted in [`ShardStats::refused_messages`](crate::ShardStats::refused_messages).
     Refuse,
     /// The message is taken all the same, and nothing is read from the connection until little enough waits. The limits are marks
     /// then, and not walls: memory is bounded by what one call of the handler sends, where it only answers, and not at all where

@@ -100,8 +100,10 @@ impl<M> Server<M> {
 
     /// Asks it to take nobody any more and to go on serving those who are there until they have gone by themselves, and
     /// returns at once. Who has come in time is accepted; whoever comes from here on is refused by the kernel, or left to
-    /// who has the same listeners (see [`hand_over`](Server::hand_over)). After `timeout` it stops, as [`stop`](Server::stop) does, which may still come before. For clients that end their
-    /// connections when they have what they want, nothing is lost.
+    /// who has the same listeners (see [`hand_over`](Server::hand_over)). After `timeout` it stops, as [`stop`](Server::stop)
+    /// does, which may still come before. For clients that end their connections when they have what they want, nothing is lost.
+    /// One that the handler has ended, and that does not end its own half, is waited for, up to 2 s after it has acknowledged the
+    /// end.
     pub fn drain(&self, timeout: Duration) {
         self.files.remove();
         if self.common.drain(timeout) {

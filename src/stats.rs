@@ -253,7 +253,8 @@ pub struct ShardStats {
     pub refused_messages: u64,
     /// Bytes of output that wait now for peers to take them: what [`output_max_shard`](crate::Builder::output_max_shard) limits.
     pub output_waiting: u64,
-    /// How often the [`watchdog`](crate::Builder::watchdog) has found it held up; zero without one.
+    /// How often the [`watchdog`](crate::Builder::watchdog) has found it held up; zero without one. Each time counts once, however
+    /// often it is reported while it lasts.
     pub stalls: u64,
     /// How long its turns took: from the moment at which epoll_wait(2) returned to the end of all that it led to. A connection
     /// that is heard of waits so long, at the most, for its turn. `None` without [`histograms`](crate::Builder::histograms).
