@@ -193,6 +193,8 @@ pub(crate) struct Wire {
     pub(crate) failed: bool,
     /// Waits in a row before which a timeout was overdue.
     late_waits: u32,
+    /// Its first message was overdue, but what had come of it was read first: until then it is not late.
+    overdue: Option<budgets::Overdue>,
     /// Since when something waits for its peer, and waits in a row that should not have been.
     waits_since: Option<Duration>,
     stalled_waits: u32,
@@ -246,6 +248,7 @@ impl Wire {
             pretended: false,
             failed: false,
             late_waits: 0,
+            overdue: None,
             waits_since: None,
             stalled_waits: 0,
             share: budgets::Share::default(),

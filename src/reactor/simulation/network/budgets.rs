@@ -13,6 +13,27 @@ pub(super) struct Share {
     tried: bool,
 }
 
+/// Whose first message is overdue, but has come in part.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Overdue {
+    /// Until then it may be overdue, for it has been read shortly before.
+    pub(super) until: Duration,
+    /// That reading may have left something, or came before the deadline for all that is known.
+    more: bool,
+}
+
+impl Wire {
+    /// A turn in which its first message may have been overdue, or was for sure, ends `now`: was it read, and has it to be
+    /// once more?
+    pub(super) fn excuse(&mut self, now: Duration, budget: u64, surely: bool) -> Duration {
+        let Share { read, tried, .. } = self.share;
+        if tried && self.overdue.is_none_or(|before| before.more) {
+            self.overdue = Some(Overdue { until: now + clock::TICK, more: !surely || read >= budget });
+        }
+        self.overdue.map_or(Duration::ZERO, |overdue| overdue.until)
+    }
+}
+
 impl World {
     /// A turn begins, with these events.
     pub(super) fn share_out(&mut self, events: &[Event]) {

@@ -5,7 +5,7 @@ use super::*;
 /// Twice ten milliseconds, for the span is rounded up to ticks, and the tick in which it begins does not count; and
 /// a moment for the loop to look at the clock.
 const ROUNDING: Duration = Duration::from_millis(21);
-const TICK: Duration = Duration::from_millis(10);
+pub(super) const TICK: Duration = Duration::from_millis(10);
 /// Waits that may pass, while each brings as many events as fit, until everyone's timer is looked at, beyond one for each
 /// connection.
 const WAITS_BORNE: u32 = 10;
@@ -116,7 +116,7 @@ impl World {
     /// A turn is over, and the loop waits for so long.
     pub(super) fn check_timers(&mut self, timeout: Duration) {
         let (now, waits_max) = (self.now, self.wires.len() as u32 + WAITS_BORNE);
-        let held_up = self.is_held_up();
+        let (held_up, read_budget) = (self.is_held_up(), self.config.limits.read_budget as u64);
         for n in 0..self.wires.len() {
             let served = self.is_served(n) && !self.stopping;
             let wire = &mut self.wires[n];
@@ -128,11 +128,14 @@ impl World {
             let idle = account.idle.and_then(|due| due.latest()).map(|latest| latest + TICK);
             let others = [account.timer, account.attempt].into_iter().flatten().filter_map(|due| due.latest());
             let latest = others.chain(idle).min();
-            let Some(latest) = latest.filter(|_| served) else { continue };
+            let Some(mut latest) = latest.filter(|_| served) else { continue };
+            if wire.account.first && wire.account.timer.is_some_and(|due| due.may_be_told(now)) {
+                latest = latest.max(wire.excuse(now, read_budget, latest < now));
+            }
             wire.late_waits = if latest < now && !held_up { wire.late_waits + 1 } else { 0 };
             let sleeps = !timeout.is_zero() && latest < now + timeout;
             if sleeps || wire.late_waits > waits_max {
-                let (timer, idle, waits) = (account.timer, account.idle, wire.late_waits);
+                let (timer, idle, waits) = (wire.account.timer, wire.account.idle, wire.late_waits);
                 self.fail(format!("{n} times out too late: {timer:?}, {idle:?}, {waits} waits, and now {timeout:?}"));
             }
         }
