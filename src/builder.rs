@@ -14,6 +14,8 @@ use crate::remote::Remote;
 use crate::server::Server;
 use crate::shard::ShardInfo;
 use crate::socket::Keepalive;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use crate::tuning::Tuning;
 use crate::watchdog::{Stall, Watch};
 
@@ -212,6 +214,13 @@ impl<P> Builder<P> {
     /// Options of TCP for experts, each with its cost: [`Tuning`]. Default: none, the system's own.
     pub fn tuning(mut self, tuning: Tuning) -> Self {
         self.config.tuning = tuning;
+        self
+    }
+
+    /// Speaks TLS: see [`tls`](crate::tls). Default: does not.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: &Tls) -> Self {
+        self.config.tls = Some(tls.clone());
         self
     }
 

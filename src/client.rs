@@ -5,6 +5,8 @@ use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
+use crate::agreed::Agreed;
 use crate::peer::Peer;
 use crate::slab::Key;
 use crate::slate::{self, Outlet, Slate};
@@ -159,6 +161,14 @@ impl<'a> Client<'a> {
     #[must_use]
     pub fn tag(&self) -> u8 {
         self.address.tag()
+    }
+
+    /// What was agreed on when the connection was made secure; `None` before it is, and where it is not. See [`tls`](crate::tls).
+    /// Copied at each call: ask once, and keep what you need.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(&self) -> Option<Agreed> {
+        self.outlet.agreed()
     }
 
     /// The index of the shard that this connection lives on.

@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::address::{Address, Place};
 use crate::error::Error;
 use crate::socket::{Keepalive, Line};
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use crate::tuning::Tuning;
 
 /// How a shard waits for events.
@@ -105,6 +107,8 @@ pub(crate) struct Config {
     pub(crate) keepalive: Option<Keepalive>,
     pub(crate) user_timeout: Option<Duration>,
     pub(crate) tuning: Tuning,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Tls>,
     pub(crate) connections_max: Option<usize>,
     pub(crate) connections_per_address: Option<usize>,
     pub(crate) accept_rate_per_address: Option<usize>,
@@ -152,6 +156,8 @@ impl Default for Config {
             keepalive: Some(Keepalive::default()),
             user_timeout: Some(Duration::from_secs(120)),
             tuning: Tuning::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
             connections_max: None,
             connections_per_address: None,
             accept_rate_per_address: None,

@@ -75,8 +75,8 @@
 //!
 //! From the bottom up, each file uses only files before it: `buffer` `queue` `slab` `wheel` `spin` `mailbox` are data
 //! structures that know nothing of connections; `reason` `histogram` `stats` `metrics` `peer` `address` `target` `sys`
-//! `tuning` `socket` `unix` `claim` `loan` `error` `listeners` `config` `seats` `pace` what the rest is said in; `kernel` the
-//! seam to the system; `slate` `client` `shard` `handler` what a program sees; `timed` and `trace` who watches;
+//! `agreed` `tuning` `socket` `unix` `claim` `loan` `error` what the rest is said in; `kernel` the seam to the system, and
+//! `tls` one that encrypts; `listeners` `config` `seats` `pace` what was asked for; `slate` `client` `shard` `handler` what a program sees; `timed` and `trace` who watches;
 //! `acceptor` and `connection` the life of one connection; `reactor` the loop, on one screen in `Reactor::turn`;
 //! `watchdog` who looks at it from beside; `remote` `life` `entrance` `server` `builder` the whole. `websocket` stands on
 //! top, and knows of it only what a user does.
@@ -84,6 +84,8 @@
 
 mod acceptor;
 mod address;
+#[cfg(feature = "tls")]
+mod agreed;
 mod buffer;
 mod builder;
 mod claim;
@@ -120,6 +122,8 @@ pub mod sys;
 mod target;
 pub mod testing;
 mod timed;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod trace;
 mod tuning;
 mod unix;

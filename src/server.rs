@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::entrance::{Entrance, Premises};
 use crate::error::Error;
 use crate::handler::Handler;
-use crate::kernel::Linux;
+use crate::kernel::{Kernel, Linux};
 use crate::life::{live, message_of};
 use crate::listeners::{self, Listeners};
 use crate::loan::{Door, Lender, Loans};
@@ -28,6 +28,8 @@ use crate::socket;
 use crate::stats::{Counters, SharedCounters, Stats};
 use crate::sys::{self, WakeFd};
 use crate::timed::Timed;
+#[cfg(feature = "tls")]
+use crate::tls::Secured;
 use crate::trace;
 use crate::unix::SocketFiles;
 use crate::watchdog::{Watch, Watchdog};
@@ -334,15 +336,12 @@ impl<M: Send + 'static> Birth<M> {
         if self.started.recv().is_err() {
             return Ok(());
         }
-        let (mailbox, counters, common) = (self.mailbox, self.counters, self.common);
-        let Some(timings) = counters.timings().map(Arc::clone) else {
-            let reactor = Reactor::new(kernel, handler, mailbox, counters, common, &config, shard);
-            return live(reactor, shard, &config, Linux::renew, make);
-        };
-        let (kernel, handler) = (Timed::new(kernel, &timings), Timed::new(handler, &timings));
-        let reactor = Reactor::new(kernel, handler, mailbox, counters, common, &config, shard);
-        let renew = |kernel: &mut Timed<Linux>| kernel.whole.renew();
-        live(reactor, shard, &config, renew, || Ok(Timed::new(make()?, &timings)))
+        let parts = Parts { mailbox: self.mailbox, counters: self.counters, common: self.common, config, shard };
+        #[cfg(feature = "tls")]
+        if let Some(tls) = parts.config.tls.clone() {
+            return parts.live(Secured::new(kernel, tls), handler, Secured::renew, make);
+        }
+        parts.live(kernel, handler, Linux::renew, make)
     }
 
     /// Pins the thread, then opens what the shard owns: on its own thread, because only that will ever use it.
@@ -369,6 +368,40 @@ impl<M: Send + 'static> Birth<M> {
         // was started from until it has reported. The rest was promised by whoever set the knob.
         let own = unsafe { sys::own_descriptor_table_with(&keep, taken) };
         own.map_err(|source| Error::Shard { shard, act: "make its own descriptor table", source })
+    }
+}
+
+/// What a loop is made of, whatever its kernel.
+struct Parts<M> {
+    mailbox: Mailbox<Post<M>>,
+    counters: SharedCounters,
+    common: Arc<Common>,
+    config: Config,
+    shard: usize,
+}
+
+impl<M: Send + 'static> Parts<M> {
+    /// Runs it, with a clock if somebody wants to know, until the server ends.
+    fn live<K, H>(
+        self,
+        kernel: K,
+        handler: H,
+        mut renew: impl FnMut(&mut K) -> io::Result<()>,
+        mut make: impl FnMut() -> Result<H, Error>,
+    ) -> Result<(), Error>
+    where
+        K: Kernel,
+        H: Handler<Message = M>,
+    {
+        let Parts { mailbox, counters, common, config, shard } = self;
+        let Some(timings) = counters.timings().map(Arc::clone) else {
+            let reactor = Reactor::new(kernel, handler, mailbox, counters, common, &config, shard);
+            return live(reactor, shard, &config, renew, make);
+        };
+        let (kernel, handler) = (Timed::new(kernel, &timings), Timed::new(handler, &timings));
+        let reactor = Reactor::new(kernel, handler, mailbox, counters, common, &config, shard);
+        let renew = |kernel: &mut Timed<K>| renew(&mut kernel.whole);
+        live(reactor, shard, &config, renew, || Ok(Timed::new(make()?, &timings)))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "tls")]
+use crate::agreed::Agreed;
 use crate::config::{Limits, Overflow};
 #[cfg(test)]
 use crate::planted::Bug;
@@ -15,6 +17,17 @@ pub(crate) trait Outlet {
 
     /// Whether the socket has refused for good.
     fn is_broken(&self) -> bool;
+
+    /// Whether a part of what was sent last is on its way although [`send`](Outlet::send) said that nothing of it is.
+    fn holds(&self) -> bool {
+        false
+    }
+
+    /// What was agreed on with the peer, where there is anything to agree on.
+    #[cfg(feature = "tls")]
+    fn agreed(&self) -> Option<Agreed> {
+        None
+    }
 }
 
 /// What one call of a handler asks for: output on its way, and wishes to be granted when it returns.
@@ -245,7 +258,8 @@ impl Slate {
     #[cold]
     fn stem(&mut self, outlet: &mut dyn Outlet, message: Piece<'_>, sent: usize) -> bool {
         self.block(outlet);
-        self.keep(outlet, message.skip(sent), sent > 0)
+        let torn = sent > 0 || outlet.holds();
+        self.keep(outlet, message.skip(sent), torn)
     }
 
     fn queue(&mut self, outlet: &mut dyn Outlet, mut message: Piece<'_>) -> bool {
@@ -255,7 +269,7 @@ impl Slate {
             self.flush(outlet);
             if matches!(self.state, OutputState::Open) && message.bytes().len() > self.room() {
                 let sent = self.push_out(outlet, message.bytes());
-                (message, torn) = (message.skip(sent), sent > 0);
+                (message, torn) = (message.skip(sent), sent > 0 || outlet.holds());
             }
         }
         self.keep(outlet, message, torn)

@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "tls")]
+use crate::agreed::Agreed;
 use crate::client::{Client, ClientId};
 use crate::handler::Handler;
 use crate::histogram::Recorder;
@@ -169,6 +171,16 @@ impl<K: Kernel> Kernel for Timed<K> {
     #[inline]
     fn send(&mut self, stream: &K::Stream, bytes: &[u8]) -> io::Result<usize> {
         self.whole.send(stream, bytes)
+    }
+
+    #[inline]
+    fn holds(&self, stream: &K::Stream) -> bool {
+        self.whole.holds(stream)
+    }
+
+    #[cfg(feature = "tls")]
+    fn agreed(&self, stream: &K::Stream) -> Option<Agreed> {
+        self.whole.agreed(stream)
     }
 
     fn unacknowledged(&self, stream: &K::Stream) -> usize {

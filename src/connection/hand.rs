@@ -10,6 +10,8 @@ use super::READABLE;
 use super::{
     ARMED, BLOCKED, CONNECTING, CUT, Connection, EOF, FIRST, PAUSED, PRESSED, RESUMED, SHUTS, TIMER, TIMER_NEW, Turn,
 };
+#[cfg(feature = "tls")]
+use crate::agreed::Agreed;
 use crate::buffer::Buffer;
 use crate::client::Client;
 use crate::kernel::{Kernel, was_interrupted, would_block};
@@ -415,6 +417,15 @@ impl<K: Kernel> Outlet for Line<'_, K> {
 
     fn is_broken(&self) -> bool {
         self.broken.is_some()
+    }
+
+    fn holds(&self) -> bool {
+        self.kernel.holds(self.stream)
+    }
+
+    #[cfg(feature = "tls")]
+    fn agreed(&self) -> Option<Agreed> {
+        self.kernel.agreed(self.stream)
     }
 }
 

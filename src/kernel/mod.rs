@@ -9,6 +9,8 @@ pub(crate) use memory::{Memory, MemoryStream};
 use std::io;
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
+use crate::agreed::Agreed;
 use crate::peer::Peer;
 use crate::slab::Key;
 use crate::socket::Line;
@@ -57,6 +59,19 @@ pub(crate) trait Kernel {
     fn receive(&mut self, stream: &Self::Stream, buffer: &mut [u8]) -> io::Result<usize>;
 
     fn send(&mut self, stream: &Self::Stream, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Whether a part of what the last [`send`](Kernel::send) was given is on its way although it said that nothing of it is: the
+    /// next one has to begin with the same.
+    #[inline]
+    fn holds(&self, _stream: &Self::Stream) -> bool {
+        false
+    }
+
+    /// What was agreed on with the peer, where there is anything to agree on.
+    #[cfg(feature = "tls")]
+    fn agreed(&self, _stream: &Self::Stream) -> Option<Agreed> {
+        None
+    }
 
     /// How many bytes that were sent the peer has not acknowledged.
     fn unacknowledged(&self, stream: &Self::Stream) -> usize;

@@ -56,7 +56,7 @@
 //! # What is absent
 //!
 //! Other extensions, and compression that looks back into the message before (it takes 300 KB for each connection).
-//! TLS: put a proxy before it where it is needed. Clients: this is the server's side. A stop of the server says no
+//! Clients: this is the server's side. A stop of the server says no
 //! goodbye: [drain](crate::Server::drain), and let a message [close](Client::close) everybody with 1001.
 //!
 //! # Where to read

@@ -56,6 +56,10 @@ impl Program {
         Some(program)
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn port(&self) -> String {
         self.address.port().to_string()
     }
@@ -83,7 +87,9 @@ fn build(name: &str) -> PathBuf {
     build.args(["build", "--quiet", "--example", name, "--target-dir"]).arg(target_dir);
     build.args(["--profile", if *profile == "debug" { "dev" } else { profile }]);
     build.args(triple.iter().flat_map(|triple| ["--target", triple]));
-    build.args(["--features", if cfg!(feature = "websocket") { "websocket" } else { "" }]);
+    let features = [("websocket", cfg!(feature = "websocket")), ("tls", cfg!(feature = "tls"))];
+    let features: Vec<&str> = features.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| *name).collect();
+    build.args(["--features", &features.join(",")]);
     assert!(build.status().unwrap().success(), "building the example {name}");
     folder.join("examples").join(name)
 }

@@ -178,7 +178,7 @@ impl Log {
         assert_eq!(ended.len(), closed.len(), "handle_closed is called once for a session");
         assert_eq!(ended, opened.into_iter().collect(), "each session has ended, and nothing else has");
         for reason in CloseReason::ALL.into_iter().filter(|&reason| reason != CloseReason::Refused) {
-            let told = closed.iter().filter(|(_, told)| *told == reason).count();
+            let told = closed.iter().filter(|(_, told)| told.name() == reason.name()).count();
             let unserved = stats.total.closed(reason) - told as u64;
             assert!(unserved == 0 || reason == CloseReason::Panicked, "{reason}: {told} told, {stats}");
         }
