@@ -84,6 +84,8 @@ pub(crate) struct Recorder {
     pub(crate) busy_part: f64,
     /// The part of the stage for which it was ready to run and had no processor. Merged: that of the unluckiest.
     pub(crate) waited_part: f64,
+    /// How long all of them together were.
+    pub(crate) waited_time: Duration,
     /// Heartbeats that were left out because their connection was just being opened again.
     pub(crate) skipped: u64,
     /// Requests of an open loop that had to wait because all connections were busy.
@@ -128,6 +130,7 @@ impl Recorder {
             cpu_time: Duration::ZERO,
             busy_part: 0.0,
             waited_part: 0.0,
+            waited_time: Duration::ZERO,
             skipped: 0,
             starved: 0,
         }
@@ -158,6 +161,7 @@ impl Recorder {
             self.strange.clone_from(&other.strange);
         }
         self.cpu_time += other.cpu_time;
+        self.waited_time += other.waited_time;
         merge_failures(&mut self.connect_failures, &other.connect_failures);
         for (failure, destinations) in &other.unreached {
             self.unreached.entry(*failure).or_default().extend(destinations);

@@ -204,6 +204,8 @@ struct StageFacts {
     generator_cpu_s: f64,
     generator_busy_part: f64,
     generator_waited_part: f64,
+    #[serde(default)]
+    generator_waited_s: f64,
     heartbeats_skipped: u64,
     answered_in_thirds: [u64; 3],
     server_processes: Option<UseFacts>,
@@ -510,6 +512,7 @@ impl StageFacts {
             cpu_time: span("generator_cpu_s", self.generator_cpu_s)?,
             busy_part: self.generator_busy_part,
             waited_part: self.generator_waited_part,
+            waited_time: span("generator_waited_s", self.generator_waited_s)?,
             skipped: self.heartbeats_skipped,
             // What no results need, or have, is left as it is.
             ..Recorder::new(u64::MAX >> 1)

@@ -172,7 +172,9 @@ fn sent_late(result: &StageResult) -> Option<String> {
         _ => ("a hundred", lag.p99_ns.or(lag.p90_ns)?),
     };
     let sent = if result.stage.churn().is_some() { "connection in {} was begun" } else { "request in {} was sent" };
-    let why = match is_starved(recorder) {
+    // Who has no processor reads replies late, too, and its connections look busy.
+    let has_processor = waited(result).is_none() && stood_still(result).is_none();
+    let why = match is_starved(recorder) && has_processor {
         true => waited_for_server(result),
         false => "loadgen had too little processor time (try --threads, or another machine)".to_owned(),
     };
@@ -214,12 +216,27 @@ fn busy(result: &StageResult) -> Option<String> {
 }
 
 fn waited(result: &StageResult) -> Option<String> {
-    let waited = result.recorder.waited_part;
-    (waited > WAITED_MAX).then(|| {
+    let recorder = &result.recorder;
+    let advice = "(stop what else runs here, or use another machine)";
+    if recorder.waited_part > WAITED_MAX {
+        let waited = recorder.waited_part * 100.0;
+        return Some(format!(
+            "a generating thread was ready to run, but had no processor, for {waited:.0} % of the time: what it did not do \
+             meanwhile is in the figures {advice}"
+        ));
+    }
+    // Little in all can be much for each, where requests are few. In a closed loop those who share a core take turns.
+    let is_timed = result.stage.arrivals().is_some() || matches!(result.stage, Stage::Hold { .. });
+    let (waited_ns, latency_ns) = (recorder.waited_time.as_nanos() as f64, recorder.latency.mean());
+    let of_each_ns = waited_ns / (recorder.answered.max(1) as f64);
+    let is_felt = is_timed && recorder.answered > 0 && of_each_ns > latency_ns * WAITED_OF_LATENCY_MAX;
+    is_felt.then(|| {
         format!(
-            "a generating thread was ready to run, but had no processor, for {:.0} % of the time: what it did not do meanwhile is \
-             in the figures (stop what else runs here, or use another machine)",
-            waited * 100.0
+            "generating threads were ready to run, but had no processor, for {} in all, {} for each answer, whose latency is {} in \
+             the mean: much of that is not the server's {advice}",
+            span(recorder.waited_time.as_nanos() as u64),
+            span(of_each_ns as u64),
+            span(latency_ns as u64)
         )
     })
 }
@@ -322,6 +339,9 @@ const BUSY_MAX: f64 = 0.8;
 /// same core stays below.
 const WAITED_MAX: f64 = 0.2;
 
+/// Beyond this part of the mean latency it is felt in it. Alone on its cores a thread waits for a hundredth of it.
+const WAITED_OF_LATENCY_MAX: f64 = 0.25;
+
 /// A difference between the first and the last third that a person would not call one.
 const STEADY_PART: f64 = 0.1;
 
@@ -405,6 +425,12 @@ mod tests {
         assert!(busy(0.81).contains("busy for 81 %"));
         assert_eq!(busy(0.79), "valid");
         assert!(reason(|report| report.stages[1].recorder.waited_part = 0.3, false).contains("no processor, for 30 %"));
+        // The mean of the latencies is 500 us.
+        let waited = |us: u64, is_open| {
+            reason(|report| report.stages[1].recorder.waited_time = Duration::from_micros(us * 1000), is_open)
+        };
+        assert!(waited(130, true).contains("for 130 ms in all, 130 us for each answer"), "{}", waited(130, true));
+        assert_eq!([waited(120, true), waited(130, false)], ["valid", "valid"]);
         assert!(
             reason(|report| report.stages[1].recorder.standstill_ns = 1_500_000_000, false)
                 .contains("still for 1.50 s")

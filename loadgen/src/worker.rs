@@ -171,7 +171,8 @@ impl Worker {
         let busy = recorder.cpu_time.saturating_sub(Duration::from_nanos(self.spun_ns));
         let elapsed_ns = (self.clock.now_ns() - started_ns).max(1) as f64;
         recorder.busy_part = busy.as_nanos() as f64 / elapsed_ns;
-        recorder.waited_part = thread_wait_time().saturating_sub(waited_before).as_nanos() as f64 / elapsed_ns;
+        recorder.waited_time = thread_wait_time().saturating_sub(waited_before);
+        recorder.waited_part = recorder.waited_time.as_nanos() as f64 / elapsed_ns;
         recorder.standstill_ns = self.standstill.total_ns();
         recorder
     }

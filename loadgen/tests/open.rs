@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::process::{Child, Command, Stdio};
+
 use support::{SIZE, Server, failures, is_conserved, loadgen, measure, stage};
 
 #[test]
@@ -80,4 +82,44 @@ fn requests_that_wait_for_a_connection_are_late_from_their_due_moment() {
     assert!(verdict["reasons"][0].as_str().unwrap().starts_with("achieved "), "{verdict:#}");
     // The last of them waits for at least 100 × 10 ms less its own due moment: half a second is a safe bound.
     assert!(max("send_lag") > 500_000_000 && max("latency") >= max("send_lag"), "{open:#}");
+}
+
+/// Programs that use up a core. They end when this is dropped.
+struct Hogs(Vec<Child>);
+
+impl Hogs {
+    /// `None`: nobody here can bind a program to that core.
+    fn on(core: usize, count: usize) -> Option<Hogs> {
+        let mut hogs = Hogs(Vec::new());
+        for _ in 0..count {
+            let words = ["-c", &core.to_string(), "sh", "-c", "while :; do :; done"];
+            hogs.0.push(Command::new("taskset").args(words).stderr(Stdio::null()).spawn().ok()?);
+        }
+        // A core that is not there ends it at once.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let all_run = hogs.0.iter_mut().all(|hog| matches!(hog.try_wait(), Ok(None)));
+        all_run.then_some(hogs)
+    }
+}
+
+impl Drop for Hogs {
+    fn drop(&mut self) {
+        for hog in &mut self.0 {
+            let _ = hog.kill();
+            let _ = hog.wait();
+        }
+    }
+}
+
+#[test]
+fn a_generator_without_a_processor_says_so_and_does_not_blame_the_server() {
+    let server = Server::good();
+    let Some(_hogs) = Hogs::on(1, 4) else { return support::skip("there is no core 1, or no taskset") };
+    // So few requests that it is hardly ever ready to run; but when it is, it has to wait.
+    let (code, results) = measure(&format!("open {} -c 20 -R 100 -d 3s --cores 1", server.address));
+    assert_eq!(code, Some(4), "{results:#}");
+    let reasons = results["verdict"]["reasons"].to_string();
+    assert!(reasons.contains("ready to run, but had no processor"), "{reasons}");
+    assert!(!reasons.contains("waiting for the server"), "{reasons}");
+    assert!(stage(&results, "open")["generator_waited_s"].as_f64() > Some(0.0));
 }

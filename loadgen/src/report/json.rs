@@ -257,6 +257,8 @@ struct StageFacts {
     generator_busy_part: f64,
     /// The part of the time for which one of them was ready to run and had no processor.
     generator_waited_part: f64,
+    /// How long all of them together were.
+    generator_waited_s: f64,
     /// Heartbeats left out because their connection was just being opened again.
     heartbeats_skipped: u64,
     /// Answers in each third of the window.
@@ -466,6 +468,7 @@ fn stage(plan: &Plan, result: &StageResult, run: Option<usize>, intervals_max: u
         generator_cpu_s: recorder.cpu_time.as_secs_f64(),
         generator_busy_part: recorder.busy_part,
         generator_waited_part: recorder.waited_part,
+        generator_waited_s: recorder.waited_time.as_secs_f64(),
         heartbeats_skipped: recorder.skipped,
         answered_in_thirds: recorder.thirds,
         server_cpu_s: result.server_cpu_time.map(|time| time.as_secs_f64()),
