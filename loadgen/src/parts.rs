@@ -18,6 +18,9 @@ pub(crate) struct Part {
     /// Null where its load was its own.
     pub(crate) shard: Option<Shard>,
     pub(crate) version: String,
+    /// Its command line; empty where a sum of an older version did not keep it.
+    #[serde(default)]
+    pub(crate) command: Vec<String>,
     /// The machine, from its start on.
     pub(crate) boot_id: String,
     pub(crate) seed: u64,
@@ -236,6 +239,7 @@ mod tests {
             name: format!("shard {index}/{count}"),
             shard: Some(Shard { index, count }),
             version: "0.1.0".into(),
+            command: Vec::new(),
             boot_id: "boot".into(),
             seed: 7,
             target: "h:1".into(),

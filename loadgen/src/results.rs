@@ -276,6 +276,7 @@ impl File {
             name: plan.shard.map_or_else(|| name.to_owned(), |shard| format!("shard {shard}")),
             shard: plan.shard,
             version: self.version.clone(),
+            command: self.command.clone(),
             boot_id: self.machine.boot_id.clone(),
             seed: plan.seed,
             target: plan.target.clone(),

@@ -638,6 +638,11 @@ impl Worker {
 
     /// Closes the books of a stage. A connection with a reply still to come would disturb the next stage: it goes.
     fn end(&mut self) -> Recorder {
+        if !self.halt.is_set() {
+            // What has had its time since the last look has timed out, and is not merely unfinished.
+            (self.now_ns, self.sweep_ns) = (self.clock.now_ns(), 0);
+            self.sweep();
+        }
         // A worker that still had connections went on until now; when all were lost, it was over then.
         let over_ns = if self.open == 0 { self.halt.at_ns() } else { u64::MAX };
         let window_ns = self.clock.now_ns().min(self.end_ns).min(over_ns).saturating_sub(self.begin_ns);

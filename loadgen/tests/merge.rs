@@ -172,6 +172,11 @@ fn a_sum_reads_like_a_run_and_can_be_merged_and_compared_again() {
     assert!(hgrm.contains(&format!("Total count    = {:>12}]", number(&results, "requests_answered"))), "{hgrm}");
     let page = fs::read_to_string(folder.join("whole.html")).unwrap();
     assert!(page.contains("Latency by percentile"));
+    for (index, part) in results["parts"].as_array().unwrap().iter().enumerate() {
+        let shard = format!("{index}/{SHARDS}");
+        assert!(part["command"].as_array().unwrap().contains(&shard.as_str().into()), "{part:#}");
+        assert!(page.contains(&format!("--shard {shard}")), "the page shows how each was made");
+    }
     // A machine that stands still lets the parts begin apart, and what was not one load is not drawn as one.
     let windows = results["parts"].as_array().unwrap().iter().map(|part| &part["windows"][0]);
     let begins: Vec<f64> = windows.map(|window| window["begin_unix_s"].as_f64().unwrap()).collect();

@@ -55,6 +55,24 @@ fn a_server_that_never_answers_leaves_nothing_out_of_the_sum() {
 }
 
 #[test]
+fn what_was_sent_and_never_answered_has_timed_out_to_the_last_request() {
+    let server = Server::start(|_, stream| {
+        support::echo_with_fault(stream, 0, |_, message| {
+            message.clear();
+            true
+        })
+    });
+    for _ in 0..3 {
+        let line = format!("open {} -c 400 -R 1k --arrival constant -d 300ms --timeout 170ms", server.address);
+        let (_, results) = measure(&line);
+        let open = stage(&results, "open");
+        assert_eq!(failures(open, "request_failures", "timed out"), 300, "{open:#}");
+        assert_eq!((&open["requests_due"], &open["requests_unfinished"]), (&300.into(), &0.into()));
+        assert!(is_conserved(&results), "{open:#}");
+    }
+}
+
+#[test]
 fn requests_that_wait_for_a_connection_are_late_from_their_due_moment() {
     // One connection at 10 ms an answer takes at most 100 requests a second; twice as many are due.
     let server = Server::start(|_, stream| {

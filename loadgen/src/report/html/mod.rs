@@ -430,8 +430,10 @@ fn settings(report: &Report) -> String {
             ),
         ),
     ];
-    let rows: String =
-        rows.iter().map(|(name, value)| format!("<tr><td>{name}</td><td>{}</td></tr>", escaped(value))).collect();
+    let row = |name: &str, value: &str| format!("<tr><td>{}</td><td>{}</td></tr>", escaped(name), escaped(value));
+    let parts = report.parts.iter().filter(|part| !part.command.is_empty());
+    let parts: String = parts.map(|part| row(&part.name, &shell::typed(&part.command))).collect();
+    let rows: String = rows.iter().map(|(name, value)| row(name, value)).collect::<String>() + &parts;
     format!("<h2>Settings</h2>\n<table class=\"settings\"><tbody>{rows}</tbody></table>\n")
 }
 
