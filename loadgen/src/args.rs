@@ -1,11 +1,14 @@
 //! The command line: what can be asked for, and the help that teaches it.
 
+pub(crate) mod trust;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use clap::{Parser, Subcommand};
 
+use self::trust::Trust;
 use crate::address::UnixAddress;
 use crate::churn::{Churn, Close};
 use crate::listen_address::ListenAddress;
@@ -258,6 +261,8 @@ pub(crate) struct Load {
     /// Just that, where * is any bytes up to what follows it, as in 'VERSION *\r\n' (\* is a star).
     #[arg(long, help_heading = LOAD, value_name = "TEXT", requires = "send", allow_hyphen_values = true)]
     pub(crate) expect: Option<String>,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
     /// Up to K requests at once on each connection [default: 1]
     ///
     /// The server has to answer them in their order. Each that is answered is replaced at once, and each has a latency of its
@@ -336,7 +341,7 @@ pub(crate) struct Load {
 /// A load on a server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Aimed {
-    /// The server: host:port, http://host:port/path or unix:/path
+    /// The server: host:port, http://host/path, ws://host/path, tls://…, unix:/path
     ///
     /// host:port or tcp://host:port, such as `127.0.0.1:1234` or `[::1]:1234`, which has to echo unless --send and --expect
     /// say otherwise; or http://host:port/path, of which GET is asked, without headers of one's own, other methods or
@@ -352,7 +357,7 @@ pub(crate) struct Aimed {
 pub(crate) struct Held {
     /// The server: host:port, http://… or unix:/path [default: one inside]
     ///
-    /// One or several: host:port, tcp://host:port, http://host:port/path or unix:/path; without one the server is in
+    /// One or several: host:port, tcp://host:port, http://host:port/path, ws://host:port/path or unix:/path; without one the server is in
     /// this process.
     #[arg(value_name = "TARGET", value_delimiter = ',')]
     pub(crate) targets: Vec<Target>,

@@ -2,7 +2,7 @@
 
 pub(crate) mod pipelined;
 
-use std::io::{self, Read};
+use std::io;
 
 use socket2::Socket;
 
@@ -12,6 +12,7 @@ use crate::payload::{Stream, next_message};
 use crate::protocol::Protocol;
 use crate::protocol::http::Responses;
 use crate::strange::Strange;
+use crate::wires::{Heard, Place, Trouble, Wires};
 
 /// A connection of a worker. It knows neither poll nor clock nor histogram; a reply it does not expect is a failure.
 ///
@@ -39,6 +40,8 @@ pub(crate) struct Client {
     is_readable: bool,
     /// An edge said that the peer has finished: a short read does not mean drained then, the end comes behind it.
     is_read_closed: bool,
+    /// It is connected, but what lies between is not open.
+    is_dialled: bool,
     /// The whole reply to the current request is there.
     is_whole: bool,
     /// The server has said that it closes the connection behind this reply.
@@ -53,6 +56,8 @@ pub(crate) struct Speech<'a> {
     pub(crate) protocol: &'a Protocol,
     /// Responses that have come in part.
     pub(crate) responses: &'a mut Responses,
+    /// What lies between the sockets and what is said.
+    pub(crate) wires: &'a mut Wires,
     /// The connection's place among its worker's.
     pub(crate) slot: u32,
     /// The index of its destination.
@@ -91,6 +96,7 @@ impl Client {
             is_full: true,
             is_readable: false,
             is_read_closed: false,
+            is_dialled: false,
             is_whole: false,
             is_last: false,
             is_queued: false,
@@ -126,10 +132,22 @@ impl Client {
         may_go_on || self.is_readable
     }
 
-    /// The connect has succeeded.
+    /// The connect has succeeded; what lies between is opened next.
+    pub(crate) fn dialled(&mut self) {
+        self.is_dialled = true;
+    }
+
+    /// Whether the connect has succeeded.
+    pub(crate) fn is_dialled(&self) -> bool {
+        self.is_dialled
+    }
+
+    /// It can be spoken on.
     pub(crate) fn connected(&mut self) {
         self.state = State::Idle;
         self.is_full = false;
+        // What has come behind the server's last word of a handshake has no edge of its own.
+        self.is_readable |= self.is_dialled;
     }
 
     /// Its stream begins at `position`, not at the beginning: others before it had the bytes before that.
@@ -188,8 +206,9 @@ impl Client {
     ///
     /// # Errors
     /// The failure with which the connection ended.
-    pub(crate) fn flush(&mut self, speech: &Speech<'_>, scratch: &mut [u8]) -> Result<u64, Failure> {
+    pub(crate) fn flush(&mut self, speech: &mut Speech<'_>, scratch: &mut [u8]) -> Result<u64, Failure> {
         let begun = self.sent;
+        self.flush_wire(speech, self.sent == 0 || self.sent == self.size)?;
         while self.sent < self.size && !self.is_full {
             let piece = match speech.protocol.request(speech.destination) {
                 Some(request) => &request[self.sent as usize..],
@@ -200,10 +219,11 @@ impl Client {
                 }
             };
             // Rust's runtime ignores SIGPIPE, so a peer that is gone gives EPIPE here.
-            match self.socket.send(piece) {
-                Ok(taken) => {
+            let place = Place { size: self.size, at: self.sent };
+            match speech.wires.send(speech.slot, &self.socket, piece, place) {
+                Ok((taken, is_full)) => {
                     self.sent += taken as u32;
-                    self.is_full = taken < piece.len();
+                    self.is_full = is_full;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_full = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -234,15 +254,15 @@ impl Client {
             if !self.is_readable {
                 break;
             }
-            match (&self.socket).read(scratch) {
-                Ok(0) => match speech.responses.end((speech.slot, speech.destination)) {
+            match speech.wires.read(speech.slot, &self.socket, scratch) {
+                Ok(Heard { len: 0, .. }) => match speech.responses.end((speech.slot, speech.destination)) {
                     Some(response) if self.state == State::Busy => {
                         (self.is_whole, self.is_last, self.is_readable) = (true, true, false);
                         return Ok(response.fault);
                     }
                     _ => return Err(self.ended()),
                 },
-                Ok(len) => {
+                Ok(Heard { len, is_drained }) => {
                     let is_first = self.begun == 0 && self.received == 0;
                     *bytes += len as u64;
                     fault = self.verify(speech, &scratch[..len]).inspect_err(|failure| {
@@ -252,32 +272,51 @@ impl Client {
                         }
                     })?;
                     // Shorter than the buffer means drained (epoll(7)), unless the end of the stream is behind it.
-                    self.is_readable = len == scratch.len() || self.is_read_closed;
+                    self.is_readable = !is_drained || self.is_read_closed;
                     // What the server does behind its last response is no concern of ours.
                     if self.is_last || fault.is_some() {
                         break;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Failure::of(self.act(), &error)),
+                Err(trouble) => self.bear(trouble)?,
             }
         }
+        if speech.wires.owes(speech.slot) {
+            self.flush_wire(speech, self.sent == 0 || self.sent == self.size)?;
+        }
         Ok(fault)
+    }
+
+    /// What a read that brought nothing comes to.
+    fn bear(&mut self, trouble: Trouble) -> Result<(), Failure> {
+        match trouble {
+            Trouble::Io(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
+            Trouble::Io(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Trouble::Io(error) => return Err(Failure::of(self.act(), &error)),
+            Trouble::Kind(kind) => return Err(Failure::new(self.act(), kind)),
+        }
+        Ok(())
+    }
+
+    /// Gives the socket what its layers have kept, if it may take it.
+    fn flush_wire(&mut self, speech: &mut Speech<'_>, is_between: bool) -> Result<(), Failure> {
+        if !self.is_full && !speech.wires.are_bare() {
+            let flushed = speech.wires.flush(speech.slot, &self.socket, is_between);
+            self.is_full = flushed.map_err(|error| Failure::of(self.act(), &error))?;
+        }
+        Ok(())
     }
 
     /// Whether the server has closed the connection behind its reply.
     ///
     /// # Errors
     /// What came instead: bytes, or a reset.
-    pub(crate) fn read_end(&mut self, scratch: &mut [u8]) -> Result<bool, Failure> {
+    pub(crate) fn read_end(&mut self, (slot, wires): (u32, &mut Wires), scratch: &mut [u8]) -> Result<bool, Failure> {
         while self.is_readable {
-            match (&self.socket).read(scratch) {
-                Ok(0) => return Ok(true),
+            match wires.read(slot, &self.socket, scratch) {
+                Ok(Heard { len: 0, .. }) => return Ok(true),
                 Ok(_) => return Err(Failure::new(Act::Close, Kind::Surplus)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Failure::of(Act::Close, &error)),
+                Err(trouble) => self.bear(trouble).map_err(|failure| Failure { act: Act::Close, ..failure })?,
             }
         }
         Ok(false)
@@ -348,7 +387,7 @@ const READ_BUDGET: usize = 16;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
     const SEED: u64 = 5;
@@ -366,10 +405,11 @@ pub(crate) mod tests {
     /// Runs `act` with what a connection needs to speak echo.
     pub(crate) fn speak<R>(act: impl FnOnce(&mut Speech<'_>) -> R) -> R {
         let protocol = Protocol::Echo { size: 16 };
-        let mut responses = Responses::default();
+        let (mut responses, mut wires) = (Responses::default(), Wires::default());
         act(&mut Speech {
             protocol: &protocol,
             responses: &mut responses,
+            wires: &mut wires,
             slot: 0,
             destination: 0,
             stream: Stream::new(SEED, 1),

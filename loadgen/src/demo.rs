@@ -47,6 +47,7 @@ pub(crate) fn run(output: &Output) -> Result<Exit, Problem> {
 
 fn plan(machine: &Machine, output: &Output) -> Result<Plan, Problem> {
     let load = Load {
+        trust: Default::default(),
         connections: preflight::suitable(machine, CONNECTIONS_MAX),
         duration: LOOP_TIME,
         size: Some(64),

@@ -67,6 +67,14 @@ pub(crate) enum Kind {
     Length,
     /// No HTTP response.
     Malformed,
+    /// TLS could not be agreed on, or was broken.
+    Tls,
+    /// The server does not agree to speak WebSocket, whatever its status says.
+    Handshake,
+    /// No frame that a WebSocket server may send.
+    Frame,
+    /// The server closed the WebSocket, with this code (RFC 6455, 7.4).
+    CloseFrame(u16),
     /// This process, or the system, has no descriptor left.
     OutOfDescriptors,
     /// No source port is left toward the target.
@@ -138,10 +146,11 @@ const ACTS: [Act; 5] = [Act::Connect, Act::Send, Act::Reply, Act::Idle, Act::Clo
 impl Kind {
     /// The one that has this name in results.
     pub(crate) fn named(name: &str) -> Option<Kind> {
-        match name.strip_prefix("HTTP status ") {
-            Some(status) => status.parse().ok().map(Kind::Status),
-            None => KINDS.iter().copied().find(|kind| kind.words() == name),
-        }
+        let numbered = |prefix: &str, kind: fn(u16) -> Kind| Some(kind(name.strip_prefix(prefix)?.parse().ok()?));
+        let known = KINDS.iter().copied().find(|kind| kind.words() == name);
+        known
+            .or_else(|| numbered("HTTP status ", Kind::Status))
+            .or_else(|| numbered("WebSocket close ", Kind::CloseFrame))
     }
 
     /// Whether it is one of bytes that came and are wrong.
@@ -152,19 +161,20 @@ impl Kind {
     /// Whether it is a reply that came and is not what it has to be: wrong bytes, or another answer than was asked for, as
     /// an overloaded server may give.
     pub(crate) fn is_wrong_reply(self) -> bool {
-        self.is_of_bytes() || matches!(self, Kind::Unexpected | Kind::Status(_) | Kind::Length | Kind::Malformed)
+        self.is_of_bytes()
+            || matches!(self, Kind::Unexpected | Kind::Status(_) | Kind::Length | Kind::Malformed | Kind::Frame)
     }
 
     /// Its name in results.
     pub(crate) fn name(self) -> Cow<'static, str> {
         match self {
-            Kind::Status(status) => format!("HTTP status {status}").into(),
+            Kind::Status(number) | Kind::CloseFrame(number) => format!("{} {number}", self.words()).into(),
             kind => kind.words().into(),
         }
     }
 }
 
-/// Gives every kind its name, but those of HTTP's statuses, and lists them: the compiler sees to it that none is left out.
+/// Gives every kind its name, but those that have a number, and lists them: the compiler sees to it that none is left out.
 macro_rules! named {
     ($($kind:ident $name:literal)*) => {
         const KINDS: &[Kind] = &[$(Kind::$kind),*];
@@ -173,6 +183,7 @@ macro_rules! named {
             fn words(self) -> &'static str {
                 match self {
                     Kind::Status(_) => "HTTP status",
+                    Kind::CloseFrame(_) => "WebSocket close",
                     $(Kind::$kind => $name,)*
                 }
             }
@@ -196,6 +207,9 @@ named! {
     Unexpected "unexpected reply"
     Length "another length than most responses"
     Malformed "no HTTP response"
+    Tls "TLS failed"
+    Handshake "no WebSocket handshake"
+    Frame "no WebSocket frame"
     OutOfDescriptors "out of descriptors"
     OutOfPorts "out of ports"
     NoAddress "no address"
@@ -254,7 +268,7 @@ mod tests {
 
     #[test]
     fn each_is_found_again_by_its_name() {
-        for kind in KINDS.iter().copied().chain([Kind::Status(404)]) {
+        for kind in KINDS.iter().copied().chain([Kind::Status(404), Kind::CloseFrame(1013)]) {
             assert_eq!(Kind::named(&kind.name()), Some(kind));
         }
         for act in [Act::Connect, Act::Send, Act::Reply, Act::Idle, Act::Close] {

@@ -6,19 +6,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::args::Load;
 use crate::churn::{Churn, Close};
 use crate::echo;
+use crate::layers::Layers;
 use crate::machine::{Machine, is_own_address};
 use crate::output::{Outlet, RUN};
 use crate::plan::{Plan, given_sources};
 use crate::preflight;
 use crate::problem::Problem;
 use crate::protocol::Protocol;
+use crate::protocol::frames::Shape;
 use crate::protocol::http::Http;
 use crate::protocol::script::Script;
 use crate::report::Exit;
 use crate::run::Run;
 use crate::signals::Signals;
 use crate::stage::Stage;
-use crate::target::Target;
+use crate::target::{Scheme, Target};
 use crate::timetable::Timetable;
 
 /// Runs `load` on `targets`, or on a server inside this process if there are none, through `stages`, after its connections
@@ -91,7 +93,15 @@ pub(crate) fn plan(targets: &[Target], load: &Load, churn: Option<Churn>, machin
     let closes = churn.is_some_and(|churn| churn.close == Close::Server);
     let protocol = protocol(targets, load, closes).map_err(Problem::Usage)?;
     let seed = load.seed.unwrap_or_else(fresh_seed);
-    let plan = Plan::new(load, (name, resolved.map_err(Problem::Resolve)?, protocol), machine, seed)?;
+    let shape = if matches!(protocol, Protocol::Script(_)) { Shape::Text } else { Shape::Binary };
+    let layers = Layers::new(targets, &load.trust, shape, seed).map_err(Problem::Usage)?;
+    if layers.websocket.is_some() && closes {
+        let sentence =
+            "--close server is for HTTP: nothing asks the server of a WebSocket to close it; --close client or reset";
+        return Err(Problem::Usage(sentence.to_owned()));
+    }
+    let mut plan = Plan::new(load, (name, resolved.map_err(Problem::Resolve)?, protocol), machine, seed)?;
+    plan.layers = layers;
     Ok(match churn {
         Some(churn) => {
             plan.with_churn(churn, load.warmup.unwrap_or_default() + load.duration * load.runs.into(), machine)
@@ -104,7 +114,9 @@ pub(crate) fn plan(targets: &[Target], load: &Load, churn: Option<Churn>, machin
 fn by_unix_socket(targets: &[Target], load: &Load) -> Result<Vec<Target>, String> {
     let Some(unix) = &load.unix_socket else { return Ok(targets.to_vec()) };
     if targets.is_empty() || targets.iter().any(|target| target.path.is_none()) {
-        return Err(format!("--unix-socket is for http:// targets; for other servers the target itself is {unix}"));
+        return Err(format!(
+            "--unix-socket is for http:// and ws:// targets; for other servers the target itself is {unix}"
+        ));
     }
     Ok(targets.iter().map(|target| Target { unix: Some(unix.clone()), ..target.clone() }).collect())
 }
@@ -126,7 +138,8 @@ fn shared(targets: &[Target], load: &Load) -> Result<(), String> {
 
 /// What `load` speaks with `targets`; where it is HTTP, the server may be asked to close behind each response.
 fn protocol(targets: &[Target], load: &Load, closes: bool) -> Result<Protocol, String> {
-    let paths: Vec<&str> = targets.iter().filter_map(|target| target.path.as_deref()).collect();
+    let http = targets.iter().filter(|target| target.scheme == Scheme::Http);
+    let paths: Vec<&str> = http.filter_map(|target| target.path.as_deref()).collect();
     let script = load.send.as_deref().zip(load.expect.as_deref());
     match (script, paths.len()) {
         (Some(_), 1..) => Err("http:// has requests and replies of its own: leave out --send and --expect".to_owned()),

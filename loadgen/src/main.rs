@@ -40,6 +40,7 @@ mod gate;
 mod halt;
 mod interval;
 mod knocks;
+mod layers;
 mod layout;
 mod listen_address;
 mod live;
@@ -87,6 +88,7 @@ mod unlike;
 mod unshared;
 mod verdict;
 mod view;
+mod wires;
 mod worker;
 
 use std::io::{IsTerminal, Write, stderr};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::args::{CoreChoice, Load};
 use crate::churn::Churn;
+use crate::layers::Layers;
 use crate::layout::{Layout, Wish};
 use crate::machine::Machine;
 use crate::problem::Problem;
@@ -29,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) connections_whole: u64,
     /// What is said on them.
     pub(crate) protocol: Protocol,
+    /// What lies between their sockets and that.
+    pub(crate) layers: Layers,
     /// How many requests of a connection may be under way at once; more than one only in a closed loop.
     pub(crate) pipeline: u32,
     /// How long the measurement lasts.
@@ -128,6 +131,7 @@ impl Plan {
             shard,
             connections_whole: load.connections,
             protocol,
+            layers: Layers::default(),
             pipeline: load.pipeline.unwrap_or(1),
             duration: load.duration,
             timeout: load.timeout,

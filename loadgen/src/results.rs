@@ -15,6 +15,7 @@ use crate::cgroup::Cgroup;
 use crate::churn::{Churn, Close};
 use crate::documents::objects;
 use crate::failure::{Act, Failure, Kind};
+use crate::layers::Layers;
 use crate::layout::Layout;
 use crate::machine::{Machine, System};
 use crate::netstat::Netstat;
@@ -337,6 +338,7 @@ impl PlanFacts {
             shard: Shard::WHOLE,
             connections_whole: self.connections,
             protocol,
+            layers: Layers::default(),
             pipeline: self.pipeline,
             duration,
             timeout: span("plan.timeout_s", self.timeout_s)?,

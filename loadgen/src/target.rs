@@ -8,6 +8,17 @@ use std::time::Duration;
 
 use crate::address::{Address, UnixAddress};
 
+/// What is spoken with a target, apart from what a run says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// Just bytes.
+    Tcp,
+    /// HTTP/1.1.
+    Http,
+    /// WebSockets (RFC 6455).
+    WebSocket,
+}
+
 /// A target as it was written: a host, by name or by number, and a port; or a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -15,17 +26,42 @@ pub(crate) struct Target {
     pub(crate) host: String,
     /// The TCP port, never 0 where there is a host.
     pub(crate) port: u16,
-    /// The path, with its query, of an HTTP target.
+    /// What is spoken there.
+    pub(crate) scheme: Scheme,
+    /// Whether it is spoken through TLS.
+    pub(crate) is_secure: bool,
+    /// The path, with its query, of an HTTP or WebSocket target.
     pub(crate) path: Option<String>,
     /// The Unix socket where the server is, whatever host and port say, which are empty without one.
     pub(crate) unix: Option<UnixAddress>,
 }
 
 impl Target {
-    /// What HTTP calls the authority: the host, and the port unless it is 80.
+    /// What HTTP calls the authority: the host, and the port unless it is the scheme's own.
     pub(crate) fn authority(&self) -> String {
-        let whole = Target { path: None, unix: None, ..self.clone() }.to_string();
-        whole.strip_suffix(":80").map_or(whole.clone(), str::to_owned)
+        let whole = self.host_and_port();
+        let usual = if self.is_secure { ":443" } else { ":80" };
+        whole.strip_suffix(usual).map_or(whole.clone(), str::to_owned)
+    }
+
+    fn host_and_port(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// How it begins.
+    pub(crate) fn prefix(&self) -> &'static str {
+        match (self.scheme, self.is_secure) {
+            (Scheme::Tcp, false) => "tcp://",
+            (Scheme::Tcp, true) => "tls://",
+            (Scheme::Http, false) => "http://",
+            (Scheme::Http, true) => "https://",
+            (Scheme::WebSocket, false) => "ws://",
+            (Scheme::WebSocket, true) => "wss://",
+        }
     }
 
     /// The address to connect to. When a name has several addresses, the first one that takes a connection within
@@ -53,15 +89,13 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.unix, &self.path) {
-            (Some(unix), None) => return unix.fmt(f),
-            (_, Some(_)) => f.write_str("http://")?,
-            (None, None) => {}
+        if let (Some(unix), None) = (&self.unix, &self.path) {
+            return unix.fmt(f);
         }
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port)?,
-            false => write!(f, "{}:{}", self.host, self.port)?,
+        if self.path.is_some() || self.is_secure {
+            f.write_str(self.prefix())?;
         }
+        f.write_str(&self.host_and_port())?;
         f.write_str(self.path.as_deref().unwrap_or_default())?;
         self.unix.as_ref().map_or(Ok(()), |unix| write!(f, " by {unix}"))
     }
@@ -71,22 +105,32 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Target, String> {
-        let example = "give host:port, such as 127.0.0.1:1234, [::1]:1234, tcp://example.org:1234, http://host/path, or unix:/path";
-        if let Some(rest) = text.strip_prefix("http://") {
-            return http_target(rest);
+        let example = "give host:port, such as 127.0.0.1:1234, [::1]:1234, tcp://example.org:1234, http://host/path, ws://host/path, or unix:/path; tls://, https:// and wss:// through TLS";
+        let schemes = [(Scheme::Http, "http://", "https://"), (Scheme::WebSocket, "ws://", "wss://")];
+        for (scheme, plain, secure) in schemes {
+            if let Some(rest) = text.strip_prefix(plain) {
+                return target_with_path(rest, scheme, false);
+            } else if let Some(rest) = text.strip_prefix(secure) {
+                return target_with_path(rest, scheme, true);
+            }
         }
         if let Some(name) = text.strip_prefix("unix:") {
             let unix = Some(UnixAddress::new(name)?);
-            return Ok(Target { host: String::new(), port: 0, path: None, unix });
-        }
-        let rest = text.strip_prefix("tcp://").unwrap_or(text);
-        if let Some((scheme, _)) = rest.split_once("://") {
-            return Err(match scheme {
-                "https" | "wss" | "tls" => format!(
-                    "loadgen does not speak TLS yet, so not '{scheme}': measure the server behind what ends TLS, with {example}"
-                ),
-                _ => format!("'{scheme}' is not a protocol that loadgen speaks: {example}"),
+            return Ok(Target {
+                host: String::new(),
+                port: 0,
+                scheme: Scheme::Tcp,
+                is_secure: false,
+                path: None,
+                unix,
             });
+        }
+        let (rest, is_secure) = match text.strip_prefix("tls://") {
+            Some(rest) => (rest, true),
+            None => (text.strip_prefix("tcp://").unwrap_or(text), false),
+        };
+        if let Some((scheme, _)) = rest.split_once("://") {
+            return Err(format!("'{scheme}' is not a protocol that loadgen speaks: {example}"));
         }
         let (host, port) = rest.rsplit_once(':').ok_or_else(|| format!("no port in '{text}': {example}"))?;
         let host = match host.strip_prefix('[').map(|inner| inner.strip_suffix(']')) {
@@ -99,25 +143,28 @@ impl FromStr for Target {
             return Err(format!("no host in '{text}': {example}"));
         }
         match port.parse() {
-            Ok(port @ 1..) => Ok(Target { host: host.to_owned(), port, path: None, unix: None }),
+            Ok(port @ 1..) => {
+                Ok(Target { host: host.to_owned(), port, scheme: Scheme::Tcp, is_secure, path: None, unix: None })
+            }
             _ => Err(format!("'{port}' is not a port from 1 to 65535: {example}")),
         }
     }
 }
 
-/// What follows `http://`: a host, a port unless it is 80, a path unless it is /.
-fn http_target(rest: &str) -> Result<Target, String> {
+/// What follows `http://` and its like: a host, a port unless it is the scheme's own, a path unless it is /.
+fn target_with_path(rest: &str, scheme: Scheme, is_secure: bool) -> Result<Target, String> {
     let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(at);
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
-    let target: Target = if has_port { authority.parse() } else { format!("{authority}:80").parse() }?;
+    let target: Target =
+        if has_port { authority.parse() } else { format!("{authority}:{}", if is_secure { 443 } else { 80 }).parse() }?;
     if let Some(odd) = path.chars().find(|c| !c.is_ascii_graphic()) {
         return Err(format!("{odd:?} in the path '{path}' has to be written as %HH"));
     }
     // What follows # is for browsers, and never sent (RFC 9110, 7.1).
     let path = path.split('#').next().unwrap_or_default();
     let slash = if path.starts_with('/') { "" } else { "/" };
-    Ok(Target { path: Some(format!("{slash}{path}")), ..target })
+    Ok(Target { path: Some(format!("{slash}{path}")), scheme, is_secure, ..target })
 }
 
 #[cfg(test)]
@@ -153,9 +200,22 @@ mod tests {
         assert_eq!(parsed("http://example.org"), expect("example.org", "/", "http://example.org:80/"));
         assert_eq!(parsed("http://[::1]?q#x"), expect("[::1]", "/?q", "http://[::1]:80/?q"));
         assert_eq!(parsed("http://[::1]:81/"), expect("[::1]:81", "/", "http://[::1]:81/"));
-        for wrong in ["http://", "http:///x", "http://h:0/", "http://h/a b", "https://h/", "http://h/\r\nX: y"] {
+        for wrong in ["http://", "http:///x", "http://h:0/", "http://h/a b", "https://", "http://h/\r\nX: y"] {
             assert!(wrong.parse::<Target>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn schemes_with_tls_have_a_port_of_their_own() {
+        let parsed =
+            |text: &str| text.parse::<Target>().map(|it| (it.scheme, it.is_secure, it.authority(), it.to_string()));
+        let expect = |scheme, is_secure, a: &str, b: &str| Ok((scheme, is_secure, a.to_owned(), b.to_owned()));
+        assert_eq!(parsed("https://h/x"), expect(Scheme::Http, true, "h", "https://h:443/x"));
+        assert_eq!(parsed("https://h:80/"), expect(Scheme::Http, true, "h:80", "https://h:80/"));
+        assert_eq!(parsed("ws://h/chat?a"), expect(Scheme::WebSocket, false, "h", "ws://h:80/chat?a"));
+        assert_eq!(parsed("wss://[::1]"), expect(Scheme::WebSocket, true, "[::1]", "wss://[::1]:443/"));
+        assert_eq!(parsed("tls://h:7"), expect(Scheme::Tcp, true, "h:7", "tls://h:7"));
+        assert!(parsed("tls://h").is_err_and(|why| why.contains("no port")));
     }
 
     #[test]

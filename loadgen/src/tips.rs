@@ -50,9 +50,7 @@ fn of_option(option: &str, value: &str, target: &str, command: &str) -> Option<S
         "-n" | "--requests" | "--num-requests" | "--number" => {
             format!("tip: a run lasts for a time, not for a number of requests: `loadgen {command} {target} -d 10s`")
         }
-        "--http2" | "--h2" | "--http3" | "-k" | "--insecure" | "--cacert" => {
-            "tip: loadgen speaks HTTP/1.1 without TLS: measure the server behind what ends TLS".to_owned()
-        }
+        "--http2" | "--h2" | "--http3" => "tip: of HTTP, loadgen speaks version 1.1".to_owned(),
         _ => return None,
     })
 }
@@ -104,7 +102,7 @@ mod tests {
             ("loadgen rr http://h/ --rate=50", "`loadgen open http://h/ -R 50`"),
             ("loadgen hold h:1 -R 2k", "`loadgen open h:1 -R 1k`"),
             ("loadgen open h:1 -R 5 -n 100", "`loadgen open h:1 -d 10s`"),
-            ("loadgen rr http://h/ --http2", "HTTP/1.1 without TLS"),
+            ("loadgen rr http://h/ --http2", "speaks version 1.1"),
         ] {
             let said = told(line).unwrap_or_else(|| panic!("nothing for {line}"));
             assert!(said.contains(wanted), "{line}: {said}");

@@ -3,6 +3,7 @@
 mod churn;
 mod knock;
 mod lengths;
+mod opening;
 mod pipelined;
 mod reopen;
 
@@ -16,7 +17,6 @@ use esockets::{socket, sys};
 use mio::{Events, Poll, Token};
 
 use crate::accept_queues::AcceptQueues;
-use crate::address::Address;
 use crate::alarm::Alarm;
 use crate::churn::Churn;
 use crate::client::{Client, Speech, State};
@@ -34,11 +34,12 @@ use crate::places::Places;
 use crate::plan::{Plan, Share};
 use crate::protocol::http::Responses;
 use crate::recorder::{Recorder, note};
-use crate::routes::{Rotation, Sources};
+use crate::routes::Rotation;
 use crate::schedule::{Arrival, Pace, Rate, Schedule};
 use crate::stage::{Arrivals, Beats, Cursor, Drive, Stage};
 use crate::standstill::Standstill;
 use crate::timeline::Timeline;
+use crate::wires::Wires;
 use crate::worker::reopen::Then;
 
 /// A thread of the load generator, from its first connection to its last. Everything it uses is opened on its own
@@ -57,6 +58,8 @@ pub(crate) struct Worker {
     scratch: Vec<u8>,
     /// HTTP responses of which not all has come.
     responses: Responses,
+    /// What lies between the sockets and what is said.
+    wires: Wires,
     drive: Drive,
     /// What is under way, where a connection has more than one request at once; and the replies that a read has brought.
     pipeline: Pipeline,
@@ -119,6 +122,7 @@ impl Worker {
             ready: VecDeque::new(),
             scratch: vec![0; scratch_bytes(&plan)],
             responses,
+            wires: Wires::new(plan.layers.clone()),
             drive: Drive::Hold,
             pipeline: Pipeline::new(plan.pipeline, share.connections),
             whole: Vec::new(),
@@ -384,46 +388,15 @@ impl Worker {
         }
     }
 
-    /// A connect has ended, one way or the other.
-    fn settle(&mut self, slot: u32) {
-        let Some(client) = &mut self.clients[slot as usize] else { return };
-        match socket::connect_result(client.socket()) {
-            Ok(()) if is_own_echo(&self.plan, client) => self.lose(slot, Failure::new(Act::Connect, Kind::Refused)),
-            Ok(()) => {
-                let now_ns = self.clock.now_ns();
-                let took_ns = now_ns - client.sent_ns();
-                client.connected();
-                match &mut self.drive {
-                    Drive::Connect(connector) => {
-                        self.open += 1;
-                        connector.note_established(took_ns, now_ns);
-                        self.recorder.latency.record(took_ns);
-                        self.recorder.established += 1;
-                        self.recorder.series.note_established(now_ns);
-                        self.pending -= 1;
-                    }
-                    Drive::Churn(_) => {
-                        self.open += 1;
-                        self.begin_exchange(slot, now_ns);
-                    }
-                    _ => self.note_reopened(slot, took_ns, now_ns),
-                }
-            }
-            // Not ended after all: its edge is still to come.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
-            Err(error) => self.lose(slot, Failure::of(Act::Connect, &error)),
-        }
-    }
-
     /// Sends and receives what can be, and goes on to the next request when a reply is complete.
     fn exchange(&mut self, slot: u32) {
         if self.pipeline.is_used() {
             return self.exchange_pipelined(slot);
         }
-        let Worker { plan, share, clients, responses, scratch, recorder, .. } = self;
+        let Worker { plan, share, clients, responses, wires, scratch, recorder, .. } = self;
         let Some(client) = &mut clients[slot as usize] else { return };
-        let mut speech = speech(plan, share, responses, slot);
-        let sent = client.flush(&speech, scratch);
+        let mut speech = speech(plan, share, (responses, wires), slot);
+        let sent = client.flush(&mut speech, scratch);
         recorder.bytes_sent += *sent.as_ref().unwrap_or(&0);
         let received = (&mut recorder.bytes_received, &mut recorder.strange);
         let outcome = sent.and_then(|_| client.receive(&mut speech, scratch, received));
@@ -579,11 +552,11 @@ impl Worker {
 
     /// Sends a request that counts already.
     fn request(&mut self, slot: u32, due_ns: u64, now_ns: u64) {
-        let Worker { plan, share, clients, responses, scratch, recorder, .. } = self;
+        let Worker { plan, share, clients, responses, wires, scratch, recorder, .. } = self;
         let Some(client) = &mut clients[slot as usize] else { return };
-        let speech = speech(plan, share, responses, slot);
+        let mut speech = speech(plan, share, (responses, wires), slot);
         client.begin(plan.protocol.request_len(speech.destination), due_ns, now_ns);
-        match client.flush(&speech, scratch) {
+        match client.flush(&mut speech, scratch) {
             Ok(bytes) => recorder.bytes_sent += bytes,
             Err(failure) => self.lose(slot, failure),
         }
@@ -616,6 +589,7 @@ impl Worker {
         // It can fail only if the socket is gone already, which is as good.
         let _ = socket::reset_on_close(client.socket());
         self.responses.forget(slot);
+        self.wires.forget(slot);
         self.abandon(slot, client.state());
         match (client.state(), &self.drive) {
             (state, Drive::Churn(_)) => return self.note_churn_failure(slot, state, failure),
@@ -703,23 +677,29 @@ impl Worker {
 }
 
 /// What the connection in `slot` has to know to speak.
-fn speech<'a>(plan: &'a Plan, share: &Share, responses: &'a mut Responses, slot: u32) -> Speech<'a> {
+fn speech<'a>(
+    plan: &'a Plan,
+    share: &Share,
+    (responses, wires): (&'a mut Responses, &'a mut Wires),
+    slot: u32,
+) -> Speech<'a> {
     let number = share.connection_first + u64::from(slot);
     let (destination, stream) = (plan.destination(number), Stream::new(plan.seed, number));
-    Speech { protocol: &plan.protocol, responses, slot, destination, stream, connections: plan.connections_whole }
+    Speech {
+        protocol: &plan.protocol,
+        responses,
+        wires,
+        slot,
+        destination,
+        stream,
+        connections: plan.connections_whole,
+    }
 }
 
 /// For twice as much as may be under way on a connection at once.
 fn scratch_bytes(plan: &Plan) -> usize {
     let under_way = (plan.size() as usize).saturating_mul(plan.pipeline as usize);
     under_way.saturating_mul(2).clamp(*SCRATCH_BYTES.start(), *SCRATCH_BYTES.end())
-}
-
-/// Whether the connection ends where it begins: when nobody listens at a port of the kernel's own range, the kernel may
-/// choose just that port as a source, and TCP then connects the socket to itself (RFC 9293, simultaneous open).
-fn is_own_echo(plan: &Plan, client: &Client) -> bool {
-    let is_possible = plan.sources == Sources::Kernel && plan.is_server_here();
-    is_possible && socket::local_addr(client.socket()).is_ok_and(|here| plan.targets.contains(&Address::Ip(here)))
 }
 
 /// The alarm's events; connections are numbered from 0.

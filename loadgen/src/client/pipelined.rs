@@ -3,7 +3,7 @@
 //! Here `sent` counts from the beginning of the oldest request, over all that are under way, and `received` is how far the
 //! reply to the oldest has come.
 
-use std::io::{self, Read};
+use std::io;
 
 use super::{Client, Speech, State};
 use crate::diagnosis::Reply;
@@ -11,6 +11,7 @@ use crate::failure::{Act, Failure, Kind};
 use crate::payload::{CELL, next_message};
 use crate::protocol::Protocol;
 use crate::strange::Strange;
+use crate::wires::{Heard, Place};
 
 /// What a read brought, apart from what is wrong with it.
 pub(crate) struct Brought<'a> {
@@ -37,19 +38,21 @@ impl Client {
     /// The failure with which the connection ended; replies that came before it are still to be read.
     pub(crate) fn flush_pipelined(
         &mut self,
-        speech: &Speech<'_>,
+        speech: &mut Speech<'_>,
         scratch: &mut [u8],
         under_way: u32,
     ) -> Result<u64, Failure> {
         let begun = self.sent;
+        self.flush_wire(speech, self.size == 0 || self.sent.is_multiple_of(self.size))?;
         let end = self.size * under_way;
         while self.sent < end && !self.is_full {
             let len = scratch.len().min((end - self.sent) as usize);
             self.fill(speech, &mut scratch[..len]);
-            match self.socket.send(&scratch[..len]) {
-                Ok(taken) => {
+            let place = Place { size: self.size, at: self.sent % self.size };
+            match speech.wires.send(speech.slot, &self.socket, &scratch[..len], place) {
+                Ok((taken, is_full)) => {
                     self.sent += taken as u32;
-                    self.is_full = taken < len;
+                    self.is_full = is_full;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_full = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -90,10 +93,10 @@ impl Client {
         (under_way, broken): (u32, Option<Failure>),
         brought: &mut Brought<'_>,
     ) -> Result<(), Failure> {
-        match (&self.socket).read(scratch) {
+        match speech.wires.read(speech.slot, &self.socket, scratch) {
             // The kernel tells a reset once: who has been told by send(2) reads an end.
-            Ok(0) => broken.map_or_else(|| self.end_pipelined(speech, brought.whole), Err),
-            Ok(len) => {
+            Ok(Heard { len: 0, .. }) => broken.map_or_else(|| self.end_pipelined(speech, brought.whole), Err),
+            Ok(Heard { len, is_drained }) => {
                 let is_first = self.begun == 0 && self.received == 0;
                 *brought.bytes += len as u64;
                 self.verify_pipelined(speech, &scratch[..len], under_way, brought.whole).inspect_err(|failure| {
@@ -103,15 +106,10 @@ impl Client {
                     }
                 })?;
                 // As with one request at a time: a short read means drained, unless the end is behind it.
-                self.is_readable = len == scratch.len() || self.is_read_closed;
+                self.is_readable = !is_drained || self.is_read_closed;
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.is_readable = false;
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(broken.unwrap_or_else(|| Failure::of(self.act(), &error))),
+            Err(trouble) => self.bear(trouble).map_err(|failure| broken.unwrap_or(failure)),
         }
     }
 
@@ -259,7 +257,7 @@ impl Client {
 mod tests {
     use super::*;
     use crate::client::tests::{pair, speak};
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::time::Duration;
 

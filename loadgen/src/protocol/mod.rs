@@ -1,5 +1,6 @@
 //! What is said on a connection: what a request is made of, and when its reply is whole and right.
 
+pub(crate) mod frames;
 pub(crate) mod http;
 pub(crate) mod script;
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::address::Address;
 use crate::churn::Close;
 use crate::failure::{Act, EINVAL, Failure, Kind};
+use crate::plan::Plan;
 use crate::protocol::Protocol;
 use crate::quantity::{count, span};
 use crate::recorder::{Failures, Recorder};
@@ -111,28 +112,11 @@ fn about_connect(report: &Report, failure: Failure, unreached: Option<&BTreeSet<
     let met = unreached.into_iter().flatten().filter_map(|index| plan.targets.get(*index).cloned());
     let some = Some(met.collect::<Vec<Address>>()).filter(|some| !some.is_empty()).unwrap_or(plan.targets.clone());
     let address = some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    if let Some(sentence) = about_unix(report, failure) {
+    if let Some(sentence) = about_unix(report, failure).or_else(|| about_layers(plan, failure.kind, &address)) {
         return sentence;
     }
     match failure.kind {
-        Kind::Refused if report.established() > 0 && some.len() < plan.targets.len() => {
-            format!(
-                "{address} refused connections, other targets did not: nothing listens there, or it takes only so many."
-            )
-        }
-        Kind::Refused if report.established() > 0 => format!(
-            "{address} took {fitted} connections and refused others: it stopped, or it limits how many it takes."
-        ),
-        Kind::Refused if !matches!(plan.protocol, Protocol::Echo { .. }) => {
-            format!(
-                "{address} refused: nothing listens there. Start the server first; `ss -ltn` shows who listens where."
-            )
-        }
-        Kind::Refused => format!(
-            "{address} refused: nothing listens there. Start the server first, for example: \
-             `loadgen serve --listen {}`",
-            some[0]
-        ),
+        Kind::Refused => refused(report, &some, &address),
         Kind::Unreachable if failure.errno == Some(EINVAL) => format!(
             "{address} is unreachable: a route of this machine throws away what goes there (a black hole). \
              `ip route get {}` shows it.",
@@ -160,6 +144,10 @@ fn about_connect(report: &Report, failure: Failure, unreached: Option<&BTreeSet<
         }
         Kind::Closed
         | Kind::Truncated
+        | Kind::Tls
+        | Kind::Handshake
+        | Kind::Frame
+        | Kind::CloseFrame(_)
         | Kind::Swapped
         | Kind::Misplaced
         | Kind::Lost
@@ -174,6 +162,56 @@ fn about_connect(report: &Report, failure: Failure, unreached: Option<&BTreeSet<
         | Kind::Abandoned
         | Kind::System => format!("Connecting to {address} failed: {failure}."),
     }
+}
+
+/// Nobody listens at some of the targets, or nobody any more.
+fn refused(report: &Report, some: &[Address], address: &str) -> String {
+    let (plan, established) = (&report.plan, report.established());
+    let is_echo = matches!(plan.protocol, Protocol::Echo { .. }) && plan.layers.is_bare();
+    if established > 0 && some.len() < plan.targets.len() {
+        format!(
+            "{address} refused connections, other targets did not: nothing listens there, or it takes only so many."
+        )
+    } else if established > 0 {
+        let fitted = count(established);
+        format!("{address} took {fitted} connections and refused others: it stopped, or it limits how many it takes.")
+    } else if is_echo {
+        format!(
+            "{address} refused: nothing listens there. Start the server first, for example: `loadgen serve --listen {}`",
+            some[0]
+        )
+    } else {
+        format!("{address} refused: nothing listens there. Start the server first; `ss -ltn` shows who listens where.")
+    }
+}
+
+/// What goes wrong between a connect and a connection that can be spoken on, where something lies between.
+fn about_layers(plan: &Plan, kind: Kind, address: &str) -> Option<String> {
+    Some(match kind {
+        Kind::Tls => {
+            let trouble = plan.layers.tls.as_ref().and_then(|tls| tls.trouble.get());
+            let why = trouble.map_or_else(String::new, |why| format!(": {why}"));
+            format!(
+                "TLS with {address} failed{why}. Is it TLS that is spoken there, and whom is its certificate for? --cacert FILE \
+                 believes another root, --insecure anybody."
+            )
+        }
+        Kind::Status(status) if plan.layers.websocket.is_some() => {
+            format!("{address} answered the request for a WebSocket with status {status}: is it the right path?")
+        }
+        Kind::Malformed if plan.layers.websocket.is_some() => {
+            format!("{address} answered, but not in HTTP, with which each WebSocket begins: what is spoken there?")
+        }
+        Kind::Handshake => format!(
+            "{address} answered as if it spoke WebSocket, but not to the key that it was given, or with an extension that it was \
+             not offered."
+        ),
+        Kind::Closed if !plan.layers.is_bare() => format!(
+            "{address} took connections and closed them before they could be spoken on: is it {} that is spoken there?",
+            if plan.layers.tls.is_some() { "TLS" } else { "WebSocket" }
+        ),
+        _ => return None,
+    })
 }
 
 /// Where a server that took some connections did not take others, its limits may be why, and only it knows them.
@@ -261,7 +299,7 @@ fn about_exchange(report: &Report, kind: Kind, reader: Reader) -> Option<String>
             let asked = match report.plan.protocol {
                 Protocol::Echo { .. } => {
                     "loadgen sent bytes to be echoed; a server of another protocol, which waits for a request that it knows, \
-                     is measured with --send and --expect, or with http://"
+                     is measured with --send and --expect, or with http:// or ws://"
                 }
                 Protocol::Script(_) => "is what --send says a whole request, to its end (\\r\\n)",
                 Protocol::Http(_) => "does it speak HTTP/1.1 there",
@@ -303,6 +341,7 @@ fn about_exchange(report: &Report, kind: Kind, reader: Reader) -> Option<String>
             "The server answered with HTTP status {status}: its connections are kept, and the requests count as failed. Is it \
              the right path? `curl -i` shows what else it says."
         ),
+        Kind::CloseFrame(_) | Kind::Frame | Kind::Tls => return about_broken_layers(kind),
         Kind::Length => {
             "Responses differ in length: the page is not the same each time, or not all of it came.".to_owned()
         }
@@ -320,6 +359,27 @@ fn about_exchange(report: &Report, kind: Kind, reader: Reader) -> Option<String>
         _ => return None,
     };
     Some(sentence)
+}
+
+/// What goes wrong with WebSockets and TLS that are open.
+fn about_broken_layers(kind: Kind) -> Option<String> {
+    Some(match kind {
+        Kind::CloseFrame(code) => format!(
+            "The server closed WebSockets with code {code}{}: see its log, and its limits of messages and time.",
+            match code {
+                1000 => ", as if all were said",
+                1001 => ", for it goes away",
+                1002 | 1003 | 1007 => ", for it did not like what it was sent",
+                1008 | 1009 | 1013 => ", for a limit of its own",
+                _ => "",
+            }
+        ),
+        Kind::Frame => "What came was no frame that a WebSocket server may send (RFC 6455, section 5).".to_owned(),
+        Kind::Tls => {
+            "What came could not be decrypted: TLS was broken, by the server or by something before it.".to_owned()
+        }
+        _ => return None,
+    })
 }
 
 /// A SYN, or its answer, that is lost is sent again after 1 s, then after 3 s in all: steps that nothing else explains.

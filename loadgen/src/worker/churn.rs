@@ -104,7 +104,7 @@ impl Worker {
     /// Looks whether the server has closed a connection whose reply is there.
     pub(super) fn await_end(&mut self, slot: u32) {
         let Some(client) = &mut self.clients[slot as usize] else { return };
-        match client.read_end(&mut self.scratch) {
+        match client.read_end((slot, &mut self.wires), &mut self.scratch) {
             Ok(true) => self.close_one(slot, Close::Server),
             Ok(false) => self.queue_again(slot),
             Err(failure) => self.lose(slot, failure),
@@ -120,6 +120,7 @@ impl Worker {
         }
         drop(client);
         self.responses.forget(slot);
+        self.wires.forget(slot);
         let now_ns = self.clock.now_ns();
         self.note_answered(now_ns);
         let Worker { drive: Drive::Churn(places), recorder, .. } = self else { return };

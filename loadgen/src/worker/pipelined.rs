@@ -6,6 +6,7 @@ use crate::client::State;
 use crate::client::pipelined::Brought;
 use crate::failure::{Act, Failure, Kind};
 use crate::recorder::note;
+use crate::stage::Drive;
 
 impl Worker {
     /// Sends and receives what can be, and fills up what has become free.
@@ -15,12 +16,12 @@ impl Worker {
         // When nothing can be sent any more, what the server has answered until then is read to the end.
         while reads < READ_BUDGET || broken.is_some() {
             let under_way = self.pipeline.under_way(slot);
-            let Worker { plan, share, clients, responses, scratch, recorder, whole, .. } = self;
+            let Worker { plan, share, clients, responses, wires, scratch, recorder, whole, .. } = self;
             let Some(client) = &mut clients[slot as usize] else { return };
             if !client.wants_turn() {
                 break;
             }
-            let mut speech = speech(plan, share, responses, slot);
+            let mut speech = speech(plan, share, (responses, wires), slot);
             let mut brought = Brought { whole, bytes: &mut recorder.bytes_received, strange: &mut recorder.strange };
             let outcome = client.receive_pipelined(&mut speech, scratch, (under_way, broken), &mut brought);
             let is_last = client.is_last();
@@ -79,7 +80,9 @@ impl Worker {
     }
 
     fn fill_up(&mut self, slot: u32, due_ns: u64, now_ns: u64) -> Result<(), Failure> {
-        if now_ns < self.end_ns {
+        // A word from the server before anybody may ask, such as the ping of a WebSocket, is no reason to ask.
+        let may_ask = !matches!(self.drive, Drive::Connect(_)) && (self.begin_ns..self.end_ns).contains(&now_ns);
+        if may_ask {
             let added = u64::from(self.pipeline.fill(slot, due_ns));
             self.pending += added;
             self.recorder.due += added;
@@ -91,9 +94,10 @@ impl Worker {
     /// Sends what can be of what is under way.
     fn flush_pipelined(&mut self, slot: u32) -> Result<(), Failure> {
         let under_way = self.pipeline.under_way(slot);
-        let Worker { plan, share, clients, responses, scratch, recorder, .. } = self;
+        let Worker { plan, share, clients, responses, wires, scratch, recorder, .. } = self;
         let Some(client) = &mut clients[slot as usize] else { return Ok(()) };
-        recorder.bytes_sent += client.flush_pipelined(&speech(plan, share, responses, slot), scratch, under_way)?;
+        let mut speech = speech(plan, share, (responses, wires), slot);
+        recorder.bytes_sent += client.flush_pipelined(&mut speech, scratch, under_way)?;
         Ok(())
     }
 

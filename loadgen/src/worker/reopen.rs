@@ -50,6 +50,7 @@ impl Worker {
         let destination = self.destination(slot);
         let source = self.share.routes.spare();
         self.clients[slot as usize] = None;
+        self.wires.forget(slot);
         self.recorder.reopened += 1;
         let begun_ns = self.clock.now_ns();
         let opened = self.plan.targets[destination].open(source).map_err(|error| Failure::of(Act::Connect, &error));
