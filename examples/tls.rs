@@ -1,7 +1,7 @@
 //! An echo server through TLS. First a key and a certificate that nobody trusts but who is told to:
 //!
 //! `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out chain.pem -days 30
-//! -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1`
+//! -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE`
 //!
 //! then `cargo run --release --features tls --example tls -- 4433 chain.pem key.pem`, and
 //! `openssl s_client -connect 127.0.0.1:4433 -CAfile chain.pem -quiet`. With `kill -HUP` it reads the files again, and who is
