@@ -9,6 +9,9 @@
 //! More subscribers than `ulimit -n` allows to one table of descriptors: `-- 4321 1000000` gives each shard a table of its own,
 //! and has as many shards as so many subscribers take. To try it: `examples/subscribers.py 1000000 4321`.
 
+#[path = "support/tables.rs"]
+mod tables;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::thread;
@@ -80,29 +83,11 @@ impl Handler for Desk {
     }
 }
 
-/// More threads than this are no way to hold connections.
-const SHARDS_MAX: u64 = 128;
-/// Descriptors of a table that are no connections: what wakes each of the shards is in all of them.
-const RESERVE: u64 = SHARDS_MAX + 16;
-
-/// A table of descriptors for each shard, and shards for so many subscribers, of which the kernel deals each to one by chance:
-/// for one shard six standard deviations more than the mean still fit. See [`Builder::private_fd_tables`].
-fn for_many(builder: Builder, subscribers: u64) -> Result<Builder, Box<dyn Error>> {
-    let limit = sys::descriptor_limit()?.soft;
-    let room = limit.saturating_sub(RESERVE) as f64;
-    let each = (room - 6.0 * room.sqrt()).max(1.0) as u64;
-    let shards = subscribers.max(1).div_ceil(each);
-    if shards > SHARDS_MAX {
-        let most = SHARDS_MAX * each;
-        return Err(
-            format!("{subscribers} subscribers, but `ulimit -n` is {limit}: that is for {most}; raise it").into()
-        );
-    }
-    // More shards than cores: the scheduler moves them.
-    let builder = builder.shards(shards as usize).cores(Cores::None);
+/// A table of descriptors for each shard.
+fn own_tables(builder: Builder) -> Builder {
     // SAFETY: a descriptor's number means something else on a shard's thread than elsewhere. The handler holds no descriptor
     // but this server's own `Remote`, which is allowed; its sessions and messages are numbers and bytes; it writes to none.
-    Ok(unsafe { builder.private_fd_tables() })
+    unsafe { builder.private_fd_tables() }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -113,7 +98,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     sys::set_descriptor_limit(sys::descriptor_limit()?.hard)?;
     let builder = Server::builder().port(port).tick(Some(Duration::from_secs(30))).input_max(16 << 10);
     let builder = match subscribers {
-        Some(count) => for_many(builder, count)?,
+        // More shards than cores: the scheduler moves them.
+        Some(count) => own_tables(builder.shards(tables::shards_for(count)?).cores(Cores::None)),
         None => builder,
     };
     let server = builder.start_with_remote(|_shard, remote| Desk { remote: remote.clone() })?;
