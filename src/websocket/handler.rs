@@ -1,5 +1,7 @@
 //! What a program supplies for its WebSockets: the functions that a shard calls.
 
+use std::borrow::Cow;
+
 use super::client::Client;
 use super::handshake::Request;
 use super::shard::Shard;
@@ -20,6 +22,14 @@ pub trait Handler {
     /// A client asks for a WebSocket, with a request that is right. Whoever knows users by a cookie has to look at
     /// [`origin`](Request::origin) here.
     fn handle_open(&mut self, request: &Request<'_>, address: &Peer) -> Answer<Self::Session>;
+
+    /// A client asks, with a request that is right, for something that is no WebSocket: a browser for the page that will open one,
+    /// or somebody who wants to know whether the server lives. What this returns is the answer, behind which the connection
+    /// ends; `None`, the default, is answered with 426. It has to fit into [`output_max`](crate::Builder::output_max), 256 KiB.
+    fn handle_page(&mut self, request: &Request<'_>, address: &Peer) -> Option<Page> {
+        let _ = (request, address);
+        None
+    }
 
     /// The WebSocket is open: the first moment at which something can be sent.
     fn handle_opened(&mut self, client: &mut Client<'_, '_>, session: &mut Self::Session) -> bool {
@@ -77,6 +87,31 @@ pub trait Handler {
     /// forbids; [`Expired`](CloseReason::Expired) if it answered neither ping nor close frame.
     fn handle_closed(&mut self, session: Self::Session, id: ClientId, reason: CloseReason) {
         let _ = (session, id, reason);
+    }
+}
+
+/// What is answered to somebody who asks for no WebSocket.
+#[derive(Debug, Clone)]
+pub struct Page {
+    pub(super) content_type: &'static str,
+    pub(super) body: Cow<'static, [u8]>,
+}
+
+impl Page {
+    /// A page in HTML, for browsers.
+    #[must_use]
+    pub fn html(body: impl Into<Cow<'static, str>>) -> Page {
+        Page::new("text/html; charset=utf-8", body)
+    }
+
+    /// Anything else that is text; `content_type` is its media type, such as `text/plain; charset=utf-8`.
+    #[must_use]
+    pub fn new(content_type: &'static str, body: impl Into<Cow<'static, str>>) -> Page {
+        let body = match body.into() {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        };
+        Page { content_type, body }
     }
 }
 

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 use sha1::{Digest, Sha1};
 
 use super::extensions::Deflate;
+use super::handler::Page;
 
 /// The most header fields of a request.
 const HEADERS_MAX: usize = 64;
@@ -29,6 +30,8 @@ pub struct Request<'a> {
     key: &'a [u8],
     /// What of `Sec-WebSocket-Extensions` can be had.
     pub(super) deflate: Option<Deflate>,
+    /// Whether it is a WebSocket that is asked for, and not a page.
+    pub(super) upgrades: bool,
 }
 
 /// An HTTP answer that ends the connection.
@@ -47,7 +50,7 @@ impl Refusal {
     pub(super) const TOO_LONG: Refusal = refuse(431, "the request's head is too long");
     pub(super) const TOO_MANY: Refusal = refuse(431, "the request has too many header fields");
     const METHOD: Refusal = refuse(405, "a WebSocket is opened with GET");
-    const VERSION: Refusal = refuse(426, "this is a WebSocket of version 13");
+    pub(super) const VERSION: Refusal = refuse(426, "this is a WebSocket of version 13");
     const LINE: Refusal = refuse(400, "a line ends with CR and LF");
     const HEAD: Refusal = refuse(400, "this is not the head of an HTTP request");
     const HTTP: Refusal = refuse(400, "a WebSocket is opened with HTTP/1.1");
@@ -58,6 +61,25 @@ impl Refusal {
     const KEY: Refusal = refuse(400, "there is one Sec-WebSocket-Key, of 16 bytes");
     const EXTENSIONS: Refusal = refuse(400, "Sec-WebSocket-Extensions is not a list of extensions");
     const PROTOCOL: Refusal = refuse(400, "Sec-WebSocket-Protocol is not a list of names");
+
+    /// As it is sent.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        let Refusal { status, why } = self;
+        let more = match status {
+            405 => "Allow: GET\r\n",
+            426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+            _ => "",
+        };
+        let connection = if status == 426 { "close, Upgrade" } else { "close" };
+        let body = format!("{why}\n");
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status} {}\r\n{more}Connection: {connection}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: {length}\r\n\r\n{body}",
+            phrase(status)
+        )
+        .into_bytes()
+    }
 }
 
 impl<'a> Request<'a> {
@@ -130,8 +152,9 @@ impl<'a> Request<'a> {
         if self.header("content-length").is_some() || self.header("transfer-encoding").is_some() {
             return Err(Refusal::BODY);
         }
-        if !self.lists("upgrade", "websocket") {
-            return Err(Refusal::VERSION);
+        self.upgrades = self.lists("upgrade", "websocket");
+        if !self.upgrades {
+            return Ok(());
         }
         if !self.lists("connection", "upgrade") {
             return Err(Refusal::CONNECTION);
@@ -207,28 +230,24 @@ pub(super) fn with_request<R>(head: &[u8], act: impl FnOnce(Request<'_>) -> R) -
     if parsed.version != Some(1) {
         return Err(Refusal::HTTP);
     }
-    let mut request =
-        Request { target: parsed.path.unwrap_or_default(), headers: parsed.headers, key: &[], deflate: None };
+    let mut request = Request {
+        target: parsed.path.unwrap_or_default(),
+        headers: parsed.headers,
+        key: &[],
+        deflate: None,
+        upgrades: false,
+    };
     request.check()?;
     Ok(act(request))
 }
 
-/// A refusal as it is sent.
-pub(super) fn refusal(status: u16, why: &str) -> Vec<u8> {
-    let more = match status {
-        405 => "Allow: GET\r\n",
-        426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-        _ => "",
-    };
-    let connection = if status == 426 { "close, Upgrade" } else { "close" };
-    let body = format!("{why}\n");
+/// A page as it is sent.
+pub(super) fn page(Page { content_type, body }: &Page) -> Vec<u8> {
     let length = body.len();
-    format!(
-        "HTTP/1.1 {status} {}\r\n{more}Connection: {connection}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: {length}\r\n\r\n{body}",
-        phrase(status)
-    )
-    .into_bytes()
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+    );
+    [head.as_bytes(), body].concat()
 }
 
 /// RFC 9110, section 15, and what servers of WebSockets have use for besides.
@@ -294,7 +313,12 @@ mod tests {
     fn refused(request: &str) -> Option<u16> {
         match find_end(request.as_bytes(), 0, 8 << 10) {
             Err(refusal) => Some(refusal.status),
-            Ok(end) => with_request(&request.as_bytes()[..end.unwrap()], |_| ()).err().map(|refusal| refusal.status),
+            Ok(end) => match with_request(&request.as_bytes()[..end.unwrap()], |request| request.upgrades) {
+                Ok(true) => None,
+                // What a handler without pages answers to who asks for one.
+                Ok(false) => Some(Refusal::VERSION.status),
+                Err(refusal) => Some(refusal.status),
+            },
         }
     }
 
@@ -384,7 +408,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_would_have_been_right() {
-        let answer = |refusal: Refusal| String::from_utf8(super::refusal(refusal.status, refusal.why)).unwrap();
+        let answer = |refusal: Refusal| String::from_utf8(refusal.into_bytes()).unwrap();
         let version = answer(Refusal::VERSION);
         assert!(version.starts_with("HTTP/1.1 426 Upgrade Required\r\n"), "{version}");
         assert!(version.contains("\r\nSec-WebSocket-Version: 13\r\nConnection: close"), "{version}");

@@ -45,7 +45,8 @@
 //!   a length that takes more bytes than it needs, included.
 //! - The close handshake is done once and in order: after a close frame nothing is sent, and of what comes only the close frame
 //!   counts. The server ends the TCP connection first.
-//! - A request that two readers could read differently is refused, and its connection ends.
+//! - A request that two readers could read differently is refused, and its connection ends. One that asks for no WebSocket can be
+//!   answered with a [page](Handler::handle_page).
 //! - An idle WebSocket is 16 bytes more than a connection, and your session; and 16 for the timer of its pings. That
 //!   holds with compression, too, for its memory is the shard's.
 //! - Compression (permessage-deflate, RFC 7692) is [off](WebSockets::deflate) until you ask for it. Each message stands
@@ -78,7 +79,7 @@ pub mod testing;
 mod text;
 
 pub use client::{Client, Frame};
-pub use handler::{Answer, Handler};
+pub use handler::{Answer, Handler, Page};
 pub use handshake::Request;
 pub use session::Session;
 pub use shard::Shard;

@@ -9,7 +9,7 @@ use super::deflate::Inflater;
 use super::extensions::Deflate;
 use super::frame::{CONTROL_MAX, Head, Opcode, parse, parse_packed, unmask};
 use super::handler::{Answer, Handler};
-use super::handshake::{Refusal, find_end, phrase, refusal, with_request};
+use super::handshake::{Refusal, find_end, page, phrase, with_request};
 use super::session::{Partial, Session, Stage, State, Talk, Whole};
 use super::shard::Shard;
 use crate::{ClientId, CloseReason, Peer};
@@ -210,20 +210,25 @@ impl<H: Handler> WebSockets<H> {
 
 /// Opening.
 impl<H: Handler> WebSockets<H> {
-    /// Looks for the request. `None`: it is not whole.
+    /// Looks for the request. `None`: it is not whole. An error is the last that the client hears.
     fn greet(
         &mut self,
         client: &mut crate::Client<'_>,
         searched: &mut u32,
-    ) -> Result<Option<Talk<H::Session>>, Refusal> {
+    ) -> Result<Option<Talk<H::Session>>, Vec<u8>> {
         let input = client.peek();
-        let Some(size) = find_end(input, *searched as usize, self.limits.handshake_max)? else {
+        let Some(size) = find_end(input, *searched as usize, self.limits.handshake_max).map_err(Refusal::into_bytes)?
+        else {
             *searched = input.len() as u32;
             return Ok(None);
         };
         let address = *client.address();
         client.consume(size);
-        with_request(&input[..size], |request| {
+        let met = with_request(&input[..size], |request| {
+            if !request.upgrades {
+                let found = self.handler.handle_page(&request, &address);
+                return Err(found.map_or_else(|| Refusal::VERSION.into_bytes(), |found| page(&found)));
+            }
             let Answer { outcome, subprotocol } = self.handler.handle_open(&request, &address);
             match outcome {
                 Ok(session) => {
@@ -232,9 +237,10 @@ impl<H: Handler> WebSockets<H> {
                     client.set_timeout(self.half_interval());
                     Ok(Some(Talk::new(session, deflate.map(Deflate::window))))
                 }
-                Err(status) => Err(Refusal { status, why: phrase(status) }),
+                Err(status) => Err(Refusal { status, why: phrase(status) }.into_bytes()),
             }
-        })?
+        });
+        met.map_err(Refusal::into_bytes)?
     }
 
     fn half_interval(&self) -> Option<Duration> {
@@ -544,9 +550,9 @@ impl<H: Handler> crate::Handler for WebSockets<H> {
             Stage::Handshake { searched } => match self.greet(client, searched) {
                 Ok(Some(talk)) => talk,
                 Ok(None) => return true,
-                Err(Refusal { status, why }) => {
+                Err(farewell) => {
                     client.recv();
-                    client.send(&refusal(status, why));
+                    client.send(&farewell);
                     return false;
                 }
             },
@@ -574,7 +580,7 @@ impl<H: Handler> crate::Handler for WebSockets<H> {
             Stage::Open(talk) => self.look_for_life(client, talk),
             Stage::Handshake { .. } => {
                 client.recv();
-                client.send(&refusal(Refusal::TOO_LATE.status, Refusal::TOO_LATE.why));
+                client.send(&Refusal::TOO_LATE.into_bytes());
                 false
             }
         }
