@@ -449,6 +449,61 @@ fn a_message_that_is_refused_for_want_of_room_leaves_no_part_of_itself() {
     assert!(messages < 1_000 && reason == CloseReason::OutputFull, "{messages}, {reason}");
 }
 
+/// Talks as a client would, but for one bit, at `bit` of all that it sends; until either side has had enough.
+fn talk_damaged(client: &Arc<rustls::ClientConfig>, address: std::net::SocketAddr, bit: usize) {
+    let mut stream = connect(address);
+    // Each may wait for the other, where a length is wrong.
+    stream.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+    let mut tls = rustls::ClientConnection::new(Arc::clone(client), "localhost".try_into().unwrap()).unwrap();
+    let (mut sent, mut asked) = (0, false);
+    loop {
+        let mut flight = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut flight).unwrap();
+        }
+        if let Some(at) = (bit / 8).checked_sub(sent).filter(|&at| at < flight.len()) {
+            flight[at] ^= 1 << (bit % 8);
+        }
+        sent += flight.len();
+        if stream.write_all(&flight).is_err() {
+            return;
+        }
+        if !tls.is_handshaking() && !std::mem::replace(&mut asked, true) {
+            tls.writer().write_all(b"hello").unwrap();
+            continue;
+        }
+        match tls.read_tls(&mut stream) {
+            Ok(1..) if tls.process_new_packets().is_ok() => {}
+            _ => return,
+        }
+        if asked && tls.reader().read(&mut [0; 9]).is_ok() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn whatever_is_wrong_with_a_handshake_costs_its_own_connection_only() {
+    let authority = Authority::new();
+    let script = Script::echo();
+    let server = script.start(builder().shards(1).tls(&authority.tls()));
+    let address = server.local_addr();
+    let mut count = 0;
+    for version in [&TLS12, &TLS13] {
+        let client = Arc::new(authority.client(&[version], None));
+        let mut bystander = secure(&client, address);
+        for bit in (0..6_000).step_by(37) {
+            talk_damaged(&client, address, bit);
+            count += 1;
+        }
+        ask(&mut bystander, b"still here");
+        count += 1;
+    }
+    script.log.wait_closed(count);
+    let stats = script.log.stop_and_check(server);
+    assert_eq!((stats.total.panics, stats.total.deaths), (0, 0), "{stats}");
+}
+
 #[test]
 fn what_cannot_be_used_is_said_before_a_server_starts() {
     let authority = Authority::new();

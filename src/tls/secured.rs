@@ -161,10 +161,12 @@ impl<K: Kernel> Secured<K> {
         }
     }
 
+    /// Asks for an event when the socket takes more, once: who asks again is told again what still holds, such as that the peer
+    /// has finished, and would never rest.
     fn watch(&mut self, wire: &Wire<K::Stream>, state: &mut State) {
-        if let Some(key) = state.key
-            && let Err(error) = self.below.rearm(&wire.stream, key)
-        {
+        let Some(key) = state.key.filter(|_| !state.is_armed) else { return };
+        state.is_armed = true;
+        if let Err(error) = self.below.rearm(&wire.stream, key) {
             state.failed = state.failed.or(Some(errno(&error)));
         }
     }
@@ -328,7 +330,8 @@ impl<K: Kernel> Kernel for Secured<K> {
             Stream::Plain(stream) => self.below.register(stream, key, writing),
             Stream::Secure(wire) => {
                 self.below.register(&wire.stream, key, writing)?;
-                wire.state().key = Some(key);
+                let state = &mut *wire.state();
+                (state.key, state.is_armed) = (Some(key), writing);
                 self.opening.insert(key, Rc::clone(wire));
                 Ok(())
             }
@@ -338,7 +341,10 @@ impl<K: Kernel> Kernel for Secured<K> {
     fn rearm(&mut self, stream: &Self::Stream, key: Key) -> io::Result<()> {
         match stream {
             Stream::Plain(stream) => self.below.rearm(stream, key),
-            Stream::Secure(wire) => self.below.rearm(&wire.stream, key),
+            Stream::Secure(wire) => {
+                wire.state().is_armed = true;
+                self.below.rearm(&wire.stream, key)
+            }
         }
     }
 

@@ -57,6 +57,8 @@ pub(super) struct State {
     pub(super) shuts: bool,
     /// Why nothing goes on; an errno.
     pub(super) failed: Option<i32>,
+    /// Its registration says that it waits for room to write; that lasts.
+    pub(super) is_armed: bool,
     /// It stands in the line of those whose handshake goes on.
     pub(super) is_due: bool,
 }
