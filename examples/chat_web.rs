@@ -3,6 +3,9 @@
 //! `cargo run --release --features websocket --example chat_web`, then <http://127.0.0.1:8080/> in two windows. Another port:
 //! `-- 4321`.
 //!
+//! Through TLS, with the feature `tls`: `-- 8443 chain.pem key.pem`, see the example `tls` for how to make these; then
+//! <https://localhost:8443/>.
+//!
 //! A message is encoded once for all who get it, and is shared on its way to the shards and where it waits for slow readers.
 
 use esockets::websocket::{Answer, Client, Frame, Handler, Page, Request, Shard, WebSockets};
@@ -96,12 +99,29 @@ fn builder() -> Builder {
     Server::builder().output_max(64 << 10)
 }
 
+#[cfg(feature = "tls")]
+fn secure(builder: Builder, chain: &str, key: &str) -> Result<Builder, Box<dyn std::error::Error>> {
+    let tls = esockets::tls::Tls::from_pem_files(chain, key)?.alpn(&["http/1.1"]);
+    Ok(builder.tls(&tls))
+}
+
+#[cfg(not(feature = "tls"))]
+fn secure(_builder: Builder, _chain: &str, _key: &str) -> Result<Builder, Box<dyn std::error::Error>> {
+    Err("built without the feature `tls`".into())
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let port = std::env::args().nth(1).map_or(Ok(8080), |port| port.parse())?;
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let builder = match words.as_slice() {
+        [] => builder().port(8080),
+        [port] => builder().port(port.parse()?),
+        [port, chain, key] => secure(builder().port(port.parse()?), chain, key)?,
+        _ => return Err("usage: chat_web [PORT [CHAIN.pem KEY.pem]]".into()),
+    };
     let room = |remote: &Remote<Line>| Room { remote: remote.clone() };
     // Nobody has more to say at once than a few lines.
     let make = move |remote: &Remote<Line>| WebSockets::new(room(remote)).message_max(2 << 10).deflate(Some(256));
-    let server = builder().port(port).start_with_remote(move |_shard, remote| make(remote))?;
+    let server = builder.start_with_remote(move |_shard, remote| make(remote))?;
     println!("listening on {}", server.local_addr());
     server.join()?;
     Ok(())

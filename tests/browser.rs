@@ -1,6 +1,9 @@
 //! The chat in a real browser, headless, which is told what to do by its own protocol for developers.
 
 mod support;
+#[cfg(feature = "tls")]
+#[path = "support/secure.rs"]
+mod trust;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -20,11 +23,13 @@ struct Browser {
 
 impl Browser {
     /// `None`: there is none here.
-    fn start() -> Option<Browser> {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("browser-{}", process::id()));
+    fn start(name: &str) -> Option<Browser> {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", process::id()));
         let mut command = Command::new("chromium");
         command.args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0"]);
         command.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
+        // Of a root that the test has made the browser knows nothing.
+        command.arg("--ignore-certificate-errors");
         command.arg(format!("--user-data-dir={}", folder.display())).arg("about:blank");
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
         let mut browser = Browser { process, folder, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
@@ -100,16 +105,35 @@ impl Page {
 
 #[test]
 fn pages_on_different_shards_talk_to_each_other() {
-    let Some(browser) = Browser::start() else {
+    let Some(browser) = Browser::start("plain") else {
         return eprintln!("skipped: chromium is not installed");
     };
     let program = Program::start("chat_web");
-    let url = format!("http://{}/", program.address);
+    chat(&browser, &format!("http://{}/", program.address));
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn pages_talk_to_each_other_through_tls() {
+    let Some(browser) = Browser::start("secure") else {
+        return eprintln!("skipped: chromium is not installed");
+    };
+    let pair = trust::Authority::new().vouch("localhost");
+    let [chain, key] = [("chain", &pair.certificate), ("key", &pair.key)].map(|(name, pem)| {
+        let path = browser.folder.join(name).display().to_string();
+        fs::write(&path, pem).unwrap();
+        path
+    });
+    let program = Program::start_with("chat_web", &["0", &chain, &key]);
+    chat(&browser, &format!("https://{}/", program.address));
+}
+
+fn chat(browser: &Browser, url: &str) {
     let names = ["Ann", "Bob", "Cy", "Dee"];
     // Of four connections on two shards, all are on one only once in eight times; in any case each hears the others.
     let mut pages: Vec<Page> = Vec::new();
     for name in names {
-        let mut page = browser.open(&url);
+        let mut page = browser.open(url);
         page.hears("* who are you?");
         page.says(name);
         page.hears(&format!("* welcome, {name}"));

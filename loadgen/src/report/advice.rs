@@ -337,6 +337,13 @@ fn about_exchange(report: &Report, kind: Kind, reader: Reader) -> Option<String>
             };
             format!("The server ended connections that were in use. Its log may say why; {what_follows}.")
         }
+        Kind::Status(status @ 300..400) => format!(
+            "The server answered with HTTP status {status}: it sends its clients elsewhere, and loadgen does not follow. `curl -i` \
+             shows where to; measure that."
+        ),
+        Kind::Malformed => {
+            "What came was no HTTP response: the server breaks HTTP, or speaks something else after a while.".to_owned()
+        }
         Kind::Status(status) => format!(
             "The server answered with HTTP status {status}: its connections are kept, and the requests count as failed. Is it \
              the right path? `curl -i` shows what else it says."
