@@ -309,27 +309,7 @@ fn about_exchange(report: &Report, kind: Kind, reader: Reader) -> Option<String>
         Kind::TimedOut => format!(
             "Replies that took longer than {timeout} count as failed. Does the server answer at all? Is it overloaded? See --timeout."
         ),
-        Kind::Swapped => {
-            "Replies were another connection's: the server, or something before it, mixes up who asked.".to_owned()
-        }
-        Kind::Misplaced => {
-            "Replies came in another order than their requests (--pipeline): the server has to answer each connection in order."
-                .to_owned()
-        }
-        Kind::Lost if report.plan.pipeline > 1 => {
-            "Replies had gaps: bytes that were sent did not come back, or came too late, as where a server answers in another \
-             order."
-                .to_owned()
-        }
-        Kind::Lost => "Replies had gaps: bytes that were sent did not come back, or came too late.".to_owned(),
-        Kind::Doubled => "Bytes came back a second time: the server answers twice, or out of an old buffer.".to_owned(),
-        Kind::Corrupted => {
-            "Replies were not what was sent, nor what any connection sent: bytes were changed.".to_owned()
-        }
-        Kind::Surplus => {
-            "More came back than belongs to a reply: the server answers with bytes of its own, or answers twice."
-                .to_owned()
-        }
+        kind if kind.is_of_bytes() => return about_bytes(report, kind),
         Kind::Closed | Kind::Truncated | Kind::Reset => {
             let what_follows = match reader {
                 Reader::Searcher => "they are reopened before the next trial",
@@ -366,6 +346,34 @@ fn about_exchange(report: &Report, kind: Kind, reader: Reader) -> Option<String>
         _ => return None,
     };
     Some(sentence)
+}
+
+/// Bytes that came and are wrong.
+fn about_bytes(report: &Report, kind: Kind) -> Option<String> {
+    Some(match kind {
+        Kind::Swapped => {
+            "Replies were another connection's: the server, or something before it, mixes up who asked.".to_owned()
+        }
+        Kind::Misplaced => {
+            "Replies came in another order than their requests (--pipeline): the server has to answer each connection in order."
+                .to_owned()
+        }
+        Kind::Lost if report.plan.pipeline > 1 => {
+            "Replies had gaps: bytes that were sent did not come back, or came too late, as where a server answers in another \
+             order."
+                .to_owned()
+        }
+        Kind::Lost => "Replies had gaps: bytes that were sent did not come back, or came too late.".to_owned(),
+        Kind::Doubled => "Bytes came back a second time: the server answers twice, or out of an old buffer.".to_owned(),
+        Kind::Corrupted => {
+            "Replies were not what was sent, nor what any connection sent: bytes were changed.".to_owned()
+        }
+        Kind::Surplus => {
+            "More came back than belongs to a reply: the server answers with bytes of its own, or answers twice."
+                .to_owned()
+        }
+        _ => return None,
+    })
 }
 
 /// What goes wrong with WebSockets and TLS that are open.
