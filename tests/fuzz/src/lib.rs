@@ -36,6 +36,7 @@ mod loadgen {
     pub(crate) mod halt;
     pub(crate) mod interval;
     pub(crate) mod knocks;
+    pub(crate) mod layers;
     pub(crate) mod layout;
     pub(crate) mod listen_address;
     pub(crate) mod live;
@@ -83,6 +84,7 @@ mod loadgen {
     pub(crate) mod unshared;
     pub(crate) mod verdict;
     pub(crate) mod view;
+    pub(crate) mod wires;
     pub(crate) mod worker;
 }
 use loadgen::*;
@@ -93,18 +95,19 @@ mod service;
 mod sockets;
 
 pub use bytes::{byte_queue, send_queue};
-pub use readers::{http_responses, results_json, script, words};
+pub use readers::{http_responses, results_json, script, server_frames, words};
 pub use service::{handler, take_over};
 pub use sockets::{frames, handshake};
 
 /// Each by its name, which is that of its corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 10] = [
+pub const TARGETS: [(&str, fn(&[u8])); 11] = [
     ("byte_queue", byte_queue),
     ("send_queue", send_queue),
     ("take_over", take_over),
     ("handler", handler),
     ("results_json", results_json),
     ("http_responses", http_responses),
+    ("server_frames", server_frames),
     ("script", script),
     ("words", words),
     ("frames", frames),

@@ -3,6 +3,7 @@
 use crate::address::Address;
 use crate::listen_address::ListenAddress;
 use crate::moment::parse_moment;
+use crate::protocol::frames::Frames;
 use crate::protocol::http::Responses;
 use crate::protocol::script::Script;
 use crate::quantity::{parse_count, parse_duration, parse_rate, parse_size, span};
@@ -58,6 +59,29 @@ fn answers(pieces: &[&[u8]]) -> (Vec<String>, String) {
     }
     let last = responses.end((0, 0)).map(|response| format!("{response:?}"));
     (found, format!("{last:?}"))
+}
+
+/// What a WebSocket server sends, whole, cut at a place, and byte by byte.
+pub fn server_frames(data: &[u8]) {
+    let Some((&cut, bytes)) = data.split_first() else { return };
+    let whole = said(&[bytes]);
+    let (head, tail) = bytes.split_at(bytes.len().min(usize::from(cut)));
+    assert_eq!(whole, said(&[head, tail]), "wherever it is cut");
+    let each: Vec<&[u8]> = bytes.chunks(1).collect();
+    assert_eq!(whole, said(&each), "byte by byte");
+}
+
+fn said(pieces: &[&[u8]]) -> (Vec<u8>, Option<Vec<u8>>, String) {
+    let (mut frames, mut said, mut owed) = (Frames::default(), Vec::new(), None);
+    for piece in pieces {
+        let before = said.len();
+        let taken = frames.take(piece, &mut said, &mut owed);
+        assert!(said.len() - before <= piece.len(), "more was said than came");
+        if let Err(kind) = taken {
+            return (said, owed, format!("{kind:?}"));
+        }
+    }
+    (said, owed, String::new())
 }
 
 /// What is to be sent and expected, each up to a line's end; behind them what a server answers, whole and in pieces.
