@@ -26,6 +26,7 @@
 //!   without it a peer may take as long as it likes. What was agreed on is in [`Client::tls`](crate::Client::tls), from the
 //!   first [`handle_readable`](crate::Handler::handle_readable) on.
 //! - A storm of handshakes does not starve who is connected: a shard does [so many](Tls::handshakes_max) a turn.
+//!   To the [watchdog](crate::Builder::watchdog) and to the [histograms](crate::Builder::histograms) they are part of the wait.
 //! - All limits count what was said, not what it was encrypted to; a connection holds up to 64 KiB of the latter beside that,
 //!   while its socket is full.
 //! - The end is said in TLS, too (close_notify, RFC 8446, section 6.1), both ways, and one's half may be

@@ -93,8 +93,8 @@ pub trait Handler {
 /// What is answered to somebody who asks for no WebSocket.
 #[derive(Debug, Clone)]
 pub struct Page {
-    pub(super) content_type: &'static str,
-    pub(super) body: Cow<'static, [u8]>,
+    content_type: &'static str,
+    body: Cow<'static, [u8]>,
 }
 
 impl Page {
@@ -112,6 +112,16 @@ impl Page {
             Cow::Owned(text) => Cow::Owned(text.into_bytes()),
         };
         Page { content_type, body }
+    }
+
+    /// As it is sent.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        let Page { content_type, body } = self;
+        let length = body.len();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+        );
+        [head.as_bytes(), &body].concat()
     }
 }
 

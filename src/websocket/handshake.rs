@@ -8,7 +8,6 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 use sha1::{Digest, Sha1};
 
 use super::extensions::Deflate;
-use super::handler::Page;
 
 /// The most header fields of a request.
 const HEADERS_MAX: usize = 64;
@@ -239,15 +238,6 @@ pub(super) fn with_request<R>(head: &[u8], act: impl FnOnce(Request<'_>) -> R) -
     };
     request.check()?;
     Ok(act(request))
-}
-
-/// A page as it is sent.
-pub(super) fn page(Page { content_type, body }: &Page) -> Vec<u8> {
-    let length = body.len();
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
-    );
-    [head.as_bytes(), body].concat()
 }
 
 /// RFC 9110, section 15, and what servers of WebSockets have use for besides.

@@ -8,8 +8,8 @@ use super::close::{self, NORMAL, Violation};
 use super::deflate::Inflater;
 use super::extensions::Deflate;
 use super::frame::{CONTROL_MAX, Head, Opcode, parse, parse_packed, unmask};
-use super::handler::{Answer, Handler};
-use super::handshake::{Refusal, find_end, page, phrase, with_request};
+use super::handler::{Answer, Handler, Page};
+use super::handshake::{Refusal, find_end, phrase, with_request};
 use super::session::{Partial, Session, Stage, State, Talk, Whole};
 use super::shard::Shard;
 use crate::{ClientId, CloseReason, Peer};
@@ -227,7 +227,7 @@ impl<H: Handler> WebSockets<H> {
         let met = with_request(&input[..size], |request| {
             if !request.upgrades {
                 let found = self.handler.handle_page(&request, &address);
-                return Err(found.map_or_else(|| Refusal::VERSION.into_bytes(), |found| page(&found)));
+                return Err(found.map_or_else(|| Refusal::VERSION.into_bytes(), Page::into_bytes));
             }
             let Answer { outcome, subprotocol } = self.handler.handle_open(&request, &address);
             match outcome {
