@@ -220,14 +220,21 @@ fn who_does_not_speak_tls_is_told_so_and_closed_with_eproto() {
     let authority = Authority::new();
     let script = Script::echo();
     let server = script.start(builder().tls(&authority.tls()));
-    let mut stream = connect(server.local_addr());
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    let mut alert = Vec::new();
-    stream.read_to_end(&mut alert).unwrap();
+    let answer = |question: &[u8]| {
+        let mut stream = connect(server.local_addr());
+        stream.write_all(question).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        answer
+    };
+    let alert = answer(b"EHLO localhost\r\n");
     // RFC 8446, section 5.1 and 6: an alert, fatal.
     assert_eq!((alert[0], alert.len(), alert[5]), (21, 7, 2), "{alert:?}");
-    script.log.wait_closed(1);
-    assert_eq!(script.log.reasons(), [CloseReason::Failed(71)]);
+    let told = String::from_utf8(answer(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")).unwrap();
+    let (head, body) = told.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 400 ") && head.ends_with(&format!("Content-Length: {}", body.len())), "{told}");
+    script.log.wait_closed(2);
+    assert_eq!(script.log.reasons(), [CloseReason::Failed(71); 2]);
     script.log.stop_and_check(server);
 }
 

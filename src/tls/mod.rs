@@ -32,7 +32,8 @@
 //! - The end is said in TLS, too (close_notify, RFC 8446, section 6.1), both ways, and one's half may be
 //!   [finished](crate::Client::finish) alone. A peer that goes without having said it may have been cut off by somebody else:
 //!   that is [`CloseReason::Reset`](crate::CloseReason::Reset), and no [`handle_eof`](crate::Handler::handle_eof).
-//! - A peer that breaks TLS, or with which nothing can be agreed on, is told so by an alert, and is closed with
+//! - A peer that breaks TLS, or with which nothing can be agreed on, is told so by an alert (or, if it speaks HTTP, with
+//!   status 400), and is closed with
 //!   [`CloseReason::Failed`](crate::CloseReason::Failed) and EPROTO (71).
 //! - Sessions are resumed by tickets, which are the client's to keep: the server has no memory of them.
 //! - Keys are renewed as often as the protocol wants (RFC 8446, section 5.5).

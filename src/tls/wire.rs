@@ -167,7 +167,10 @@ impl State {
             }
         };
         if let Err(error) = opened {
-            self.write_alert();
+            match is_http(records) {
+                true => self.outgoing.push(USE_HTTPS),
+                false => self.write_alert(),
+            }
             return Err(error);
         }
         self.incoming = records[at..].to_vec();
@@ -226,6 +229,16 @@ impl State {
             incoming.drain(..discard);
         }
     }
+}
+
+/// Who takes the address for one of plain HTTP reads no alerts.
+const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 46\r\n\r\nTLS is spoken here: the URL begins with https\n";
+
+/// Whether somebody begins with a method of HTTP, as no record of TLS does.
+fn is_http(records: &[u8]) -> bool {
+    let methods: [&[u8]; 5] = [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"OPTIONS "];
+    methods.iter().any(|method| records.starts_with(method))
 }
 
 fn missing_room(error: &EncodeError) -> Option<usize> {
