@@ -298,8 +298,9 @@ fn protocols_and_certificates_of_clients_are_agreed_on_or_refused() {
         let data = client.recv();
         client.send(data)
     });
-    let tls = authority.tls().alpn(&["h2", "http/1.1"]).client_roots_from_pem(authority.root.certificate.as_bytes());
-    let server = script.start(builder().tls(&tls.unwrap()));
+    let tls = authority.tls().alpn(&["h2", "http/1.1"]);
+    let tls = tls.client_roots_from_pem(authority.root.certificate.as_bytes()).unwrap();
+    let server = script.start(builder().tls(&tls));
     let own = authority.vouch("somebody");
     let mut client = authority.client(&[&TLS13], Some(&own));
     client.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -327,6 +328,9 @@ fn protocols_and_certificates_of_clients_are_agreed_on_or_refused() {
     refused(authority.client(&[&TLS13], Some(&stranger)));
     script.log.wait_closed(3);
     assert_eq!(script.log.reasons(), [CloseReason::Failed(71); 3]);
+    let told = tls.handshakes();
+    assert_eq!((told.done, told.failed), (1, 3));
+    assert!(matches!(told.last_failure, Some(rustls::Error::InvalidCertificate(_))), "{told:?}");
     script.log.stop_and_check(server);
 }
 

@@ -35,6 +35,7 @@
 //! - A peer that breaks TLS, or with which nothing can be agreed on, is told so by an alert (or, if it speaks HTTP, with
 //!   status 400), and is closed with
 //!   [`CloseReason::Failed`](crate::CloseReason::Failed) and EPROTO (71).
+//!   [`Tls::handshakes`] counts them, and says why the last one was.
 //! - Sessions are resumed by tickets, which are the client's to keep: the server has no memory of them.
 //! - Keys are renewed as often as the protocol wants (RFC 8446, section 5.5).
 //!
@@ -53,6 +54,6 @@ mod wire;
 pub use crate::agreed::Agreed;
 pub use error::Error;
 pub use rustls;
-pub use settings::Tls;
+pub use settings::{Handshakes, Tls};
 
 pub(crate) use secured::Secured;

@@ -83,6 +83,9 @@ impl<K: Kernel> Secured<K> {
         }
         self.push_out(wire, state);
         state.is_open = state.failed.is_none() && state.has_shaken_hands() && state.outgoing.is_empty();
+        if state.is_open {
+            self.tls.note_done();
+        }
         if state.is_open && state.finishes {
             self.say_the_end(wire, state);
             state.shuts = true;
@@ -125,7 +128,10 @@ impl<K: Kernel> Secured<K> {
             let records = &mut self.records[..kept + count];
             match state.open(|| tls.current(), records, &mut buffer[filled..]) {
                 Ok(more) => filled += more,
-                Err(_) => state.failed = Some(BROKEN),
+                Err(why) => {
+                    self.tls.note_failed(why);
+                    state.failed = Some(BROKEN);
+                }
             }
             // epoll(7): a wire that gave less than it was asked for is drained; but for its end, of which only the loop is told.
             let drained = count < READ && state.is_open;

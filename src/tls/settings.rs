@@ -3,7 +3,8 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -25,8 +26,23 @@ pub struct Tls {
     handshakes_max: usize,
 }
 
+/// What has become of handshakes, see [`Tls::handshakes`].
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Handshakes {
+    /// Those that led to a connection.
+    pub done: u64,
+    /// Connections that ended because TLS could not be agreed on, or was broken later; not those that were just given up.
+    pub failed: u64,
+    /// Why the last of these did.
+    pub last_failure: Option<rustls::Error>,
+}
+
 struct Shared {
     config: RwLock<Arc<ServerConfig>>,
+    done: AtomicU64,
+    failed: AtomicU64,
+    last_failure: Mutex<Option<rustls::Error>>,
     /// If it was loaded from PEM.
     identity: Option<Arc<Identity>>,
 }
@@ -72,7 +88,8 @@ impl Tls {
     }
 
     fn with(config: Arc<ServerConfig>, identity: Option<Arc<Identity>>) -> Tls {
-        let shared = Arc::new(Shared { config: RwLock::new(config), identity });
+        let (done, failed, last_failure) = Default::default();
+        let shared = Arc::new(Shared { config: RwLock::new(config), done, failed, last_failure, identity });
         Tls { shared, tag: None, handshakes_max: HANDSHAKES_MAX }
     }
 
@@ -156,6 +173,23 @@ impl Tls {
     /// Serves those who come from now on with another configuration.
     pub fn replace(&self, config: Arc<ServerConfig>) {
         *self.shared.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// What has become of handshakes so far, on all shards of all servers that have this.
+    #[must_use]
+    pub fn handshakes(&self) -> Handshakes {
+        let Shared { done, failed, last_failure, .. } = &*self.shared;
+        let last_failure = last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Handshakes { done: done.load(Ordering::Relaxed), failed: failed.load(Ordering::Relaxed), last_failure }
+    }
+
+    pub(super) fn note_done(&self) {
+        self.shared.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_failed(&self, why: rustls::Error) {
+        self.shared.failed.fetch_add(1, Ordering::Relaxed);
+        *self.shared.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
     }
 
     /// For somebody who comes now.

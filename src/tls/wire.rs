@@ -232,7 +232,8 @@ impl State {
 }
 
 /// Who takes the address for one of plain HTTP reads no alerts.
-const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\
+const USE_HTTPS: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 46\r\n\r\nTLS is spoken here: the URL begins with https\n";
 
 /// Whether somebody begins with a method of HTTP, as no record of TLS does.
