@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -41,6 +42,9 @@ impl Address {
     /// The file is made at the start and removed when the server is asked to end. One that was left behind by a server that
     /// is dead is replaced; one at which somebody listens is not, nor is any other file.
     ///
+    /// Behind an `@` it is no path but an abstract name, as systemd and ss(8) write it: there is no file, and everybody in the same
+    /// network namespace may connect. A file whose name begins so is `./@name`.
+    ///
     /// All shards share one socket, for SO_REUSEPORT is not for these: see [`Builder::listen`](crate::Builder::listen).
     pub fn unix(path: impl Into<PathBuf>) -> Address {
         Address { place: Place::Unix { path: path.into(), mode: None }, tag: 0 }
@@ -55,7 +59,7 @@ impl Address {
     }
 
     /// Who may connect to a Unix socket, as the mode of its file: who may write to it. Default: as the process's umask has it,
-    /// mostly its own user alone (0o755). It holds before anybody can connect. Nothing for an address of TCP.
+    /// mostly its own user alone (0o755). It holds before anybody can connect. Nothing for an address of TCP or an abstract name.
     ///
     /// Who may look for the file is up to its folder, which also is what protects it from being replaced.
     #[must_use]
@@ -75,6 +79,11 @@ impl Address {
         }
         self
     }
+}
+
+/// The abstract name that stands for a path, if it is one: what is behind an `@` at its beginning.
+pub(crate) fn abstract_name(path: &Path) -> Option<&[u8]> {
+    path.as_os_str().as_bytes().strip_prefix(b"@")
 }
 
 impl fmt::Display for Address {
@@ -127,7 +136,7 @@ impl FromStr for Address {
 pub enum LocalAddr {
     /// An address of TCP.
     Ip(SocketAddr),
-    /// The path of a Unix socket.
+    /// The path of a Unix socket, or `@` and its abstract name.
     Unix(PathBuf),
 }
 
@@ -141,7 +150,7 @@ impl LocalAddr {
         }
     }
 
-    /// The path of the Unix socket, if it is one.
+    /// The path of the Unix socket, or `@` and its abstract name, if it is one.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::address::{Address, Place};
+use crate::address::{Address, Place, abstract_name};
 use crate::error::Error;
 use crate::socket::{Keepalive, Line};
 #[cfg(feature = "tls")]
@@ -263,6 +263,9 @@ impl Config {
         for (index, address) in self.addresses.iter().enumerate() {
             let why = match &address.place {
                 Place::Unix { path, .. } if path.as_os_str().is_empty() => "the path of a Unix socket is empty".into(),
+                Place::Unix { path, .. } if abstract_name(path) == Some(b"") => {
+                    "the abstract name of a Unix socket is empty".into()
+                }
                 Place::Unix { mode: Some(mode), .. } if *mode > 0o777 => {
                     format!("{mode:#o} is not the mode of a socket: it is between 0 and 0o777")
                 }

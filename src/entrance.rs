@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use socket2::Socket;
 
-use crate::address::{LocalAddr, Place};
+use crate::address::{LocalAddr, Place, abstract_name};
 use crate::claim::{self, Claim};
 use crate::config::{Config, Steering};
 use crate::error::Error;
@@ -67,10 +67,13 @@ impl Premises {
                 }
                 Place::Unix { path, mode } => {
                     let refused = |source| Error::Listen { address: LocalAddr::Unix(path.clone()), source };
-                    let path = path::absolute(path).map_err(refused)?;
+                    let has_file = abstract_name(path).is_none();
+                    let path = if has_file { path::absolute(path).map_err(refused)? } else { path.clone() };
                     if !there.contains(&LocalAddr::Unix(path.clone())) {
                         let socket = unix::listen(&path, *mode, config.queue_size).map_err(refused)?;
-                        files.add(&path);
+                        if has_file {
+                            files.add(&path);
+                        }
                         premises.order.push(Named::Other(LocalAddr::Unix(path.clone())));
                         made.push((socket, path, tag));
                     }

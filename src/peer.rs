@@ -85,7 +85,7 @@ impl Peer {
         })
     }
 
-    /// Whether it has come to a Unix socket: from this machine, with the right to write to the socket's file.
+    /// Whether it has come to a Unix socket: from this machine, with the right to write to the socket's file if it has one.
     #[must_use]
     pub fn is_unix(&self) -> bool {
         self.family == Family::Unix

@@ -2,13 +2,17 @@
 //!
 //! Public because a load generator needs the connecting half; a server is started by [`Server`](crate::Server).
 
+use std::ffi::OsStr;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
+use crate::address::abstract_name;
 use crate::sys;
 use crate::target::Target;
 use crate::tuning::Tuning;
@@ -212,16 +216,29 @@ pub(crate) fn caller(target: &Target, line: &Line) -> io::Result<Socket> {
 pub(crate) fn call(socket: &SockRef<'_>, target: &Target) -> io::Result<()> {
     let address = match target {
         Target::Tcp(address) => (*address).into(),
-        // As far as the kernel reads it, it would be another path.
-        Target::Unix(path) if path.as_os_str().as_encoded_bytes().contains(&0) => {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
-        }
-        Target::Unix(path) => SockAddr::unix(path).map_err(|_| io::Error::from_raw_os_error(libc::ENAMETOOLONG))?,
+        Target::Unix(path) => unix_address(path)?,
     };
     match socket.connect(&address) {
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
         begun => begun,
     }
+}
+
+/// The address of the Unix socket at this path, or, behind an `@`, of this abstract name.
+///
+/// # Errors
+/// EINVAL for a zero in it, or no name; ENAMETOOLONG.
+pub(crate) fn unix_address(path: &Path) -> io::Result<SockAddr> {
+    let (bytes, name) = (path.as_os_str().as_bytes(), abstract_name(path));
+    // As far as the kernel reads a path with a zero, it would be another one.
+    if bytes.contains(&0) || name.is_some_and(<[u8]>::is_empty) {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let address = match name {
+        Some(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", name].concat())),
+        None => SockAddr::unix(path),
+    };
+    address.map_err(|_| io::Error::from_raw_os_error(libc::ENAMETOOLONG))
 }
 
 /// Whether it is connected. Nothing is taken of an error that came after that: a peer that connects, speaks and resets is heard.

@@ -23,7 +23,8 @@ use crate::peer::Peer;
 pub enum Target {
     /// TCP.
     Tcp(SocketAddr),
-    /// The stream socket at this path, see unix(7).
+    /// The stream socket at this path, see unix(7), or, behind an `@`, of this abstract name: see
+    /// [`Address::unix`](crate::Address::unix).
     Unix(PathBuf),
 }
 
@@ -63,7 +64,7 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Target, String> {
         match text.strip_prefix("unix:") {
-            Some("") => Err("`unix:` names no path: write unix:/path/to/the.sock".into()),
+            Some("") => Err("`unix:` names no path: write unix:/path/to/the.sock, or unix:@name for an abstract one".into()),
             Some(path) => Ok(Target::Unix(path.into())),
             None => text.parse().map(Target::Tcp).map_err(|_| {
                 format!("cannot connect to `{text}`: write an address and a port, as in 127.0.0.1:80 or [::1]:80, or unix:/path")

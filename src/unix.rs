@@ -3,7 +3,6 @@
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::address::abstract_name;
+use crate::socket::unix_address;
 use crate::sys;
 
 /// The files of a server's Unix sockets, for it to remove: when it is asked to end, and at the latest with this.
@@ -59,7 +60,7 @@ struct SocketFile {
     identity: (u64, u64),
 }
 
-/// unix(7): the longest path that fits into an address, whose last byte is a zero.
+/// unix(7): the longest path that fits into an address, whose last byte is a zero, and the longest name, whose first one is.
 const PATH_MAX: usize = 107;
 /// Another one that starts in the same folder takes some microseconds. Who may read the folder may keep it locked for ever, and
 /// is not to keep anybody from starting.
@@ -84,7 +85,7 @@ impl SocketFile {
 }
 
 /// A non-blocking Unix stream socket that listens under `path`, which begins at the root, and whose file has this `mode`, if
-/// any.
+/// any; or, behind an `@`, under an abstract name, without a file.
 ///
 /// A file there that nobody answers for is replaced.
 ///
@@ -92,13 +93,20 @@ impl SocketFile {
 /// Those of bind(2), chmod(2) and listen(2); AddrInUse when somebody listens there, AlreadyExists for a file that is no
 /// socket, InvalidInput for a path that does not fit into an address.
 pub(crate) fn listen(path: &Path, mode: Option<u32>, queue_size: u32) -> io::Result<Socket> {
-    let bytes = path.as_os_str().as_bytes();
-    if bytes.len() > PATH_MAX || bytes.contains(&0) {
-        let why = format!("its path has {} bytes, and a Unix socket's {PATH_MAX} at the most, no zero", bytes.len());
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-    }
-    let address = SockAddr::unix(path)?;
+    let address = unix_address(path).map_err(|_| {
+        let bytes = path.as_os_str().len();
+        let why = match abstract_name(path) {
+            None => format!("its path has {bytes} bytes, and a Unix socket's {PATH_MAX} at the most, no zero"),
+            Some(_) => format!("its name has {} bytes, and an abstract one {PATH_MAX} at the most, no zero", bytes - 1),
+        };
+        io::Error::new(io::ErrorKind::InvalidInput, why)
+    })?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    let listen = |socket: &Socket| socket.listen(i32::try_from(queue_size).unwrap_or(i32::MAX));
+    if abstract_name(path).is_some() {
+        // The kernel forgets the name with the socket: nothing to replace, and nothing to remove.
+        return socket.bind(&address).and_then(|()| listen(&socket)).map(|()| socket);
+    }
     // Two who find the same dead file would remove each other's new one; and who has bound and does not listen yet looks dead.
     let _lock = lock(path.parent().unwrap_or(path));
     match socket.bind(&address) {
@@ -110,7 +118,7 @@ pub(crate) fn listen(path: &Path, mode: Option<u32>, queue_size: u32) -> io::Res
     }
     let listens = mode
         .map_or(Ok(()), |mode| fs::set_permissions(path, Permissions::from_mode(mode & 0o7777)))
-        .and_then(|()| socket.listen(i32::try_from(queue_size).unwrap_or(i32::MAX)));
+        .and_then(|()| listen(&socket));
     match listens {
         Ok(()) => Ok(socket),
         Err(error) => {

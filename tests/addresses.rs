@@ -6,6 +6,7 @@ mod support;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -171,6 +172,46 @@ fn a_stop_and_a_drain_remove_the_file_and_a_failed_start_leaves_none() {
     let error = refused(here().listen(Address::tcp("127.0.0.1", address.port())));
     assert!(error.kind() == ErrorKind::AddrInUse && error.to_string().contains(&address.to_string()), "{error}");
     assert!(!path.exists(), "a start that fails leaves nothing behind");
+}
+
+#[test]
+fn an_abstract_name_has_no_file_and_goes_with_its_server() {
+    let name = format!("@esockets-addresses-{}", std::process::id());
+    let here = || builder().listen(Address::unix(&name).mode(0o600).tag(3));
+    let at_name = || {
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name[1..]).unwrap();
+        UnixStream::connect_addr(&address).map(answer)
+    };
+    let server = start(here()).unwrap();
+    assert_eq!(server.local_addrs(), [LocalAddr::Unix(name.clone().into())]);
+    assert_eq!(at_name().unwrap(), "3 unix");
+    assert!(!Path::new(&name).exists());
+    let error = refused(here());
+    assert!(
+        error.kind() == ErrorKind::AddrInUse && error.to_string().contains(&format!("ss -lxp src {name}")),
+        "{error}"
+    );
+    // Whoever takes it over has it already, and does not open it.
+    let next = replace(&server, |listeners| here().listeners(listeners));
+    server.drain(PATIENCE);
+    server.join().unwrap();
+    assert_eq!((at_name().unwrap(), next.local_addrs().len()), ("3 unix".into(), 1));
+    drop(next);
+    assert_eq!(at_name().unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    drop(start(here()).unwrap());
+    // The longest one there is, one more, a zero, and none.
+    let named = |name: String| builder().listen(Address::unix(format!("@{name}")));
+    drop(start(named("x".repeat(107))).unwrap());
+    for wrong in ["x".repeat(108), "a\0b".into()] {
+        let error = refused(named(wrong));
+        assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains("107"), "{error}");
+    }
+    assert!(matches!(refused(named(String::new())), Error::Config { knob: "listen", .. }));
+    // It is a name only at the beginning.
+    let folder = Folder::new("at");
+    let server = start(builder().listen(Address::unix(folder.path("@a")))).unwrap();
+    assert!(folder.path("@a").exists());
+    drop(server);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
@@ -88,9 +89,17 @@ fn what_is_sent_before_it_is_connected_goes_out_first_over_tcp_and_unix_sockets(
     listener.accept().unwrap().0.read_exact(&mut hello).unwrap();
     assert_eq!((&hello, next(&told)), (b"hello, world", Event::Connected));
     std::fs::remove_file(&path).unwrap();
+    let name = format!("esockets-calling-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let listener = UnixListener::bind_addr(&address).unwrap();
+    call(&server, format!("unix:@{name}").parse::<Target>().unwrap(), PATIENCE);
+    listener.accept().unwrap().0.read_exact(&mut hello).unwrap();
+    // The end of the one before may be told first.
+    let connected = std::iter::repeat_with(|| next(&told)).find(|event| !matches!(event, Event::Closed(_)));
+    assert_eq!((&hello, connected), (b"hello, world", Some(Event::Connected)));
     wait_until("it is over", || server.stats().total.open() == 0);
     let stats = server.stats().total;
-    assert_eq!((stats.accepted, stats.connects, stats.connects_failed(), stats.closed_total()), (0, 2, 0, 2));
+    assert_eq!((stats.accepted, stats.connects, stats.connects_failed(), stats.closed_total()), (0, 3, 0, 3));
 }
 
 #[test]

@@ -40,22 +40,6 @@ impl UnixAddress {
         Ok(UnixAddress { name: name.to_owned(), address })
     }
 
-    /// Whether it has a path, and not just a name.
-    pub(crate) fn has_file(&self) -> bool {
-        !self.name.starts_with('@')
-    }
-
-    /// A socket that listens there, with room for so many who wait to be accepted.
-    ///
-    /// # Errors
-    /// Those of socket(2), bind(2) and listen(2).
-    pub(crate) fn listen(&self, queue_size: u32) -> io::Result<Socket> {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
-        socket.bind(&self.address)?;
-        socket.listen(queue_size.cast_signed())?;
-        Ok(socket)
-    }
-
     /// Its path, or `@` and its name.
     pub(crate) fn name(&self) -> &str {
         &self.name

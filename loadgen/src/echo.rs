@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use esockets::{Builder, Client, Cores, Error, Handler, Listeners, LocalAddr, Peer, Server};
+use esockets::{Client, Cores, Error, Handler, LocalAddr, Peer, Server};
 
 use crate::address::Address;
 use crate::args::CoreChoice;
@@ -47,23 +47,17 @@ pub(crate) fn start(
         CoreChoice::List(list) => Cores::List(list.clone()),
     };
     let builder = Server::builder().shards(shards).cores(cores);
-    let builder = listen.iter().try_fold(builder, listen_at)?;
+    let builder = listen.iter().fold(builder, |builder, address| builder.listen(listen_address(address)));
     // Nobody sends it messages, so it need not keep room for a thousand of them in each shard.
     let builder = builder.queue_size(QUEUE_SIZE).mailbox_max(1);
     let builder = if own_tables { unshared::for_each_shard(builder) } else { builder };
     builder.start(|_| Echo).map_err(|error| Problem::Server(cannot_start(&error)))
 }
 
-fn listen_at(builder: Builder, address: &Address) -> Result<Builder, Problem> {
+fn listen_address(address: &Address) -> esockets::Address {
     match address {
-        Address::Ip(ip) => Ok(builder.listen(esockets::Address::tcp(ip.ip().to_string(), ip.port()))),
-        Address::Unix(unix) if unix.has_file() => Ok(builder.listen(esockets::Address::unix(unix.name()))),
-        // The library makes those that have a file, and takes all that listen already.
-        Address::Unix(unix) => {
-            let failed = |why: String| Problem::Server(format!("cannot listen on {unix}: {why}"));
-            let socket = unix.listen(QUEUE_SIZE).map_err(|error| failed(unix_reason(&error)))?;
-            Ok(builder.listeners(Listeners::of([socket]).map_err(|error| failed(error.to_string()))?))
-        }
+        Address::Ip(ip) => esockets::Address::tcp(ip.ip().to_string(), ip.port()),
+        Address::Unix(unix) => esockets::Address::unix(unix.name()),
     }
 }
 
