@@ -278,10 +278,12 @@ impl<K: Kernel, H: Handler> Reactor<K, H> {
             Event::Stream(key, edge) => edges.push((key, edge)),
         })?;
         if !self.wheel.is_empty() || self.desk.limits.idle_timeout.is_some() {
-            self.desk.tick = tick(self.desk.kernel.now());
+            let now = self.desk.kernel.now();
+            (self.desk.tick, self.desk.slate.turn_at) = (tick(now), Some(now));
         } else {
             // It stays what it was at some earlier turn, from which no pause can be told.
             self.timed_at = UNTIMED;
+            self.desk.slate.turn_at = None;
         }
         Ok(events)
     }

@@ -1,6 +1,7 @@
 //! What one call of a handler leaves to be done: output on its way, straight or gathered until it returns, and wishes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(feature = "tls")]
 use crate::agreed::Agreed;
@@ -17,6 +18,9 @@ pub(crate) trait Outlet {
 
     /// Whether the socket has refused for good.
     fn is_broken(&self) -> bool;
+
+    /// The time, since some moment.
+    fn now(&self) -> Duration;
 
     /// Whether a part of what was sent last is on its way although [`send`](Outlet::send) said that nothing of it is.
     fn holds(&self) -> bool {
@@ -47,6 +51,8 @@ pub(crate) struct Slate {
     pub(crate) shard: u32,
     /// How long the client's new timer is to run; only with [`TIMER`].
     pub(crate) timeout_ticks: u32,
+    /// When the turn began, if the clock was looked at then.
+    pub(crate) turn_at: Option<Duration>,
     /// What earlier calls left behind for the socket to take.
     queued: usize,
     queued_max: usize,
@@ -108,6 +114,7 @@ impl Slate {
             calls: false,
             shard,
             timeout_ticks: 0,
+            turn_at: None,
             queued: 0,
             queued_max: limits.output_max,
             low: limits.output_low(),
@@ -371,6 +378,10 @@ mod tests {
 
         fn is_broken(&self) -> bool {
             false
+        }
+
+        fn now(&self) -> Duration {
+            Duration::ZERO
         }
     }
 

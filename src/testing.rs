@@ -22,6 +22,7 @@ use crate::slab::Key;
 use crate::slate::Slate;
 use crate::stats::Counters;
 use crate::target::Target;
+use crate::wheel::{TICK, ticks};
 
 /// Plays a connection's peer for the unit test of a handler. Everything between the handler and the socket is the code
 /// that a server runs: what is left unconsumed comes again, limits hold, false flushes and closes, panics are caught.
@@ -67,6 +68,7 @@ struct Desk {
 
 impl Desk {
     fn turn(&mut self) -> Turn<'_, Memory> {
+        self.slate.turn_at = Some(TICK * self.now);
         Turn {
             kernel: &mut self.kernel,
             plain_read: self.limits.plain_read().min(self.buffer.len()),
@@ -76,6 +78,16 @@ impl Desk {
             limits: &self.limits,
             now: self.now,
         }
+    }
+
+    /// Lets the rest of a time pass until a connection's next timer, and says whether it runs out by then.
+    fn pass(&mut self, rest: &mut u32, connection: &mut Connection<MemoryStream>) -> bool {
+        connection.begin_timer(self.now);
+        let left = connection.ticks_left(self.now, &self.limits).filter(|left| left <= rest);
+        let passes = left.unwrap_or(*rest);
+        self.now += passes;
+        *rest -= passes;
+        left.is_some()
     }
 }
 
@@ -148,6 +160,21 @@ impl<H: Handler> TestClient<H> {
             connection.begin_timer(desk.now);
             desk.now += connection.ticks_left(desk.now, &desk.limits).unwrap_or(0);
         }
+        self.run_out();
+    }
+
+    /// Lets so much time pass, in steps of 10 ms: timers and idle times that run out meanwhile do so, each in its time.
+    pub fn pass(&mut self, time: Duration) {
+        let mut rest = ticks(time);
+        while let Some(connection) = &mut self.connection {
+            if !self.desk.pass(&mut rest, connection) {
+                return;
+            }
+            self.run_out();
+        }
+    }
+
+    fn run_out(&mut self) {
         let next = self.with(|handler, connection, session, turn| connection.time_out(handler, session, turn, KEY));
         match next {
             Some(Next::Close(reason)) => self.close(reason),

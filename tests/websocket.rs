@@ -1,5 +1,7 @@
 //! What a WebSocket's peer may do and what it may not, frame by frame, without a socket.
 
+use std::time::Duration;
+
 use esockets::testing::TestClient as Plain;
 use esockets::websocket::testing::{Received, TestClient, frame, request};
 use esockets::websocket::{Answer, Client, Frame, Handler, Request, Shard, WebSockets};
@@ -279,20 +281,30 @@ fn our_own_close_waits_for_the_peers_and_shows_nothing_more() {
 
 #[test]
 fn a_silent_peer_is_asked_whether_it_is_there_and_then_let_go() {
+    // A timer runs out within the 20 ms after its time.
+    const INTERVAL: Duration = Duration::from_secs(60);
+    const SLACK: Duration = Duration::from_millis(20);
     let mut client = open();
-    client.time_out();
-    assert_eq!(client.received(), [], "it has just come");
     for round in 0..3 {
-        client.time_out();
+        // Whatever it says puts it off, to the moment.
+        for _ in 0..5 {
+            client.pass(INTERVAL - SLACK);
+            assert_eq!(client.received(), [], "{round}");
+            client.send_raw(&frame(0x8A, b""));
+        }
+        client.pass(INTERVAL - SLACK);
         assert_eq!(client.received(), [], "{round}");
-        client.time_out();
+        client.pass(2 * SLACK);
         assert_eq!(client.received(), [Received::Ping(vec![])], "{round}");
+        client.pass(INTERVAL - 2 * SLACK);
         client.send_raw(&frame(0x8A, b""));
-        client.time_out();
     }
-    (0..4).for_each(|_| client.time_out());
-    let received = client.received();
-    assert_eq!(received, [Received::Ping(vec![]), Received::Close(1008, "a ping was not answered".into())]);
+    client.pass(INTERVAL + SLACK);
+    assert_eq!(client.received(), [Received::Ping(vec![])]);
+    client.pass(INTERVAL - 2 * SLACK);
+    assert!(client.is_open() && client.received().is_empty());
+    client.pass(3 * SLACK);
+    assert_eq!(client.received(), [Received::Close(1008, "a ping was not answered".into())]);
     assert_eq!(client.closed(), Some(CloseReason::Expired));
 }
 

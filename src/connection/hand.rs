@@ -4,6 +4,7 @@ use std::any::Any;
 use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 #[cfg(test)]
 use super::READABLE;
@@ -404,6 +405,10 @@ impl<'a, K: Kernel> Line<'a, K> {
 }
 
 impl<K: Kernel> Outlet for Line<'_, K> {
+    fn now(&self) -> Duration {
+        self.kernel.now()
+    }
+
     #[inline]
     fn send(&mut self, bytes: &[u8]) -> usize {
         match self.kernel.send(self.stream, bytes) {

@@ -1,5 +1,7 @@
 //! What is kept for a connection: a few bytes, and a message only for as long as it is unfinished.
 
+use std::time::Duration;
+
 use super::close::Violation;
 use super::deflate::Window;
 use super::frame::{Head, Opcode};
@@ -35,10 +37,20 @@ pub(super) struct Talk<S> {
     /// A message that is not whole yet.
     pub(super) partial: Option<Box<Partial>>,
     pub(super) link: Link,
-    /// Whether anything has come in since the timer last ran out.
-    pub(super) is_heard: bool,
-    /// How many times the timer has run out since anything came in.
-    pub(super) silences: u8,
+    /// Since when it is silent: since it was last heard, or was last asked whether it is there.
+    since: Moment,
+    /// Whether it has been asked, and has not been heard since.
+    pub(super) is_asked: bool,
+}
+
+/// A moment on the shard's clock, in milliseconds: they come again after 49 days, but nobody is silent for so long.
+#[derive(Debug, Clone, Copy)]
+struct Moment(u32);
+
+impl Moment {
+    fn of(now: Duration) -> Moment {
+        Moment((now.as_secs() as u32).wrapping_mul(1_000).wrapping_add(now.subsec_millis()))
+    }
 }
 
 /// How it stands with the peer.
@@ -59,8 +71,25 @@ pub(super) enum State {
 }
 
 impl<S> Talk<S> {
-    pub(super) fn new(session: S, window: Option<Window>) -> Talk<S> {
-        Talk { session, partial: None, link: Link { state: State::Open, window }, is_heard: true, silences: 0 }
+    pub(super) fn new(session: S, window: Option<Window>, now: Duration) -> Talk<S> {
+        let link = Link { state: State::Open, window };
+        Talk { session, partial: None, link, since: Moment::of(now), is_asked: false }
+    }
+
+    /// Something has come in.
+    #[inline]
+    pub(super) fn hear(&mut self, now: Duration) {
+        (self.since, self.is_asked) = (Moment::of(now), false);
+    }
+
+    /// It is asked whether it is there.
+    pub(super) fn ask(&mut self, now: Duration) {
+        (self.since, self.is_asked) = (Moment::of(now), true);
+    }
+
+    /// For how long it has been silent, or has not answered.
+    pub(super) fn silence(&self, now: Duration) -> Duration {
+        Duration::from_millis(Moment::of(now).0.wrapping_sub(self.since.0).into())
     }
 }
 

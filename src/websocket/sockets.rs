@@ -95,10 +95,6 @@ const INFLATED_BUDGET: usize = 256 << 10;
 /// As long as no more than this waits for the peer, each of its pings is answered at once, which nobody may expect (RFC 6455,
 /// section 5.5.3) but the Autobahn suite does; beyond it, only the newest that a call finds.
 const PONGS_WAITING: usize = 1 << 10;
-/// The timer runs out twice in an interval: so a ping is late by half of it at most, without a look at the clock for each
-/// message.
-const SILENCES_PING: u8 = 2;
-const SILENCES_MAX: u8 = 4;
 
 /// What is to be done after a frame.
 enum Step {
@@ -170,8 +166,8 @@ impl<H: Handler> WebSockets<H> {
         self
     }
 
-    /// A peer that has been silent for so long, or up to half as long again, is sent a ping; if it is silent for as long once
-    /// more, it is closed, with code 1008. Default: 60 s. `None` never asks. Costs a timer, 16 bytes for each connection.
+    /// A peer that has been silent for so long is sent a ping; if it is silent for as long once more, it is closed, with code
+    /// 1008. Default: 60 s. `None` never asks. Costs a timer, 16 bytes for each connection.
     #[must_use]
     pub fn ping_interval(mut self, interval: Option<Duration>) -> Self {
         self.limits.ping_interval = interval;
@@ -234,17 +230,13 @@ impl<H: Handler> WebSockets<H> {
                 Ok(session) => {
                     let deflate = request.deflate.filter(|_| self.desk.deflate_min.is_some());
                     client.send(&request.accept(subprotocol.as_deref(), deflate));
-                    client.set_timeout(self.half_interval());
-                    Ok(Some(Talk::new(session, deflate.map(Deflate::window))))
+                    client.set_timeout(self.limits.ping_interval);
+                    Ok(Some(Talk::new(session, deflate.map(Deflate::window), client.now())))
                 }
                 Err(status) => Err(Refusal { status, why: phrase(status) }.into_bytes()),
             }
         });
         met.map_err(Refusal::into_bytes)?
-    }
-
-    fn half_interval(&self) -> Option<Duration> {
-        self.limits.ping_interval.map(|interval| interval / 2)
     }
 }
 
@@ -252,7 +244,9 @@ impl<H: Handler> WebSockets<H> {
 impl<H: Handler> WebSockets<H> {
     /// Looks at what has come in, frame by frame.
     fn converse(&mut self, client: &mut crate::Client<'_>, talk: &mut Talk<H::Session>) -> bool {
-        talk.is_heard = true;
+        if self.limits.ping_interval.is_some() {
+            talk.hear(client.now());
+        }
         self.late_ping = None; // of a client whose call ended early
         for _ in 0..FRAMES_BUDGET {
             if talk.link.state == State::Paused {
@@ -516,20 +510,27 @@ impl<H: Handler> WebSockets<H> {
         false
     }
 
-    /// Half an interval has passed.
+    /// It may have been silent for too long: for as long as the timer was set for, unless it was heard meanwhile.
     fn look_for_life(&mut self, client: &mut crate::Client<'_>, talk: &mut Talk<H::Session>) -> bool {
         if talk.link.state == State::Closing {
             return false;
         }
-        let is_excused = std::mem::take(&mut talk.is_heard) || talk.link.state == State::Paused;
-        talk.silences = if is_excused { 0 } else { talk.silences + 1 };
-        if talk.silences >= SILENCES_MAX {
-            return self.fail(client, talk, Violation::SILENCE);
+        let Some(interval) = self.limits.ping_interval else { return true };
+        let now = client.now();
+        if talk.link.state == State::Paused {
+            // Nobody listens to it.
+            talk.hear(now);
         }
-        if talk.silences == SILENCES_PING {
+        let mut silence = talk.silence(now);
+        if silence >= interval {
+            if talk.is_asked {
+                return self.fail(client, talk, Violation::SILENCE);
+            }
             Client::new(client, &mut talk.link, &mut self.desk).ping(&[]);
+            talk.ask(now);
+            silence = Duration::ZERO;
         }
-        client.set_timeout(self.half_interval());
+        client.set_timeout(Some(interval - silence));
         true
     }
 }

@@ -1,5 +1,7 @@
 //! A WebSocket without a socket, for the unit test of a handler.
 
+use std::time::Duration;
+
 use flate2::{Compress, Compression, FlushCompress};
 
 use super::deflate::Inflater;
@@ -133,9 +135,14 @@ impl<H: Handler> TestClient<H> {
         self.plain.closed()
     }
 
-    /// Lets half a [`ping_interval`](WebSockets::ping_interval) pass, or whatever else is waited for.
+    /// Lets a [`ping_interval`](WebSockets::ping_interval) pass, or what is left of it, or whatever else is waited for.
     pub fn time_out(&mut self) {
         self.plain.time_out();
+    }
+
+    /// Lets so much time pass, with whatever runs out meanwhile.
+    pub fn pass(&mut self, time: Duration) {
+        self.plain.pass(time);
     }
 
     /// Sends the handler a message, as another thread does: this client is the only one on the shard.
