@@ -1,13 +1,17 @@
 //! A handler that does, in whatever function it is called, whatever it may do there and some that it should not: on real sockets,
-//! with servers that call each other and themselves. No session is lost or ended twice, and nothing stays behind.
+//! with servers that call themselves. No session is lost or ended twice, and nothing stays behind. With the feature `tls` one of its
+//! addresses speaks that: some who come there do not.
 //!
 //! `ESOCKETS_SOAK=600 cargo test --release --test chaos -- --nocapture` takes 600 seconds in place of two.
 
 mod support;
+#[cfg(feature = "tls")]
+#[path = "support/secure.rs"]
+mod trust;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,10 +20,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use esockets::{
-    Address, Client, ClientId, CloseReason, Handler, Overflow, Peer, Remote, Selector, Server, Shard, ShardInfo,
-    ShardStats, Target,
+    Address, Builder, Client, ClientId, CloseReason, Handler, Overflow, Peer, Remote, Selector, Server, Shard,
+    ShardInfo, ShardStats, Target,
 };
-use support::{Random, builder, connect, reset, wait_until};
+use support::{PATIENCE, Random, builder, reset, wait_until};
 
 /// More are not called while so many are there: who calls themselves calls without end.
 const CALLS_UNTIL: usize = 60;
@@ -185,20 +189,72 @@ impl Handler for Whim {
 }
 
 /// Somebody from outside, who does not care for long.
-fn visit(address: SocketAddr, dice: &mut Random) {
-    let mut stream = connect(address);
+fn visit(place: &Place, dice: &mut Random) {
+    // Who is reset at once may learn of it here already.
+    let Ok(stream) = TcpStream::connect(place.address) else { return };
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
-    let mut piece = [0; 5_000];
-    for _ in 0..dice.next() % 6 {
-        match dice.next() % 4 {
-            0 | 1 => drop(stream.write_all(&piece[..dice.size(300)])),
-            2 => drop(stream.read(&mut piece)),
-            _ => drop(stream.shutdown(Shutdown::Write)),
-        }
+    match place.secure(&stream).filter(|_| dice.size(4) > 1) {
+        Some(mut secure) => talk(&mut secure, &stream, dice),
+        None => talk(&mut &stream, &stream, dice),
     }
     if dice.next().is_multiple_of(3) {
         reset(stream);
     }
+}
+
+fn talk(through: &mut (impl Read + Write), stream: &TcpStream, dice: &mut Random) {
+    let mut piece = [0; 5_000];
+    for _ in 0..dice.next() % 6 {
+        match dice.next() % 4 {
+            0 | 1 => drop(through.write_all(&piece[..dice.size(300)])),
+            2 => drop(through.read(&mut piece)),
+            _ => drop(stream.shutdown(Shutdown::Write)),
+        }
+    }
+}
+
+/// Where strangers come to.
+#[derive(Clone)]
+struct Place {
+    address: SocketAddr,
+    #[cfg(feature = "tls")]
+    trusts: Option<Arc<rustls::ClientConfig>>,
+}
+
+#[cfg(feature = "tls")]
+impl Place {
+    fn secure<'a>(&self, stream: &'a TcpStream) -> Option<impl Read + Write + 'a> {
+        use rustls::{ClientConnection, StreamOwned};
+        let session = ClientConnection::new(Arc::clone(self.trusts.as_ref()?), "localhost".try_into().unwrap());
+        Some(StreamOwned::new(session.unwrap(), stream))
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+impl Place {
+    fn secure<'a>(&self, _: &'a TcpStream) -> Option<&'a TcpStream> {
+        None
+    }
+}
+
+/// A server with one more address, where it speaks TLS, if it can; and where it is, for strangers.
+#[cfg(feature = "tls")]
+fn start(number: u64, ledger: &Arc<Ledger>, path: &Path) -> (Server<Vec<Target>>, Vec<Place>) {
+    let authority = trust::Authority::new();
+    let secure = limited(number, path).listen(Address::tcp("127.0.0.1", 0).tag(2));
+    let server = secure.tls(&authority.tls().only_tag(2)).start(whims(number, ledger)).unwrap();
+    let trusts = Arc::new(authority.client(&[&rustls::version::TLS13], None));
+    let places = server.local_addrs().iter().filter_map(esockets::LocalAddr::ip).zip([None, Some(trusts)]);
+    let places = places.map(|(address, trusts)| Place { address, trusts }).collect();
+    (server, places)
+}
+
+#[cfg(not(feature = "tls"))]
+fn start(number: u64, ledger: &Arc<Ledger>, path: &Path) -> (Server<Vec<Target>>, Vec<Place>) {
+    let server = limited(number, path).start(whims(number, ledger)).unwrap();
+    let place = Place { address: server.local_addr() };
+    (server, vec![place])
 }
 
 /// Orders from another thread, also to those who are gone or never were.
@@ -214,16 +270,19 @@ fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// A server with limits that matter, other ones each time.
-fn start(number: u64, ledger: &Arc<Ledger>, path: &Path) -> Server<Vec<Target>> {
+fn whims(number: u64, ledger: &Arc<Ledger>) -> impl Fn(&ShardInfo) -> Whim + Send + Sync + 'static {
     let ledger = Arc::clone(ledger);
-    let whim = move |shard: &ShardInfo| Whim {
+    move |shard| Whim {
         dice: Random(number * 100 + shard.index() as u64),
         ledger: Arc::clone(&ledger),
         targets: Vec::new(),
         known: Vec::new(),
         large: vec![7; 90_000].into(),
-    };
+    }
+}
+
+/// A server with limits that matter, other ones each time.
+fn limited(number: u64, path: &Path) -> Builder {
     let brief = |millis| Some(Duration::from_millis(millis));
     let addresses = builder().shards(3).listen(Address::tcp("127.0.0.1", 0)).listen(Address::unix(path).tag(1));
     let limits = match number % 3 {
@@ -236,12 +295,14 @@ fn start(number: u64, ledger: &Arc<Ledger>, path: &Path) -> Server<Vec<Target>> 
             .selector(Selector::Spin(Duration::from_micros(50))),
     };
     let times = limits.tick(brief(3)).idle_timeout(brief(100)).write_timeout(brief(50));
-    times.stop_timeout(Duration::from_millis(200)).start(whim).unwrap()
+    times.stop_timeout(Duration::from_millis(200))
 }
 
-fn targets(server: &Server<Vec<Target>>, path: &Path) -> Vec<Target> {
+/// All whom the server can call: itself, nobody, and no place.
+fn targets(places: &[Place], path: &Path) -> Vec<Target> {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    vec![server.local_addr().into(), path.into(), nobody.into(), Path::new("/nowhere/at.all").into()]
+    let others = [path.into(), nobody.into(), Path::new("/nowhere/at.all").into()];
+    places.iter().map(|place| place.address.into()).chain(others).collect()
 }
 
 /// Every connection that there was has ended, and with it its session, once.
@@ -253,15 +314,15 @@ fn check(ledger: &Ledger, total: &ShardStats) {
 
 /// A server, from its start to its end, with others who talk to it and order about.
 fn reign(number: u64, ledger: &Arc<Ledger>, path: &Path) -> ShardStats {
-    let server = start(number, ledger, path);
-    wait_until("all shards know whom to call", || server.remote().send_to_all(&targets(&server, path)) == 3);
-    let (address, remote, over) = (server.local_addr(), server.remote(), &AtomicBool::new(false));
+    let (server, places) = start(number, ledger, path);
+    wait_until("all shards know whom to call", || server.remote().send_to_all(&targets(&places, path)) == 3);
+    let (remote, over) = (server.remote(), &AtomicBool::new(false));
     thread::scope(|scope| {
-        for visitor in 0..2 {
+        for (visitor, place) in (0..2).zip(places.iter().cycle()) {
             let mut dice = Random(number * 100 + 50 + visitor);
             scope.spawn(move || {
                 while !over.load(Relaxed) {
-                    visit(address, &mut dice);
+                    visit(place, &mut dice);
                 }
             });
         }
