@@ -13,6 +13,8 @@ pub(crate) struct Netstat {
     pub(crate) syn_retransmits: u64,
     /// Times that TCP waited in vain, for whatever: TCPTimeouts.
     pub(crate) timeouts: u64,
+    /// Connections that were given up because the peer had not answered for too long: TCPAbortOnTimeout.
+    pub(crate) given_up: u64,
 }
 
 impl Netstat {
@@ -28,6 +30,7 @@ impl Netstat {
             listen_drops: self.listen_drops.saturating_sub(before.listen_drops),
             syn_retransmits: self.syn_retransmits.saturating_sub(before.syn_retransmits),
             timeouts: self.timeouts.saturating_sub(before.timeouts),
+            given_up: self.given_up.saturating_sub(before.given_up),
         }
     }
 
@@ -47,17 +50,19 @@ impl Netstat {
             listen_drops: of(self.listen_drops, other.listen_drops),
             syn_retransmits: of(self.syn_retransmits, other.syn_retransmits),
             timeouts: of(self.timeouts, other.timeouts),
+            given_up: of(self.given_up, other.given_up),
         }
     }
 
-    /// Names and counts, as the kernel calls them.
-    pub(crate) fn rows(self) -> [(&'static str, u64); 4] {
-        [
+    /// Names and counts, as the kernel calls them; the last one only where there were any.
+    pub(crate) fn rows(self) -> impl Iterator<Item = (&'static str, u64)> {
+        let rows = [
             ("TCPSynRetrans", self.syn_retransmits),
             ("TCPTimeouts", self.timeouts),
             ("ListenOverflows", self.listen_overflows),
             ("ListenDrops", self.listen_drops),
-        ]
+        ];
+        rows.into_iter().chain((self.given_up > 0).then_some(("TCPAbortOnTimeout", self.given_up)))
     }
 
     /// Two lines begin with `TcpExt:`: the names, and below each its value.
@@ -75,6 +80,7 @@ impl Netstat {
             listen_drops: value("ListenDrops"),
             syn_retransmits: value("TCPSynRetrans"),
             timeouts: value("TCPTimeouts"),
+            given_up: value("TCPAbortOnTimeout"),
         }
     }
 }
@@ -85,9 +91,9 @@ mod tests {
 
     #[test]
     fn values_stand_below_their_names() {
-        let text = "TcpExt: SyncookiesSent ListenOverflows ListenDrops TCPTimeouts TCPSynRetrans New\n\
-                    TcpExt: 9 3 4 5 6 -1\nIpExt: InOctets\nIpExt: 7\n";
-        let expected = Netstat { listen_overflows: 3, listen_drops: 4, syn_retransmits: 6, timeouts: 5 };
+        let text = "TcpExt: SyncookiesSent ListenOverflows ListenDrops TCPTimeouts TCPSynRetrans TCPAbortOnTimeout New\n\
+                    TcpExt: 9 3 4 5 6 7 -1\nIpExt: InOctets\nIpExt: 7\n";
+        let expected = Netstat { listen_overflows: 3, listen_drops: 4, syn_retransmits: 6, timeouts: 5, given_up: 7 };
         assert_eq!(Netstat::parse(text), expected);
         assert_eq!(Netstat::parse(""), Netstat::default());
         let later = Netstat { syn_retransmits: 8, ..expected };

@@ -408,6 +408,7 @@ impl StageFacts {
                 listen_drops: self.kernel.listen_drops,
                 syn_retransmits: self.kernel.syn_retransmits,
                 timeouts: self.kernel.timeouts,
+                given_up: self.kernel.given_up,
             },
             recorder: self.recorder()?,
         })

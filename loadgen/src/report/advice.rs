@@ -74,6 +74,7 @@ fn sentences_for(report: &Report, reader: Reader) -> Vec<String> {
         sentences.push("Every connection was lost before the end of the run.".to_owned());
     }
     sentences.extend(about_limits(report));
+    sentences.extend(about_given_up(report));
     let mut seen = HashSet::new();
     sentences.retain(|sentence| seen.insert(sentence.clone()));
     sentences
@@ -227,6 +228,23 @@ fn about_limits(report: &Report) -> Option<String> {
     };
     (is_met && report.established() > 0 && !report.plan.is_server_inside())
         .then(|| format!("The server's own limits (descriptors, memory, backlog) are not visible from here: {remedy}."))
+}
+
+/// The kernel asks all at once who were last heard of within the same seconds, and on the loopback all of these packets stand in
+/// one queue for each core.
+fn about_given_up(report: &Report) -> Option<String> {
+    let given_up: u64 = report.stages.iter().map(|result| result.netstat.given_up).sum();
+    let mut recorders = report.stages.iter().map(|result| &result.recorder);
+    let has_lost =
+        recorders.any(|it| it.losses.keys().chain(it.request_failures.keys()).any(|it| it.kind == Kind::Reset));
+    (given_up > 0 && has_lost && report.plan.is_server_here()).then(|| {
+        format!(
+            "The kernel here gave up {} connections as dead (TCPAbortOnTimeout). If the server has TCP keepalive on, its probes to \
+             thousands of idle connections at once may be more than the loopback's queue holds: try \
+             `sudo sysctl -w net.core.netdev_max_backlog=1000000`, or the server without keepalive.",
+            count(given_up)
+        )
+    })
 }
 
 /// What a Unix socket has words of its own for.
@@ -602,6 +620,16 @@ mod tests {
         let said = of_search(&overloaded).join("\n");
         assert!(said.contains("loadgen does not reopen them.") && said.contains("Try a lower --to"), "{said}");
         assert!(!said.contains("-R"), "{said}");
+    }
+
+    #[test]
+    fn probes_that_were_lost_by_the_thousand_are_suspected() {
+        let mut report = report();
+        report.stages[1].netstat.given_up = 1_234;
+        assert_eq!(sentences(&report), [""; 0], "nobody was lost: they were some other program's");
+        note(&mut report.stages[1].recorder.losses, Failure::new(Act::Idle, Kind::Reset));
+        let said = sentences(&report).join("\n");
+        assert!(said.contains("gave up 1,234 connections") && said.contains("netdev_max_backlog"), "{said}");
     }
 
     #[test]

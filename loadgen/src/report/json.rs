@@ -479,6 +479,7 @@ fn stage(plan: &Plan, result: &StageResult, run: Option<usize>, intervals_max: u
             timeouts: result.netstat.timeouts,
             listen_overflows: result.netstat.listen_overflows,
             listen_drops: result.netstat.listen_drops,
+            given_up: result.netstat.given_up,
         },
     }
 }

@@ -210,8 +210,7 @@ fn kernel_if_any(f: &mut Formatter<'_>, netstat: Netstat) -> fmt::Result {
 }
 
 fn kernel(f: &mut Formatter<'_>, netstat: Netstat) -> fmt::Result {
-    let counts: Vec<String> =
-        netstat.rows().iter().map(|(name, number)| format!("{name} +{}", count(*number))).collect();
+    let counts: Vec<String> = netstat.rows().map(|(name, number)| format!("{name} +{}", count(number))).collect();
     row(f, "  kernel", &format!("{} (all programs here)", counts.join(" · ")))
 }
 

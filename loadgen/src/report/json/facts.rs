@@ -99,6 +99,9 @@ pub(crate) struct KernelFacts {
     pub(crate) listen_overflows: u64,
     /// ListenDrops: those, and connections that a listener dropped for other reasons.
     pub(crate) listen_drops: u64,
+    /// TCPAbortOnTimeout: connections that were given up because the peer had not answered for too long.
+    #[serde(default)]
+    pub(crate) given_up: u64,
 }
 
 /// How often connections that come and go failed toward one target.
