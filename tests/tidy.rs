@@ -70,6 +70,7 @@ const UNSAFE: &[&str] = &[
     "benches/src/server/esockets.rs",
     "src/server.rs",
     "examples/push.rs",
+    "examples/tls.rs",
     "examples/websocket.rs",
     "loadgen/src/unshared.rs",
     "tests/children.rs",
