@@ -85,6 +85,16 @@ impl Peer {
         })
     }
 
+    /// Whether it has come over this machine's loopback, as its address shows.
+    #[inline]
+    pub(crate) fn is_loopback(&self) -> bool {
+        match self.family {
+            Family::V4 => self.ip[0] == 127,
+            Family::V6 => self.ip == Ipv6Addr::LOCALHOST.octets(),
+            Family::Unix => false,
+        }
+    }
+
     /// Whether it has come to a Unix socket: from this machine, with the right to write to the socket's file if it has one.
     #[must_use]
     pub fn is_unix(&self) -> bool {
@@ -145,6 +155,13 @@ mod tests {
             assert_eq!(Peer::from(address).to_string(), text);
         }
         assert!(size_of::<Peer>() <= 24);
+    }
+
+    #[test]
+    fn the_loopback_is_known_by_its_addresses() {
+        let is_loopback = |text: &str| Peer::from(text.parse::<SocketAddr>().unwrap()).is_loopback();
+        assert!(["127.0.0.1:1", "127.255.0.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"].into_iter().all(is_loopback));
+        assert!(!["128.0.0.1:1", "[::2]:1", "[7f00::]:1"].into_iter().any(is_loopback) && !Peer::unix().is_loopback());
     }
 
     #[test]

@@ -163,7 +163,7 @@ impl<'a, S> Shard<'a, S> {
     /// It counts as [called](crate::ShardStats::connects), not as accepted, and takes no seat of
     /// [`connections_max`](crate::Builder::connections_max). Cost: socket, connect, epoll_ctl and getpeername, once
     /// each, and over TCP a setsockopt(2) for each of [`nodelay`](crate::Builder::nodelay) and
-    /// [`user_timeout`](crate::Builder::user_timeout) and four for [`keepalive`](crate::Builder::keepalive), as far as they are on.
+    /// [`user_timeout`](crate::Builder::user_timeout) and four for [`keepalive`](crate::Builder::keepalive), as far as they are on; but for the loopback.
     /// [`Tuning`](crate::Tuning) is about what is listened on, and does nothing here.
     ///
     /// A Unix socket whose queue is full is not waited for: [`ConnectFailed`](crate::CloseReason::ConnectFailed) at once, with EAGAIN,

@@ -25,7 +25,8 @@ pub struct Listen {
     pub queue_size: u32,
     /// TCP_NODELAY (see tcp(7)): small answers go out at once instead of waiting for an acknowledgement.
     pub nodelay: bool,
-    /// SO_KEEPALIVE, and when to probe; `None` leaves a vanished peer undetected.
+    /// SO_KEEPALIVE, and when to probe; `None` leaves a vanished peer undetected. Not set at an address of the loopback, see
+    /// [`Builder::keepalive`](crate::Builder::keepalive).
     pub keepalive: Option<Keepalive>,
     /// TCP_USER_TIMEOUT (see tcp(7)): how long what was sent may stay unacknowledged, or wait for a peer that makes no room
     /// for it. `None` leaves it to retransmission, which gives up after some 15 minutes, and never on a peer that
@@ -80,7 +81,7 @@ pub fn listen(address: SocketAddr, options: &Listen) -> io::Result<Socket> {
     if options.nodelay {
         socket.set_tcp_nodelay(true)?;
     }
-    if let Some(keepalive) = options.keepalive {
+    if let Some(keepalive) = options.keepalive.filter(|_| !address.ip().is_loopback()) {
         socket.set_tcp_keepalive(&probing(keepalive))?;
     }
     if options.user_timeout.is_some() {
@@ -106,7 +107,7 @@ pub(crate) fn adapt(listener: &Socket, options: &Listen) -> io::Result<()> {
     }
     options.tuning.apply(listener, domain == Domain::IPV6)?;
     listener.set_tcp_nodelay(options.nodelay)?;
-    match options.keepalive {
+    match options.keepalive.filter(|_| !local_addr(listener).is_ok_and(|own| own.ip().is_loopback())) {
         Some(keepalive) => listener.set_tcp_keepalive(&probing(keepalive))?,
         None => listener.set_keepalive(false)?,
     }
@@ -203,7 +204,7 @@ pub(crate) fn caller(target: &Target, line: &Line) -> io::Result<Socket> {
     if line.nodelay {
         socket.set_tcp_nodelay(true)?;
     }
-    if let Some(keepalive) = line.keepalive {
+    if let Some(keepalive) = line.keepalive.filter(|_| !address.ip().is_loopback()) {
         socket.set_tcp_keepalive(&probing(keepalive))?;
     }
     if line.user_timeout.is_some() {
@@ -268,6 +269,17 @@ pub fn connect_result(socket: &Socket) -> io::Result<()> {
 /// Those of setsockopt(2).
 pub fn reset_on_close(socket: &Socket) -> io::Result<()> {
     SockRef::from(socket).set_linger(Some(Duration::ZERO))
+}
+
+/// Whether connections that come to `listener` are asked whether their peers are there.
+pub(crate) fn probes(listener: &Socket) -> bool {
+    // An error would be that of a socket which is no socket.
+    listener.keepalive().unwrap_or(false)
+}
+
+/// Asks the peer of a connection no more whether it is there: SO_KEEPALIVE, see socket(7).
+pub(crate) fn stop_probing(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_keepalive(false)
 }
 
 fn probing(keepalive: Keepalive) -> TcpKeepalive {
@@ -338,8 +350,9 @@ mod tests {
 
     #[test]
     fn accepted_sockets_inherit_nodelay_and_keepalive() {
-        let listener = listen(loopback(), &options(false)).unwrap();
-        let _peer = TcpStream::connect(local_addr(&listener).unwrap()).unwrap();
+        let listener = listen(NOWHERE, &options(false)).unwrap();
+        let port = local_addr(&listener).unwrap().port();
+        let _peer = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         assert!(accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());
         assert_eq!(accepted.tcp_keepalive_time().unwrap(), Keepalive::default().idle);

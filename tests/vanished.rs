@@ -13,8 +13,10 @@ use support::{Order, Script, builder, connect_many, converse, wait_until};
 /// Tells the test's own program that it is in a network of its own.
 const ALONE: &str = "ESOCKETS_ALONE";
 const SECOND: Duration = Duration::from_secs(1);
+/// An address that is not the loopback's, whose peers are not probed.
+const ADDRESS: &str = "10.0.0.1";
 /// A network in which rules for what comes in can be made.
-const FILTER: &str = "ip link set lo up && nft add table inet gone && \
+const FILTER: &str = "ip link set lo up && ip address add 10.0.0.1/32 dev lo && nft add table inet gone && \
                       nft 'add chain inet gone input { type filter hook input priority 0; }'";
 
 #[test]
@@ -41,7 +43,7 @@ fn vanish() {
     let cases = [(keepalive(2), None, false), (None, Some(2 * SECOND), true), (keepalive(99), Some(3 * SECOND), false)];
     let cases = cases.map(|(keepalive, user_timeout, speaks)| {
         let script = Script::echo();
-        let server = script.start(builder().keepalive(keepalive).user_timeout(user_timeout));
+        let server = script.start(builder().host(ADDRESS).keepalive(keepalive).user_timeout(user_timeout));
         let peers = connect_many(&server, 5);
         peers.iter().for_each(|peer| converse(peer, 1, 100, || 100));
         (script, server, peers, speaks)

@@ -28,6 +28,8 @@ pub(crate) struct Linux {
     next: usize,
     /// It has accepted since it last went to the end of the line at the listeners that it shares.
     served: bool,
+    /// Those who come are asked by the kernel whether they are there still.
+    probes: bool,
     lender: Lender,
     waker: Arc<WakeFd>,
     started_at: Instant,
@@ -48,14 +50,28 @@ impl Linux {
     /// Takes over listening sockets and the claim to their address, and wakes up for `waker`.
     pub(crate) fn new(door: Door, lender: Lender, waker: Arc<WakeFd>) -> io::Result<Linux> {
         let poll = watch(Some(&door), &waker)?;
-        let events = Events::with_capacity(BATCH);
-        Ok(Linux { poll, events, door: Some(door), next: 0, served: false, lender, waker, started_at: Instant::now() })
+        let (events, started_at) = (Events::with_capacity(BATCH), Instant::now());
+        let probes = door.listeners.iter().any(|(_, listener)| socket::probes(listener));
+        Ok(Linux { poll, events, door: Some(door), next: 0, served: false, probes, lender, waker, started_at })
     }
 
     /// Another epoll instance, when this one does not work any more. Its streams must be gone.
     pub(crate) fn renew(&mut self) -> io::Result<()> {
         self.poll = watch(self.door.as_ref(), &self.waker)?;
         Ok(())
+    }
+
+    /// The next of those who wait.
+    fn take(&mut self) -> io::Result<(OwnedFd, Peer)> {
+        let Some(Door { listeners, shared, .. }) = &self.door else { return Err(again()) };
+        if !shared.is_empty() {
+            return self.accept_in_turn();
+        }
+        // As good as always there is one, and what it says is passed on without being looked at.
+        if let [(mark, only)] = listeners.as_slice() {
+            return sys::accept(only.as_fd(), mark.tag);
+        }
+        self.accept_from_any()
     }
 
     /// Nobody waits only if nobody waits at any of them.
@@ -151,15 +167,15 @@ impl Kernel for Linux {
     }
 
     fn accept(&mut self) -> io::Result<(OwnedFd, Peer)> {
-        let Some(Door { listeners, shared, .. }) = &self.door else { return Err(again()) };
-        if !shared.is_empty() {
-            return self.accept_in_turn();
+        let accepted = self.take();
+        if self.probes
+            && let Ok((stream, peer)) = &accepted
+            && peer.is_loopback()
+        {
+            // It can fail only for a socket that has ended already.
+            let _ = socket::stop_probing(&SockRef::from(stream));
         }
-        // As good as always there is one, and what it says is passed on without being looked at.
-        if let [(mark, only)] = listeners.as_slice() {
-            return sys::accept(only.as_fd(), mark.tag);
-        }
-        self.accept_from_any()
+        accepted
     }
 
     fn stop_listening(&mut self) {
@@ -218,6 +234,34 @@ mod tests {
     use super::*;
     use crate::loan::{Loans, Mark};
     use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn who_comes_over_the_loopback_is_not_probed_wherever_it_comes_to() {
+        let keepalive = Some(socket::Keepalive::default());
+        let listen = |address: &str| {
+            let options = socket::Listen {
+                queue_size: 8,
+                nodelay: true,
+                keepalive,
+                user_timeout: None,
+                shared: false,
+                only_v6: false,
+                tuning: crate::tuning::Tuning::default(),
+            };
+            socket::listen(address.parse().unwrap(), &options).unwrap()
+        };
+        let [wildcard, loopback] = ["0.0.0.0:0", "127.0.0.1:0"].map(listen);
+        assert!(socket::probes(&wildcard) && !socket::probes(&loopback), "others who come there are probed");
+        let ports = [&wildcard, &loopback].map(|own| socket::local_addr(own).unwrap().port());
+        let listeners = vec![(Mark { place: 0, tag: 0 }, wildcard), (Mark { place: 1, tag: 1 }, loopback)];
+        let (door, waker) = (Door { listeners, ..Door::default() }, Arc::new(WakeFd::new().unwrap()));
+        let mut kernel = Linux::new(door, Loans::new().unwrap().lender(), waker).unwrap();
+        let _clients = ports.map(|port| TcpStream::connect(("127.0.0.1", port)).unwrap());
+        for _ in ports {
+            let (stream, _) = kernel.accept().unwrap();
+            assert!(!SockRef::from(&stream).keepalive().unwrap());
+        }
+    }
 
     #[test]
     fn who_listens_no_longer_is_not_told_of_those_who_come_to_others_at_the_same_socket() {

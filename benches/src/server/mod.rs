@@ -14,7 +14,7 @@ use std::process;
 use std::thread;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::failure::{Result, Tried};
 
@@ -156,15 +156,13 @@ fn broadcast(name: &str, setting: &Setting) -> Result<SocketAddr> {
     address.ok_or_else(|| format!("{name} on no thread"))
 }
 
-/// Options of the socket are inherited by what is accepted; what esockets sets by default, all have: the kernel's work for
-/// them is no loop's.
+/// Options of the socket are inherited by what is accepted; what esockets sets by default on the loopback, all have: the
+/// kernel's work for them is no loop's.
 fn listen(port: u16, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_tcp_nodelay(true)?;
-    let probing = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10));
-    socket.set_tcp_keepalive(&probing.with_retries(6))?;
     socket.set_tcp_user_timeout(Some(Duration::from_secs(120)))?;
     socket.set_nonblocking(true)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
