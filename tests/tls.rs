@@ -9,9 +9,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use esockets::tls::rustls::version::{TLS12, TLS13};
-use esockets::tls::rustls::{self, AlertDescription, HandshakeKind};
+use esockets::tls::rustls::{self, AlertDescription, ClientConnection, HandshakeKind};
 use esockets::tls::{self, Agreed, Tls};
 use esockets::{Address, CloseReason, Overflow};
 use support::{Random, Script, builder, bytes, connect, connect_narrow, verify, wait_until};
@@ -92,7 +93,7 @@ fn a_reader_that_comes_late_gets_every_byte_and_its_server_is_told_when_there_is
     stream.write_all(b"go").unwrap();
     let is_stuck = || {
         let before = sent.load(Ordering::SeqCst);
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
         before > 0 && before == sent.load(Ordering::SeqCst)
     };
     wait_until("it can send no more", is_stuck);
@@ -247,7 +248,7 @@ fn who_says_nothing_or_goes_during_the_handshake_costs_nothing_and_is_let_go() {
     let silent = connect(server.local_addr());
     silent.shutdown(Shutdown::Write).unwrap();
     let mut hello = Vec::new();
-    rustls::ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap().write_tls(&mut hello).unwrap();
+    ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap().write_tls(&mut hello).unwrap();
     for cut in [1, 5, 6, hello.len() - 1, hello.len()] {
         let mut stream = connect(server.local_addr());
         stream.write_all(&hello[..cut]).unwrap();
@@ -266,7 +267,7 @@ fn a_handshake_that_comes_byte_by_byte_is_one_and_a_deadline_ends_one_that_does_
     let authority = Authority::new();
     let client = Arc::new(authority.client(&[&TLS13], None));
     let script = Script::echo();
-    let timeout = std::time::Duration::from_millis(300);
+    let timeout = Duration::from_millis(300);
     let server = script.start(builder().tls(&authority.tls()).first_message_timeout(Some(timeout)));
     let mut stalled = connect(server.local_addr());
     stalled.write_all(&[22, 3, 1]).unwrap();
@@ -286,6 +287,45 @@ fn a_handshake_that_comes_byte_by_byte_is_one_and_a_deadline_ends_one_that_does_
     server.stop();
     expect_goodbye(&mut stream);
     server.join().unwrap();
+}
+
+#[test]
+fn who_takes_too_long_for_a_handshake_is_let_go_and_nobody_else() {
+    let authority = Authority::new();
+    let script = Script::echo();
+    let tls = authority.tls().handshake_timeout(Some(Duration::from_secs(1)));
+    let server = script.start(builder().tls(&tls));
+    let client = Arc::new(authority.client(&[&TLS12, &TLS13], None));
+    let mut stays = secure(&client, server.local_addr());
+    ask(&mut stays, b"who stays has as long as they like");
+    let silent = connect(server.local_addr());
+    let mut hello = Vec::new();
+    let mut halves = ClientConnection::new(Arc::clone(&client), "localhost".try_into().unwrap()).unwrap();
+    halves.write_tls(&mut hello).unwrap();
+    // A whole first message gets an answer, and then as much time again.
+    let mut answered = connect(server.local_addr());
+    answered.write_all(&hello).unwrap();
+    answered.read_exact(&mut [0; 5]).unwrap();
+    // One that comes in drips is none that is going on.
+    let mut drips = connect(server.local_addr());
+    for byte in &hello[..hello.len() - 1] {
+        if drips.write_all(&[*byte]).is_err() || script.log.reasons().len() == 3 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    script.log.wait_closed(3);
+    assert_eq!(script.log.reasons(), [CloseReason::Failed(libc::ETIME); 3]);
+    drop((silent, answered, drips));
+    ask(&mut stays, b"and is there still");
+    let handshakes = tls.handshakes();
+    assert_eq!((handshakes.done, handshakes.failed), (1, 3));
+    assert!(handshakes.last_failure.unwrap().to_string().contains("handshake_timeout"));
+    // Without it there is no end to them.
+    let patient = script.start(builder().tls(&authority.tls().handshake_timeout(None)));
+    let _silent = connect(patient.local_addr());
+    wait_until("it has come", || patient.stats().total.accepted == 1);
+    assert_eq!(patient.stats().total.open(), 1);
 }
 
 #[test]
@@ -468,8 +508,8 @@ fn a_message_that_is_refused_for_want_of_room_leaves_no_part_of_itself() {
 fn talk_damaged(client: &Arc<rustls::ClientConfig>, address: std::net::SocketAddr, bit: usize) {
     let mut stream = connect(address);
     // Each may wait for the other, where a length is wrong.
-    stream.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
-    let mut tls = rustls::ClientConnection::new(Arc::clone(client), "localhost".try_into().unwrap()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let mut tls = ClientConnection::new(Arc::clone(client), "localhost".try_into().unwrap()).unwrap();
     let (mut sent, mut asked) = (0, false);
     loop {
         let mut flight = Vec::new();

@@ -22,8 +22,8 @@
 //! # What it promises
 //!
 //! - [`handle_incoming`](crate::Handler::handle_incoming) is called when the TCP connection is there, as ever; what is sent
-//!   then waits for the handshake. [`first_message_timeout`](crate::Builder::first_message_timeout) includes it: set it, for
-//!   without it a peer may take as long as it likes. What was agreed on is in [`Client::tls`](crate::Client::tls), from the
+//!   then waits for the handshake, of which each message has to come [within 10 s](Tls::handshake_timeout);
+//!   [`first_message_timeout`](crate::Builder::first_message_timeout) includes all of it. What was agreed on is in [`Client::tls`](crate::Client::tls), from the
 //!   first [`handle_readable`](crate::Handler::handle_readable) on.
 //! - A storm of handshakes does not starve who is connected: a shard does [so many](Tls::handshakes_max) a turn.
 //!   To the [watchdog](crate::Builder::watchdog) and to the [histograms](crate::Builder::histograms) they are part of the wait.

@@ -27,7 +27,9 @@ pub(crate) struct Secured<K: Kernel> {
     below: K,
     tls: Tls,
     /// Those whose handshake is not over.
-    opening: HashMap<Key, Rc<Wire<K::Stream>>>,
+    opening: HashMap<Key, Opening<K::Stream>>,
+    /// Until when they may take for what is to come of them next, in this order. Many are out of date: over, or answered since.
+    deadlines: VecDeque<(Duration, Key)>,
     /// Those of them for whom something has come, in the order in which it has.
     due: VecDeque<Key>,
     /// Connections that are to be looked at again, though nothing will come for them.
@@ -36,6 +38,23 @@ pub(crate) struct Secured<K: Kernel> {
     records: Vec<u8>,
     /// What is to go over it.
     sealed: Vec<u8>,
+}
+
+/// One whose handshake is not over.
+struct Opening<S> {
+    wire: Rc<Wire<S>>,
+    /// Its newest deadline.
+    until: Duration,
+}
+
+/// What has become of a handshake in one step.
+enum Step {
+    /// More is to come.
+    Goes,
+    /// What came was answered, and more is to come: of this there are three in a handshake at the most.
+    Answered,
+    /// It is over, well or not.
+    Over,
 }
 
 /// As much is read from a wire at a time, beside what was kept of it.
@@ -49,6 +68,8 @@ const INTERRUPTIONS_MAX: u32 = 16;
 
 /// The peer breaks TLS.
 const BROKEN: i32 = libc::EPROTO;
+/// The peer takes too long for its handshake.
+const TOO_LATE: i32 = libc::ETIME;
 /// The peer has gone, or was cut off, without having said that this was all.
 const CUT_OFF: i32 = libc::ECONNABORTED;
 
@@ -66,6 +87,7 @@ impl<K: Kernel> Secured<K> {
             below,
             tls,
             opening: HashMap::new(),
+            deadlines: VecDeque::new(),
             due: VecDeque::new(),
             again: Vec::new(),
             records: Vec::new(),
@@ -73,14 +95,16 @@ impl<K: Kernel> Secured<K> {
         }
     }
 
-    /// One step of a handshake, with what has come for it. True: it is over, well or not.
-    fn shake_hands(&mut self, wire: &Wire<K::Stream>) -> bool {
+    /// One step of a handshake, with what has come for it.
+    fn shake_hands(&mut self, wire: &Wire<K::Stream>) -> Step {
         let state = &mut *wire.state();
         state.is_due = false;
+        let before = state.outgoing.waiting().len();
         if !state.has_shaken_hands() {
             // All that is said behind it is kept, for whoever it is told to.
             self.read(wire, state, &mut []);
         }
+        let answers = state.outgoing.waiting().len() > before;
         self.push_out(wire, state);
         state.is_open = state.failed.is_none() && state.has_shaken_hands() && state.outgoing.is_empty();
         if state.is_open {
@@ -91,7 +115,65 @@ impl<K: Kernel> Secured<K> {
             state.shuts = true;
             self.push_out(wire, state);
         }
-        state.is_open || state.failed.is_some() || state.is_over
+        match state.is_open || state.failed.is_some() || state.is_over {
+            true => Step::Over,
+            false if answers => Step::Answered,
+            false => Step::Goes,
+        }
+    }
+
+    /// One step of the handshake of `key`; if it is over, the loop is told.
+    fn step(&mut self, key: Key, is_overdue: bool, note: &mut impl FnMut(Event)) -> usize {
+        // It may be gone.
+        let Some(wire) = self.opening.get(&key).map(|opening| Rc::clone(&opening.wire)) else { return 0 };
+        match self.shake_hands(&wire) {
+            Step::Over => {}
+            Step::Goes if is_overdue => {
+                self.tls.note_failed(rustls::Error::General("the handshake took longer than handshake_timeout".into()));
+                wire.state().failed = Some(TOO_LATE);
+            }
+            Step::Goes => return 0,
+            Step::Answered => {
+                self.allow_time(key);
+                return 0;
+            }
+        }
+        self.opening.remove(&key);
+        note(Event::Stream(key, Edge::new(true, true, !wire.state().is_open)));
+        1
+    }
+
+    /// Gives `key` time for what is to come of it next.
+    fn allow_time(&mut self, key: Key) {
+        if let (Some(timeout), Some(opening)) = (self.tls.time_for_handshakes(), self.opening.get_mut(&key)) {
+            opening.until = self.below.now() + timeout;
+            self.deadlines.push_back((opening.until, key));
+        }
+    }
+
+    /// The next deadline, and whose it is.
+    fn next_deadline(&mut self) -> Option<(Duration, Key)> {
+        while let Some(&(until, key)) = self.deadlines.front() {
+            if self.opening.get(&key).is_some_and(|opening| opening.until == until) {
+                return Some((until, key));
+            }
+            self.deadlines.pop_front();
+        }
+        None
+    }
+
+    /// Ends those who take too long, unless what was waited for has come by now; who waits for their turn may have to for long.
+    fn end_overdue(&mut self, note: &mut impl FnMut(Event)) -> usize {
+        let mut count = 0;
+        for _ in 0..self.tls.budget() {
+            let Some((until, key)) = self.next_deadline() else { break };
+            if self.below.now() < until {
+                break;
+            }
+            self.deadlines.pop_front();
+            count += self.step(key, true, note);
+        }
+        count
     }
 
     /// Reads until the wire is drained, or `buffer` is full; says how much of it is filled. What goes wrong is in the state.
@@ -283,6 +365,7 @@ impl Secured<Linux> {
     /// The streams are gone: the kernel below is made anew.
     pub(crate) fn renew(&mut self) -> io::Result<()> {
         self.opening.clear();
+        self.deadlines.clear();
         self.due.clear();
         self.again.clear();
         self.below.renew()
@@ -293,11 +376,18 @@ impl<K: Kernel> Kernel for Secured<K> {
     type Stream = Stream<K::Stream>;
 
     fn wait(&mut self, timeout: Option<Duration>, mut note: impl FnMut(Event)) -> io::Result<usize> {
+        let timeout = match self.next_deadline() {
+            _ if !self.due.is_empty() || !self.again.is_empty() => Some(Duration::ZERO),
+            None => timeout,
+            Some((until, _)) => {
+                let left = until.saturating_sub(self.below.now());
+                Some(timeout.map_or(left, |timeout| timeout.min(left)))
+            }
+        };
         let Secured { below, opening, due, again, .. } = self;
-        let timeout = if due.is_empty() && again.is_empty() { timeout } else { Some(Duration::ZERO) };
         let mut count = below.wait(timeout, |event| match event {
             Event::Stream(key, edge) => match opening.get(&key) {
-                Some(wire) if !std::mem::replace(&mut wire.state().is_due, true) => due.push_back(key),
+                Some(Opening { wire, .. }) if !std::mem::replace(&mut wire.state().is_due, true) => due.push_back(key),
                 Some(_) => {}
                 // Where there is room to write there may be something that nobody above knows of, and reading sees to it.
                 None if edge.0 & Edge::WRITABLE != 0 => note(Event::Stream(key, Edge(edge.0 | Edge::READABLE))),
@@ -311,16 +401,9 @@ impl<K: Kernel> Kernel for Secured<K> {
         }
         for _ in 0..self.tls.budget().min(self.due.len()) {
             let Some(key) = self.due.pop_front() else { break };
-            // It may be gone.
-            let Some(wire) = self.opening.get(&key).map(Rc::clone) else { continue };
-            if self.shake_hands(&wire) {
-                self.opening.remove(&key);
-                let ended = !wire.state().is_open;
-                note(Event::Stream(key, Edge::new(true, true, ended)));
-                count += 1;
-            }
+            count += self.step(key, false, &mut note);
         }
-        Ok(count)
+        Ok(count + self.end_overdue(&mut note))
     }
 
     fn turned(&mut self) {
@@ -338,7 +421,8 @@ impl<K: Kernel> Kernel for Secured<K> {
                 self.below.register(&wire.stream, key, writing)?;
                 let state = &mut *wire.state();
                 (state.key, state.is_armed) = (Some(key), writing);
-                self.opening.insert(key, Rc::clone(wire));
+                self.opening.insert(key, Opening { wire: Rc::clone(wire), until: Duration::ZERO });
+                self.allow_time(key);
                 Ok(())
             }
         }

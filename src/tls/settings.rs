@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -24,6 +25,7 @@ pub struct Tls {
     shared: Arc<Shared>,
     tag: Option<u8>,
     handshakes_max: usize,
+    handshake_timeout: Option<Duration>,
 }
 
 /// What has become of handshakes, see [`Tls::handshakes`].
@@ -32,7 +34,7 @@ pub struct Tls {
 pub struct Handshakes {
     /// Those that led to a connection.
     pub done: u64,
-    /// Connections that ended because TLS could not be agreed on, or was broken later; not those that were just given up.
+    /// Connections that ended because TLS could not be agreed on, not in time, or was broken later; not those that peers gave up.
     pub failed: u64,
     /// Why the last of these did.
     pub last_failure: Option<rustls::Error>,
@@ -59,6 +61,8 @@ impl ResolvesServerCert for Identity {
 
 /// An elliptic signature takes 0.1 ms, one of RSA almost one: so many delay the others by as much as they may be used to.
 const HANDSHAKES_MAX: usize = 8;
+/// As much as a WebSocket has for its own.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Tls {
     /// From PEM files (RFC 7468): the certificate, followed by those that lead to a root which clients know; and its private
@@ -90,7 +94,7 @@ impl Tls {
     fn with(config: Arc<ServerConfig>, identity: Option<Arc<Identity>>) -> Tls {
         let (done, failed, last_failure) = Default::default();
         let shared = Arc::new(Shared { config: RwLock::new(config), done, failed, last_failure, identity });
-        Tls { shared, tag: None, handshakes_max: HANDSHAKES_MAX }
+        Tls { shared, tag: None, handshakes_max: HANDSHAKES_MAX, handshake_timeout: Some(HANDSHAKE_TIMEOUT) }
     }
 
     /// The protocols that can be spoken, as ALPN (RFC 7301) names them, the one liked best first. A client that knows none of
@@ -151,6 +155,17 @@ impl Tls {
         self
     }
 
+    /// How long a peer may take for what a handshake waits for: its first message, whole, and then each further one. Default: 10 s.
+    /// Who takes longer is closed with [`CloseReason::Failed`](crate::CloseReason::Failed) and ETIME (62). Who waits for this server
+    /// is not counted as slow. `None` waits for as long as
+    /// [`first_message_timeout`](crate::Builder::first_message_timeout) does. Costs 32 bytes for each connection, until its time
+    /// would be over, and a look at the clock.
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Option<Duration>) -> Tls {
+        self.handshake_timeout = timeout;
+        self
+    }
+
     /// Shows these certificates to those who come from now on. Who is connected stays so.
     ///
     /// # Errors
@@ -204,12 +219,17 @@ impl Tls {
     pub(super) fn budget(&self) -> usize {
         self.handshakes_max
     }
+
+    pub(super) fn time_for_handshakes(&self) -> Option<Duration> {
+        self.handshake_timeout
+    }
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Tls");
-        debug.field("tag", &self.tag).field("handshakes_max", &self.handshakes_max).finish_non_exhaustive()
+        debug.field("tag", &self.tag).field("handshakes_max", &self.handshakes_max);
+        debug.field("handshake_timeout", &self.handshake_timeout).finish_non_exhaustive()
     }
 }
 
